@@ -1,0 +1,3 @@
+//! Server-authoritative records, live in the browser.
+
+pub mod protocol;

@@ -1,0 +1,613 @@
+//! MessagePack tokens: a reader that trusts nothing, and a writer.
+//!
+//! Values are checked once, here, and travel on as bytes. A value is any MessagePack without extension types, with
+//! strings as map keys, UTF-8 in every string, and at most [`MAX_DEPTH`] levels.
+
+use rmp::{Marker, encode};
+use thiserror::Error;
+
+use super::limits::{MAX_DEPTH, MAX_KEY_BYTES, MAX_SEQUENCE, MAX_VALUE_BYTES};
+use super::position::{Epoch, Sequence};
+
+/// Bytes that are no message of this protocol. The connection that sent them is closed with this as the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The bytes end inside a token.
+    #[error("the frame ends inside a message")]
+    Truncated,
+    /// Another type of token was due.
+    #[error("expected {expected} at byte {at}")]
+    Unexpected {
+        /// What was due.
+        expected: &'static str,
+        /// Offset in the frame.
+        at: usize,
+    },
+    /// A string is not UTF-8.
+    #[error("a string at byte {at} is not UTF-8")]
+    NotUtf8 {
+        /// Offset in the frame.
+        at: usize,
+    },
+    /// A value nests too deeply.
+    #[error("a value nests deeper than {MAX_DEPTH} levels")]
+    TooDeep,
+    /// A value is too large.
+    #[error("a value is larger than {MAX_VALUE_BYTES} bytes")]
+    TooLarge,
+    /// A key, id or record key is empty or too long.
+    #[error("a key is empty or longer than {MAX_KEY_BYTES} bytes")]
+    BadKey,
+    /// An integer does not fit its field.
+    #[error("the number at byte {at} is out of range")]
+    OutOfRange {
+        /// Offset in the frame.
+        at: usize,
+    },
+    /// A message of a kind that this version does not know.
+    #[error("message kind {0} is not known")]
+    UnknownKind(u64),
+    /// A text frame that is no JSON, or JSON that has no place in the protocol.
+    #[error("the text frame is not valid JSON for this protocol")]
+    NotJson,
+}
+
+/// A well-formed encoded value that lies in somebody else's buffer.
+///
+/// Only [`Reader::value`] and [`EncodedValue::check`] make one, so code that holds it need not check again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodedValue<'a>(&'a [u8]);
+
+impl<'a> EncodedValue<'a> {
+    /// The encoding of nil.
+    pub const NIL: EncodedValue<'static> = EncodedValue(&[0xc0]);
+
+    /// Checks that `bytes` are exactly one well-formed value.
+    ///
+    /// # Errors
+    /// What is wrong with them, as [`DecodeError`].
+    pub fn check(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let value = reader.value()?;
+        if reader.is_empty() { Ok(value) } else { Err(reader.unexpected("the end of the value")) }
+    }
+
+    /// Takes bytes that were checked before, such as those read back from storage that only checked values enter.
+    #[must_use]
+    pub const fn trusted(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The value of the string field `name`, if the value is a map that has it. Costs a walk over the map's top level.
+    #[must_use]
+    pub fn string_field(self, name: &str) -> Option<&'a str> {
+        let mut reader = Reader::new(self.0);
+        let mut found = None;
+        for _ in 0..reader.map().ok()? {
+            if reader.str().ok()? == name {
+                found = reader.clone().str().ok();
+            }
+            reader.value().ok()?;
+        }
+        found
+    }
+}
+
+/// Reads tokens from a frame.
+#[derive(Debug, Clone)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader at the start of `bytes`.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Whether all bytes are read.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    /// The offset of the next token.
+    #[must_use]
+    pub const fn offset(&self) -> usize {
+        self.at
+    }
+
+    pub(crate) const fn unexpected(&self, expected: &'static str) -> DecodeError {
+        DecodeError::Unexpected { expected, at: self.at }
+    }
+
+    fn marker(&self) -> Result<Marker, DecodeError> {
+        self.bytes.get(self.at).map(|byte| Marker::from_u8(*byte)).ok_or(DecodeError::Truncated)
+    }
+
+    /// The kind of the next token.
+    ///
+    /// # Errors
+    /// If there is none.
+    #[cfg(feature = "json")]
+    pub(crate) fn peek(&self) -> Result<Marker, DecodeError> {
+        self.marker()
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
+        let end = self.at.checked_add(count).ok_or(DecodeError::Truncated)?;
+        let taken = self.bytes.get(self.at..end).ok_or(DecodeError::Truncated)?;
+        self.at = end;
+        Ok(taken)
+    }
+
+    /// The big-endian number in the `count` bytes after the marker.
+    fn number(&mut self, count: usize) -> Result<u64, DecodeError> {
+        let bytes = self.take(count + 1)?;
+        Ok(bytes[1..].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    fn length(&mut self, count: usize) -> Result<usize, DecodeError> {
+        usize::try_from(self.number(count)?).map_err(|_| DecodeError::Truncated)
+    }
+
+    /// An integer that is not negative.
+    ///
+    /// # Errors
+    /// If the next token is none.
+    pub fn u64(&mut self) -> Result<u64, DecodeError> {
+        let at = self.at;
+        match self.marker()? {
+            Marker::FixPos(number) => {
+                self.at += 1;
+                Ok(u64::from(number))
+            }
+            Marker::U8 => self.number(1),
+            Marker::U16 => self.number(2),
+            Marker::U32 => self.number(4),
+            Marker::U64 => self.number(8),
+            // JavaScript encoders write large integers as floats.
+            Marker::F64 => {
+                let float = f64::from_bits(self.number(8)?);
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "the guard bounds it"
+                )]
+                #[expect(clippy::cast_precision_loss, reason = "2^53 - 1 is exact")]
+                if float.fract() == 0.0 && (0.0..=MAX_SEQUENCE as f64).contains(&float) {
+                    Ok(float as u64)
+                } else {
+                    Err(DecodeError::OutOfRange { at })
+                }
+            }
+            _ => Err(self.unexpected("an unsigned integer")),
+        }
+    }
+
+    /// An integer of 64 bits with a sign.
+    ///
+    /// # Errors
+    /// If the next token is none.
+    pub fn i64(&mut self) -> Result<i64, DecodeError> {
+        let at = self.at;
+        match self.marker()? {
+            Marker::FixNeg(number) => {
+                self.at += 1;
+                Ok(i64::from(number))
+            }
+            Marker::I8 => self.signed(1),
+            Marker::I16 => self.signed(2),
+            Marker::I32 => self.signed(4),
+            Marker::I64 => self.signed(8),
+            _ => i64::try_from(self.u64()?).map_err(|_| DecodeError::OutOfRange { at }),
+        }
+    }
+
+    /// The big-endian number with a sign in the `count` bytes after the marker.
+    fn signed(&mut self, count: usize) -> Result<i64, DecodeError> {
+        let unused = 64 - 8 * count;
+        Ok((self.number(count)? << unused).cast_signed() >> unused)
+    }
+
+    /// A float, of 32 or 64 bits.
+    ///
+    /// # Errors
+    /// If the next token is none.
+    pub fn float(&mut self) -> Result<f64, DecodeError> {
+        match self.marker()? {
+            Marker::F32 => {
+                let bits = self.number(4)?;
+                Ok(f64::from(f32::from_bits(u32::try_from(bits).expect("four bytes fit"))))
+            }
+            Marker::F64 => self.number(8).map(f64::from_bits),
+            _ => Err(self.unexpected("a float")),
+        }
+    }
+
+    /// A `u32`.
+    ///
+    /// # Errors
+    /// If the next token is no integer in its range.
+    pub fn u32(&mut self) -> Result<u32, DecodeError> {
+        let at = self.at;
+        u32::try_from(self.u64()?).map_err(|_| DecodeError::OutOfRange { at })
+    }
+
+    /// A sequence.
+    ///
+    /// # Errors
+    /// If the next token is no integer in `0..=2^53 - 1`.
+    pub fn sequence(&mut self) -> Result<Sequence, DecodeError> {
+        let at = self.at;
+        Sequence::new(self.u64()?).ok_or(DecodeError::OutOfRange { at })
+    }
+
+    /// A boolean.
+    ///
+    /// # Errors
+    /// If the next token is none.
+    pub fn bool(&mut self) -> Result<bool, DecodeError> {
+        let value = match self.marker()? {
+            Marker::True => true,
+            Marker::False => false,
+            _ => return Err(self.unexpected("a boolean")),
+        };
+        self.at += 1;
+        Ok(value)
+    }
+
+    /// A string.
+    ///
+    /// # Errors
+    /// If the next token is none, or is not UTF-8.
+    pub fn str(&mut self) -> Result<&'a str, DecodeError> {
+        let at = self.at;
+        let length = match self.marker()? {
+            Marker::FixStr(length) => {
+                self.at += 1;
+                usize::from(length)
+            }
+            Marker::Str8 => self.length(1)?,
+            Marker::Str16 => self.length(2)?,
+            Marker::Str32 => self.length(4)?,
+            _ => return Err(self.unexpected("a string")),
+        };
+        std::str::from_utf8(self.take(length)?).map_err(|_| DecodeError::NotUtf8 { at })
+    }
+
+    /// A key, id or record key: a string of 1 to [`MAX_KEY_BYTES`] bytes.
+    ///
+    /// # Errors
+    /// If the next token is none.
+    pub fn key(&mut self) -> Result<&'a str, DecodeError> {
+        let key = self.str()?;
+        if (1..=MAX_KEY_BYTES).contains(&key.len()) { Ok(key) } else { Err(DecodeError::BadKey) }
+    }
+
+    /// Binary data.
+    ///
+    /// # Errors
+    /// If the next token is none.
+    pub fn bin(&mut self) -> Result<&'a [u8], DecodeError> {
+        let length = match self.marker()? {
+            Marker::Bin8 => self.length(1)?,
+            Marker::Bin16 => self.length(2)?,
+            Marker::Bin32 => self.length(4)?,
+            _ => return Err(self.unexpected("binary data")),
+        };
+        self.take(length)
+    }
+
+    /// An epoch: 16 bytes of binary data.
+    ///
+    /// # Errors
+    /// If the next token is none.
+    pub fn epoch(&mut self) -> Result<Epoch, DecodeError> {
+        let error = self.unexpected("an epoch of 16 bytes");
+        self.bin()?.try_into().map(Epoch::from_bytes).map_err(|_| error)
+    }
+
+    /// The number of elements of the array that starts here.
+    ///
+    /// # Errors
+    /// If the next token starts no array.
+    pub fn array(&mut self) -> Result<usize, DecodeError> {
+        match self.marker()? {
+            Marker::FixArray(length) => {
+                self.at += 1;
+                Ok(usize::from(length))
+            }
+            Marker::Array16 => self.length(2),
+            Marker::Array32 => self.length(4),
+            _ => Err(self.unexpected("an array")),
+        }
+    }
+
+    /// The number of entries of the map that starts here.
+    ///
+    /// # Errors
+    /// If the next token starts no map.
+    pub fn map(&mut self) -> Result<usize, DecodeError> {
+        match self.marker()? {
+            Marker::FixMap(length) => {
+                self.at += 1;
+                Ok(usize::from(length))
+            }
+            Marker::Map16 => self.length(2),
+            Marker::Map32 => self.length(4),
+            _ => Err(self.unexpected("a map")),
+        }
+    }
+
+    /// `None` for nil, else what `read` reads.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub fn optional<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Option<T>, DecodeError> {
+        if self.marker()? == Marker::Null {
+            self.at += 1;
+            return Ok(None);
+        }
+        read(self).map(Some)
+    }
+
+    /// A whole value, checked: well-formed, UTF-8, string keys, no extension types, not too deep, not too large.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn value(&mut self) -> Result<EncodedValue<'a>, DecodeError> {
+        let start = self.at;
+        self.walk()?;
+        let value = &self.bytes[start..self.at];
+        if value.len() > MAX_VALUE_BYTES { Err(DecodeError::TooLarge) } else { Ok(EncodedValue(value)) }
+    }
+
+    /// Moves past one value without recursion: `open` holds, per open container, the tokens that it still lacks.
+    fn walk(&mut self) -> Result<(), DecodeError> {
+        #[derive(Clone, Copy)]
+        struct Open {
+            left: usize,
+            is_map: bool,
+        }
+        let mut open = [Open { left: 0, is_map: false }; MAX_DEPTH];
+        let mut depth = 0;
+        loop {
+            let key_due = depth > 0 && open[depth - 1].is_map && open[depth - 1].left.is_multiple_of(2);
+            let container = match self.marker()? {
+                Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => {
+                    self.str()?;
+                    None
+                }
+                _ if key_due => return Err(self.unexpected("a string as map key")),
+                Marker::Null | Marker::True | Marker::False | Marker::FixPos(_) | Marker::FixNeg(_) => {
+                    self.at += 1;
+                    None
+                }
+                Marker::U8 | Marker::I8 => self.take(2).map(|_| None)?,
+                Marker::U16 | Marker::I16 => self.take(3).map(|_| None)?,
+                Marker::U32 | Marker::I32 | Marker::F32 => self.take(5).map(|_| None)?,
+                Marker::U64 | Marker::I64 | Marker::F64 => self.take(9).map(|_| None)?,
+                Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => {
+                    self.bin()?;
+                    None
+                }
+                Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => {
+                    Some(Open { left: self.array()?, is_map: false })
+                }
+                Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => {
+                    Some(Open { left: self.map()?.saturating_mul(2), is_map: true })
+                }
+                Marker::FixExt1
+                | Marker::FixExt2
+                | Marker::FixExt4
+                | Marker::FixExt8
+                | Marker::FixExt16
+                | Marker::Ext8
+                | Marker::Ext16
+                | Marker::Ext32
+                | Marker::Reserved => return Err(self.unexpected("a value without extension types")),
+            };
+            if let Some(container) = container {
+                *open.get_mut(depth).ok_or(DecodeError::TooDeep)? = container;
+                depth += 1;
+            } else if depth > 0 {
+                open[depth - 1].left -= 1;
+            }
+            while depth > 0 && open[depth - 1].left == 0 {
+                depth -= 1;
+                if depth > 0 {
+                    open[depth - 1].left -= 1;
+                }
+            }
+            if depth == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Writes tokens, each in its shortest form.
+#[derive(Debug, Default)]
+pub struct Writer {
+    bytes: Vec<u8>,
+}
+
+/// `rmp` writes to anything fallible; a vector is not.
+fn written<T, E: std::fmt::Debug>(result: Result<T, E>) {
+    result.expect("writing to a vector cannot fail");
+}
+
+impl Writer {
+    /// A writer with nothing written.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { bytes: Vec::new() }
+    }
+
+    /// The bytes written.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// The number of bytes written.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing is written.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Writes nil.
+    pub fn nil(&mut self) {
+        written(encode::write_nil(&mut self.bytes));
+    }
+
+    /// Writes a boolean.
+    pub fn bool(&mut self, value: bool) {
+        written(encode::write_bool(&mut self.bytes, value));
+    }
+
+    /// Writes an integer that is not negative.
+    pub fn u64(&mut self, value: u64) {
+        written(encode::write_uint(&mut self.bytes, value));
+    }
+
+    /// Writes an integer.
+    pub fn i64(&mut self, value: i64) {
+        written(encode::write_sint(&mut self.bytes, value));
+    }
+
+    /// Writes a float.
+    pub fn f64(&mut self, value: f64) {
+        written(encode::write_f64(&mut self.bytes, value));
+    }
+
+    /// Writes a string.
+    pub fn str(&mut self, value: &str) {
+        written(encode::write_str(&mut self.bytes, value));
+    }
+
+    /// Writes binary data.
+    pub fn bin(&mut self, value: &[u8]) {
+        written(encode::write_bin(&mut self.bytes, value));
+    }
+
+    /// Starts an array of `length` elements.
+    pub fn array(&mut self, length: usize) {
+        written(encode::write_array_len(&mut self.bytes, u32::try_from(length).unwrap_or(u32::MAX)));
+    }
+
+    /// Starts a map of `length` entries.
+    pub fn map(&mut self, length: usize) {
+        written(encode::write_map_len(&mut self.bytes, u32::try_from(length).unwrap_or(u32::MAX)));
+    }
+
+    /// Writes a value that is encoded already.
+    pub fn value(&mut self, value: EncodedValue<'_>) {
+        self.bytes.extend_from_slice(value.as_bytes());
+    }
+
+    /// Writes nil for `None`, else what `write` writes.
+    pub fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        match value {
+            Some(value) => write(self, value),
+            None => self.nil(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested(depth: usize) -> Vec<u8> {
+        let mut bytes = vec![0x91; depth];
+        bytes.push(0xc0);
+        bytes
+    }
+
+    #[test]
+    fn a_value_nests_up_to_the_limit_and_no_deeper() {
+        assert!(EncodedValue::check(&nested(MAX_DEPTH)).is_ok());
+        assert_eq!(EncodedValue::check(&nested(MAX_DEPTH + 1)), Err(DecodeError::TooDeep));
+        assert_eq!(EncodedValue::check(&nested(100_000)), Err(DecodeError::TooDeep));
+    }
+
+    #[test]
+    fn a_length_beyond_the_frame_is_truncation_and_allocates_nothing() {
+        for bytes in [
+            &[0xdd, 0xff, 0xff, 0xff, 0xff][..],
+            &[0xdb, 0xff, 0xff, 0xff, 0xff, b'a'],
+            &[0xdf, 0xff, 0xff, 0xff, 0xff],
+        ] {
+            assert_eq!(EncodedValue::check(bytes), Err(DecodeError::Truncated));
+        }
+    }
+
+    #[test]
+    fn a_map_takes_strings_only_as_keys() {
+        assert!(EncodedValue::check(&[0x81, 0xa1, b'a', 0x01]).is_ok());
+        assert!(matches!(
+            EncodedValue::check(&[0x81, 0x01, 0x01]),
+            Err(DecodeError::Unexpected { at: 1, .. })
+        ));
+        assert!(matches!(
+            EncodedValue::check(&[0x82, 0xa1, b'a', 0x90, 0x01, 0x01]),
+            Err(DecodeError::Unexpected { at: 4, .. })
+        ));
+    }
+
+    #[test]
+    fn extension_types_and_broken_text_are_refused() {
+        assert!(EncodedValue::check(&[0xd4, 0x01, 0x00]).is_err());
+        assert_eq!(EncodedValue::check(&[0xa1, 0xff]), Err(DecodeError::NotUtf8 { at: 0 }));
+    }
+
+    #[test]
+    fn a_sequence_beyond_the_exact_integers_is_refused_not_rounded() {
+        let mut writer = Writer::new();
+        writer.u64(MAX_SEQUENCE);
+        writer.u64(MAX_SEQUENCE + 1);
+        let bytes = writer.into_bytes();
+        let mut reader = Reader::new(&bytes);
+        assert_eq!(reader.sequence(), Ok(Sequence::MAX));
+        assert_eq!(reader.sequence(), Err(DecodeError::OutOfRange { at: 9 }));
+    }
+
+    #[test]
+    fn the_string_field_of_a_map_is_found_behind_nested_values() {
+        let mut writer = Writer::new();
+        writer.map(3);
+        writer.str("nested");
+        writer.map(1);
+        writer.str("id");
+        writer.str("inner");
+        writer.str("id");
+        writer.str("outer");
+        writer.str("n");
+        writer.u64(1);
+        let bytes = writer.into_bytes();
+        let value = EncodedValue::check(&bytes).unwrap();
+        assert_eq!(value.string_field("id"), Some("outer"));
+        assert_eq!(value.string_field("n"), None);
+        assert_eq!(value.string_field("absent"), None);
+    }
+}
