@@ -1,8 +1,9 @@
 //! The rows of a datastore's replica, and the table in which a snapshot is collected before it replaces them at once.
 
-use std::collections::BTreeMap;
-
-use super::cells::{Cell, CellId, Cells};
+use super::{
+    cells::{Cell, CellId, Cells},
+    intern::Names,
+};
 use crate::replica::{EpochId, Header};
 
 /// A change of a record that waits for the snapshot before it.
@@ -22,7 +23,7 @@ pub(super) struct Staging {
     /// The position of the whole.
     pub(super) epoch: EpochId,
     pub(super) sequence: u64,
-    rows: BTreeMap<Box<str>, CellId>,
+    rows: Names,
     /// Rows that their gate refused.
     refused: Vec<Box<str>>,
     /// Rows whose gate has not answered.
@@ -34,12 +35,12 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    pub(super) fn new(attempt: u32, epoch: EpochId, sequence: u64) -> Self {
+    pub(super) fn new(attempt: u32, epoch: EpochId, sequence: u64, rows: &Rows) -> Self {
         Self {
             attempt,
             epoch,
             sequence,
-            rows: BTreeMap::new(),
+            rows: Names::with_hasher(rows.rows.hasher().clone()),
             refused: Vec::new(),
             unjudged: 0,
             is_complete: false,
@@ -50,8 +51,8 @@ impl Staging {
     pub(super) fn add(&mut self, cells: &mut Cells, cell: Cell) -> CellId {
         let key = cell.key.clone().unwrap_or_default();
         let id = cells.put(cell);
-        if let Some(previous) = self.rows.insert(key, id) {
-            cells.retire(previous);
+        if let Some(previous) = self.rows.insert(key, id.number()) {
+            cells.retire(CellId::from_number(previous));
         }
         id
     }
@@ -69,7 +70,7 @@ impl Staging {
     /// Gives back what was staged.
     pub(super) fn abandon(self, cells: &mut Cells) {
         for id in self.rows.into_values() {
-            cells.retire(id);
+            cells.retire(CellId::from_number(id));
         }
     }
 }
@@ -84,18 +85,22 @@ pub(super) enum Diff {
 }
 
 /// The rows that are shown.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rows {
-    rows: BTreeMap<Box<str>, CellId>,
+    rows: Names,
 }
 
 impl Rows {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { rows: Names::with_hasher(foldhash::fast::FixedState::with_seed(seed)) }
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<CellId> {
-        self.rows.get(key).copied()
+        self.rows.get(key).copied().map(CellId::from_number)
     }
 
     pub(super) fn cells(&self) -> impl Iterator<Item = CellId> {
-        self.rows.values().copied()
+        self.rows.values().copied().map(CellId::from_number)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -109,14 +114,14 @@ impl Rows {
         let newer_is_shown = self
             .rows
             .get(&key)
-            .and_then(|shown| cells.get(*shown))
+            .and_then(|shown| cells.get(CellId::from_number(*shown)))
             .is_some_and(|shown| shown.sequence > cell.sequence);
         if newer_is_shown {
             cells.retire(id);
             return None;
         }
-        if let Some(previous) = self.rows.insert(key, id) {
-            cells.retire(previous);
+        if let Some(previous) = self.rows.insert(key, id.number()) {
+            cells.retire(CellId::from_number(previous));
         }
         Some(Diff::Shown(id))
     }
@@ -136,9 +141,11 @@ impl Rows {
     /// that was refused keeps its last good value.
     pub(super) fn replace(&mut self, cells: &mut Cells, staging: Staging) -> Vec<Diff> {
         let mut diff = Vec::new();
-        let mut before = std::mem::take(&mut self.rows);
+        let empty = Names::with_hasher(self.rows.hasher().clone());
+        let mut before = std::mem::replace(&mut self.rows, empty);
         for (key, new) in staging.rows {
-            let old = before.remove(&key);
+            let new = CellId::from_number(new);
+            let old = before.remove(&key).map(CellId::from_number);
             let shown = match old {
                 Some(old) if cells.is_same(old, new) => {
                     cells.restamp(old, new);
@@ -153,14 +160,14 @@ impl Rows {
                     new
                 }
             };
-            self.rows.insert(key, shown);
+            self.rows.insert(key, shown.number());
         }
         for key in staging.refused {
             if let Some(old) = before.remove(&key) {
                 self.rows.insert(key, old);
             }
         }
-        for gone in before.into_values() {
+        for gone in before.into_values().map(CellId::from_number) {
             cells.retire(gone);
             diff.push(Diff::Gone(gone));
         }

@@ -8,10 +8,11 @@ mod cells;
 mod collection;
 mod intern;
 mod receive;
+mod slab;
 mod slot;
 mod writes;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use thiserror::Error;
 
@@ -23,6 +24,7 @@ pub use self::{
 use self::{
     cells::Cells,
     intern::Interner,
+    slab::Slab,
     slot::{Collection, Object, Own, Slot},
     writes::{Owned, Stage, Writes},
 };
@@ -175,18 +177,17 @@ enum Pending {
 pub struct Client {
     session: Session,
     phase: Phase,
-    slots: HashMap<SlotId, Slot>,
-    last_slot: u32,
+    slots: Slab<Slot>,
     /// The server's numbers on the present link.
-    topics: HashMap<TopicId, (SlotId, EpochId)>,
+    topics: HashMap<TopicId, (SlotId, EpochId), foldhash::fast::FixedState>,
     epochs: Interner,
     versions: Interner,
     cells: Cells,
     writes: Writes,
-    settlements: HashMap<RequestId, String>,
-    pending: HashMap<HostTicket, Pending>,
-    last_ticket: HostTicket,
-    timers: BTreeSet<(Timestamp, SlotId)>,
+    settlements: Vec<(RequestId, String)>,
+    pending: Slab<Pending>,
+    /// No replica has a deadline before this.
+    timer: Option<Timestamp>,
     changes: Vec<Change>,
     outputs: VecDeque<Output>,
     /// Messages for the present link that are not in a frame yet.
@@ -203,19 +204,17 @@ impl Client {
         #[expect(clippy::cast_possible_truncation, reason = "both halves are folded in")]
         let folded = (number >> 64) as u64 ^ number as u64;
         Self {
-            session: Session::new(Epoch::from_bytes(seed).to_string(), token, folded),
+            session: Session::new(Epoch::from_bytes(seed).text(), token, folded),
             phase: Phase::Idle,
-            slots: HashMap::new(),
-            last_slot: 0,
-            topics: HashMap::new(),
-            epochs: Interner::default(),
-            versions: Interner::default(),
+            slots: Slab::new(),
+            topics: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(folded)),
+            epochs: Interner::new(folded),
+            versions: Interner::new(folded),
             cells: Cells::default(),
             writes: Writes::default(),
-            settlements: HashMap::new(),
-            pending: HashMap::new(),
-            last_ticket: 0,
-            timers: BTreeSet::new(),
+            settlements: Vec::new(),
+            pending: Slab::new(),
+            timer: None,
             changes: Vec::new(),
             outputs: VecDeque::new(),
             outbox: Writer::new(),
@@ -264,12 +263,12 @@ impl Client {
     /// The value that an object shows.
     #[must_use]
     pub fn object(&self, slot: SlotId) -> Option<CellId> {
-        if let Some(Slot::Object(object)) = self.slots.get(&slot) { object.value } else { None }
+        if let Some(Slot::Object(object)) = self.slots.get(slot.number()) { object.value } else { None }
     }
 
     /// The rows that a collection shows, in the order of their keys.
     pub fn rows(&self, slot: SlotId) -> impl Iterator<Item = CellId> {
-        let rows = if let Some(Slot::Collection(collection)) = self.slots.get(&slot) {
+        let rows = if let Some(Slot::Collection(collection)) = self.slots.get(slot.number()) {
             Some(collection.rows.cells())
         } else {
             None
@@ -280,7 +279,7 @@ impl Client {
     /// One row of a collection.
     #[must_use]
     pub fn row(&self, slot: SlotId, key: &str) -> Option<CellId> {
-        if let Some(Slot::Collection(collection)) = self.slots.get(&slot) {
+        if let Some(Slot::Collection(collection)) = self.slots.get(slot.number()) {
             collection.rows.get(key)
         } else {
             None
@@ -290,7 +289,11 @@ impl Client {
     /// How many rows a collection shows.
     #[must_use]
     pub fn row_count(&self, slot: SlotId) -> usize {
-        if let Some(Slot::Collection(collection)) = self.slots.get(&slot) { collection.rows.len() } else { 0 }
+        if let Some(Slot::Collection(collection)) = self.slots.get(slot.number()) {
+            collection.rows.len()
+        } else {
+            0
+        }
     }
 
     /// The sequence of the applied value.
@@ -344,12 +347,13 @@ impl Client {
     /// Why a subscription was denied.
     #[must_use]
     pub fn denial(&self, slot: SlotId) -> Option<&str> {
-        self.slots.get(&slot)?.denial()
+        self.slots.get(slot.number())?.denial()
     }
 
     /// The message of a refused write; read once.
     pub fn settlement(&mut self, request: RequestId) -> Option<String> {
-        self.settlements.remove(&request)
+        let index = self.settlements.iter().position(|(number, _)| *number == request)?;
+        Some(self.settlements.swap_remove(index).1)
     }
 
     // ---- commands
@@ -370,7 +374,7 @@ impl Client {
     pub fn close(&mut self, now: Timestamp) {
         self.session.close();
         self.settle_session(now);
-        for request in self.writes.requests() {
+        for request in self.writes.requests(|_| true) {
             self.give_up(request, "the client was closed");
         }
     }
@@ -405,12 +409,9 @@ impl Client {
 
     /// Forgets a replica and all that it shows.
     pub fn release(&mut self, slot: SlotId) {
-        let Some(removed) = self.slots.remove(&slot) else { return };
-        if let Some(timer) = removed.timer() {
-            self.timers.remove(&(timer, slot));
-        }
+        let Some(removed) = self.slots.remove(slot.number()) else { return };
         self.topics.retain(|_, (owner, _)| *owner != slot);
-        self.pending.retain(|_, pending| pending.slot() != slot);
+        self.pending.retain(|pending| pending.slot() != slot);
         if !matches!(removed, Slot::Own(_)) && self.session.live_link().is_some() {
             self.send(&ClientMessage::Unsubscribe(slot.number()));
         }
@@ -512,7 +513,7 @@ impl Client {
 
     /// The host's verdict on a [`Change::Judge`], or on an offer.
     pub fn judged(&mut self, now: Timestamp, ticket: HostTicket, verdict: Verdict) {
-        let Some(pending) = self.pending.remove(&ticket) else { return };
+        let Some(pending) = self.pending.remove(ticket) else { return };
         self.receive_verdict(now, ticket, pending, verdict);
     }
 
@@ -534,9 +535,15 @@ impl Client {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.session.handle_timeout(now);
         self.settle_session(now);
-        while let Some((due, slot)) = self.timers.first().copied().filter(|(due, _)| *due <= now) {
-            self.timers.remove(&(due, slot));
-            self.with_replica(now, slot, |replica| replica.handle_timeout(now));
+        if self.timer.is_some_and(|due| due <= now) {
+            self.timer = None;
+            for slot in self.numbers(|_| true) {
+                if self.replica(slot).and_then(Replica::poll_timeout).is_some_and(|due| due <= now) {
+                    self.with_replica(now, slot, |replica| replica.handle_timeout(now));
+                } else {
+                    self.set_timer(slot);
+                }
+            }
         }
         for request in self.writes.overdue(now) {
             self.give_up(request, "there was no connection in time; nothing was sent");
@@ -561,18 +568,17 @@ impl Client {
     /// When to call [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let replica = self.timers.first().map(|(due, _)| *due);
-        [self.session.poll_timeout(), self.writes.next_deadline(), replica].into_iter().flatten().min()
+        [self.session.poll_timeout(), self.writes.next_deadline(), self.timer].into_iter().flatten().min()
     }
 
     // ---- inside
 
     fn replica(&self, slot: SlotId) -> Option<&Replica> {
-        self.slots.get(&slot).map(Slot::replica)
+        self.slots.get(slot.number()).map(Slot::replica)
     }
 
     fn replica_mut(&mut self, slot: SlotId) -> Option<&mut Replica> {
-        self.slots.get_mut(&slot).map(Slot::replica_mut)
+        self.slots.get_mut(slot.number()).map(Slot::replica_mut)
     }
 
     fn with_replica(&mut self, now: Timestamp, slot: SlotId, input: impl FnOnce(&mut Replica)) {
@@ -592,10 +598,22 @@ impl Client {
     }
 
     fn insert(&mut self, slot: Slot) -> SlotId {
-        self.last_slot += 1;
-        let id = SlotId::from_number(self.last_slot);
-        self.slots.insert(id, slot);
-        id
+        let number = self.slots.insert(slot).expect("a million replicas do not fit in the memory of a page");
+        SlotId::from_number(number)
+    }
+
+    /// The slots that `pick` picks.
+    fn numbers(&self, pick: impl Fn(&Slot) -> bool) -> Vec<SlotId> {
+        self.slots
+            .iter()
+            .filter(|(_, slot)| pick(slot))
+            .map(|(number, _)| SlotId::from_number(number))
+            .collect()
+    }
+
+    fn set_timer(&mut self, slot: SlotId) {
+        let due = self.replica(slot).and_then(Replica::poll_timeout);
+        self.timer = [self.timer, due].into_iter().flatten().min();
     }
 
     fn subscribe(&mut self, slot: Slot) -> SlotId {
@@ -615,9 +633,7 @@ impl Client {
     }
 
     fn owe(&mut self, pending: Pending) -> HostTicket {
-        self.last_ticket = self.last_ticket.checked_add(1).unwrap_or(1);
-        self.pending.insert(self.last_ticket, pending);
-        self.last_ticket
+        self.pending.insert(pending).expect("a million verdicts are never owed at a time")
     }
 
     /// Carries out what a replica asked for; `ticket` is the verdict that led here.
@@ -629,17 +645,7 @@ impl Client {
                 Effect::Refetch { attempt, position } => self.refetch(now, slot, attempt, position),
             }
         }
-        let Some(entry) = self.slots.get_mut(&slot) else { return };
-        let timer = entry.replica().poll_timeout();
-        let before = std::mem::replace(entry.timer_mut(), timer);
-        if before != timer {
-            if let Some(before) = before {
-                self.timers.remove(&(before, slot));
-            }
-            if let Some(timer) = timer {
-                self.timers.insert((timer, slot));
-            }
-        }
+        self.set_timer(slot);
         if self.changes.last() != Some(&Change::Meta { slot }) {
             self.changes.push(Change::Meta { slot });
         }
@@ -647,7 +653,7 @@ impl Client {
     }
 
     fn refetch(&mut self, now: Timestamp, slot: SlotId, attempt: u32, position: Option<(EpochId, u64)>) {
-        if let Some(Slot::Own(_)) = self.slots.get(&slot) {
+        if let Some(Slot::Own(_)) = self.slots.get(slot.number()) {
             self.changes.push(Change::Refetch { slot, attempt });
         } else if self.session.live_link().is_some() {
             let position = position.and_then(|position| self.wire_position(position));
@@ -690,17 +696,14 @@ impl Client {
     fn lose_link(&mut self, now: Timestamp) {
         self.topics.clear();
         self.outbox = Writer::new();
-        let slots: Vec<_> =
-            self.slots.iter().filter(|(_, slot)| slot.is_remote()).map(|(id, _)| *id).collect();
-        for slot in slots {
-            if let Some(Slot::Collection(collection)) = self.slots.get_mut(&slot)
+        for slot in self.numbers(Slot::is_remote) {
+            if let Some(Slot::Collection(collection)) = self.slots.get_mut(slot.number())
                 && let Some(staging) = collection.staging.take()
             {
                 staging.abandon(&mut self.cells);
             }
-            self.pending.retain(
-                |_, pending| !matches!(pending, Pending::Staged { slot: owner, .. } if *owner == slot),
-            );
+            self.pending
+                .retain(|pending| !matches!(pending, Pending::Staged { slot: owner, .. } if *owner == slot));
             self.with_replica(now, slot, |replica| {
                 let attempt = replica.attempt();
                 replica.handle_failure(now, attempt);
@@ -710,13 +713,11 @@ impl Client {
 
     /// The session is live: resubscribes everything with its position and sends every unanswered write, in one go.
     fn resume(&mut self) {
-        let mut slots: Vec<_> =
-            self.slots.iter().filter(|(_, slot)| slot.is_remote()).map(|(id, _)| *id).collect();
-        slots.sort_unstable();
+        let slots = self.numbers(Slot::is_remote);
         if !slots.is_empty() {
             self.send_subscriptions(&slots);
         }
-        for request in self.writes.unanswered().map(|(request, _)| request).collect::<Vec<_>>() {
+        for request in self.writes.unanswered() {
             self.send_write(request);
         }
     }
@@ -725,7 +726,7 @@ impl Client {
         let mut outbox = std::mem::take(&mut self.outbox);
         for chunk in slots.chunks(1_000) {
             let subscriptions = chunk.iter().filter_map(|id| {
-                let target = self.slots.get(id)?.target()?;
+                let target = self.slots.get(id.number())?.target()?;
                 let position =
                     self.replica(*id)?.position().and_then(|position| self.wire_position(position));
                 Some(Subscription { id: id.number(), target, position })
@@ -774,7 +775,7 @@ impl Client {
         }
         let shown = self.writes.shown(|operation, position| {
             // A write to something that no replica here shows is done with its acknowledgement.
-            self.slots.values().filter(|slot| slot.is_target_of(operation)).all(|slot| {
+            self.slots.iter().filter(|(_, slot)| slot.is_target_of(operation)).all(|(_, slot)| {
                 let replica = slot.replica();
                 let Some((epoch, _)) = replica.position() else { return false };
                 let is_same_epoch =
@@ -788,12 +789,12 @@ impl Client {
     }
 
     fn settle(&mut self, request: RequestId, outcome: Outcome) {
-        self.writes.take(request);
+        self.writes.forget(request);
         let code = match outcome {
             Outcome::Done => 0,
             Outcome::Unknown => u16::MAX,
             Outcome::Refused { code, message } => {
-                self.settlements.insert(request, message);
+                self.settlements.push((request, message));
                 code
             }
         };

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     protocol::{
-        Answer, ClientMessage, DecodeError, EncodedValue, Epoch, Position, Reader, RequestId, Row, Sequence,
+        Answer, ClientMessage, EncodedValue, Epoch, Position, Reader, RequestId, Row, Sequence,
         ServerMessage, Timestamp, TopicId,
     },
     replica::{EpochId, Header, Offer, Source, Token, Verdict},
@@ -41,17 +41,12 @@ impl Client {
         self.session.handle_heard(now);
         let mut reader = Reader::new(frame);
         while !reader.is_empty() {
-            let received = ServerMessage::decode(&mut reader).map(|message| self.receive(now, message));
-            if let Err(error) = received {
-                self.reject(now, error);
-                return;
-            }
+            let Ok(message) = ServerMessage::decode(&mut reader) else {
+                self.session.reject(now, "the server sent a frame that is no protocol");
+                break;
+            };
+            self.receive(now, message);
         }
-        self.settle_session(now);
-    }
-
-    fn reject(&mut self, now: Timestamp, error: DecodeError) {
-        self.session.reject(now, &format!("the server sent a frame that is no protocol: {error}"));
         self.settle_session(now);
     }
 
@@ -74,7 +69,7 @@ impl Client {
             }
             ServerMessage::Denied { subscription, attempt, message, .. } => {
                 let slot = SlotId::from_number(subscription);
-                if let Some(entry) = self.slots.get_mut(&slot) {
+                if let Some(entry) = self.slots.get_mut(slot.number()) {
                     entry.deny(message);
                     self.changes.push(Change::Denied { slot });
                     self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
@@ -132,10 +127,10 @@ impl Client {
         epoch: Epoch,
         answer: Answer<'_>,
     ) {
-        if !self.slots.contains_key(&slot) {
+        if self.slots.get(slot.number()).is_none() {
             return;
         }
-        let epoch = EpochId(self.epochs.number(&epoch.to_string()));
+        let epoch = EpochId(self.epochs.number(&epoch.text()));
         self.topics.insert(topic, (slot, epoch));
         let place = Place { slot, attempt, epoch };
         match answer {
@@ -179,7 +174,7 @@ impl Client {
         header: Header,
         value: Option<Box<[u8]>>,
     ) {
-        let Some(Slot::Object(object)) = self.slots.get_mut(&slot) else { return };
+        let Some(Slot::Object(object)) = self.slots.get_mut(slot.number()) else { return };
         if object.is_judging {
             object.queue.push_back(Queued { source, header, value });
             return;
@@ -201,7 +196,7 @@ impl Client {
 
     /// The replica shows a value.
     pub(super) fn install(&mut self, slot: SlotId, token: Token, ticket: HostTicket) {
-        match self.slots.get_mut(&slot) {
+        match self.slots.get_mut(slot.number()) {
             Some(Slot::Object(object)) => {
                 let cell = CellId::from_number(token.0);
                 let shown = self.cells.get(cell).is_some_and(|cell| cell.value().is_some()).then_some(cell);
@@ -221,7 +216,7 @@ impl Client {
 
     /// The replica does not want a value any more.
     pub(super) fn discard(&mut self, slot: SlotId, token: Token) {
-        match self.slots.get(&slot) {
+        match self.slots.get(slot.number()) {
             Some(Slot::Object(_)) => self.cells.retire(CellId::from_number(token.0)),
             Some(Slot::Own(_)) => self.changes.push(Change::Discard { slot, token }),
             Some(Slot::Collection(_)) | None => {}
@@ -232,7 +227,7 @@ impl Client {
 
     /// A change of a record.
     fn receive_change(&mut self, now: Timestamp, slot: SlotId, change: Waiting) {
-        let Some(Slot::Collection(collection)) = self.slots.get_mut(&slot) else { return };
+        let Some(Slot::Collection(collection)) = self.slots.get_mut(slot.number()) else { return };
         if let Some(staging) = &mut collection.staging {
             staging.waiting.push(change);
             return;
@@ -263,7 +258,7 @@ impl Client {
     }
 
     fn show_row(&mut self, slot: SlotId, cell: CellId) {
-        if let Some(Slot::Collection(collection)) = self.slots.get_mut(&slot) {
+        if let Some(Slot::Collection(collection)) = self.slots.get_mut(slot.number()) {
             let diff = collection.rows.show(&mut self.cells, cell);
             self.announce(slot, diff);
         } else {
@@ -292,7 +287,7 @@ impl Client {
         next: Option<&str>,
     ) {
         let slot = place.slot;
-        let Some(Slot::Collection(collection)) = self.slots.get_mut(&slot) else { return };
+        let Some(Slot::Collection(collection)) = self.slots.get_mut(slot.number()) else { return };
         let is_gated = collection.is_gated;
         let continues = collection.staging.as_ref().is_some_and(|staging| {
             staging.attempt == place.attempt
@@ -300,7 +295,7 @@ impl Client {
                 && staging.sequence == sequence.get()
         });
         if !continues {
-            let mut staging = Staging::new(place.attempt, place.epoch, sequence.get());
+            let mut staging = Staging::new(place.attempt, place.epoch, sequence.get(), &collection.rows);
             if let Some(mut dropped) = collection.staging.take() {
                 // The live changes since are in order whichever snapshot they follow.
                 staging.waiting = std::mem::take(&mut dropped.waiting);
@@ -344,7 +339,7 @@ impl Client {
 
     /// Replaces the rows by the staged ones, once the last page and the last verdict are here.
     fn install_snapshot(&mut self, now: Timestamp, slot: SlotId) {
-        let Some(Slot::Collection(collection)) = self.slots.get_mut(&slot) else { return };
+        let Some(Slot::Collection(collection)) = self.slots.get_mut(slot.number()) else { return };
         if !collection.staging.as_ref().is_some_and(|staging| staging.is_complete && staging.unjudged == 0) {
             return;
         }
@@ -388,7 +383,7 @@ impl Client {
                 self.settle_replica(now, slot, host_ticket);
             }
             Pending::Object { slot, ticket } => {
-                let Some(Slot::Object(object)) = self.slots.get_mut(&slot) else { return };
+                let Some(Slot::Object(object)) = self.slots.get_mut(slot.number()) else { return };
                 object.is_judging = false;
                 object.replica.judged(now, ticket, verdict);
                 self.settle_replica(now, slot, host_ticket);
@@ -405,7 +400,7 @@ impl Client {
                 self.changes.push(Change::Meta { slot });
             }
             Pending::Staged { slot, cell, sequence } => {
-                let Some(Slot::Collection(collection)) = self.slots.get_mut(&slot) else { return };
+                let Some(Slot::Collection(collection)) = self.slots.get_mut(slot.number()) else { return };
                 let Some(staging) =
                     collection.staging.as_mut().filter(|staging| staging.sequence == sequence)
                 else {
@@ -427,7 +422,7 @@ impl Client {
 
     /// Takes up the inputs of an object that waited for a verdict.
     fn receive_queued(&mut self, now: Timestamp, slot: SlotId) {
-        while let Some(Slot::Object(object)) = self.slots.get_mut(&slot)
+        while let Some(Slot::Object(object)) = self.slots.get_mut(slot.number())
             && !object.is_judging
             && let Some(Queued { source, header, value }) = object.queue.pop_front()
         {

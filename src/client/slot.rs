@@ -8,11 +8,11 @@ use super::{
     writes::Owned,
 };
 use crate::{
-    protocol::{Open, Target, Timestamp},
+    protocol::{Open, Target},
     replica::{Header, Replica, Source},
 };
 
-/// Names one replica of a client. Never used again, so a late answer meets nobody else.
+/// Names one replica of a client. Above 0, and not used again soon, so a late answer meets nobody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(u32);
 
@@ -56,7 +56,6 @@ pub(super) struct Object {
     pub(super) is_judging: bool,
     pub(super) queue: VecDeque<Queued>,
     denial: Option<Box<str>>,
-    timer: Option<Timestamp>,
 }
 
 impl Object {
@@ -69,7 +68,6 @@ impl Object {
             is_judging: false,
             queue: VecDeque::new(),
             denial: None,
-            timer: None,
         }
     }
 }
@@ -85,20 +83,18 @@ pub(super) struct Collection {
     pub(super) rows: Rows,
     pub(super) staging: Option<Staging>,
     denial: Option<Box<str>>,
-    timer: Option<Timestamp>,
 }
 
 impl Collection {
-    pub(super) fn new(id: Box<str>, open: Option<(bool, Box<str>)>, is_gated: bool, _seed: u64) -> Self {
+    pub(super) fn new(id: Box<str>, open: Option<(bool, Box<str>)>, is_gated: bool, seed: u64) -> Self {
         Self {
             id,
             open,
             is_gated,
             replica: Replica::new(true),
-            rows: Rows::default(),
+            rows: Rows::new(seed),
             staging: None,
             denial: None,
-            timer: None,
         }
     }
 }
@@ -107,12 +103,11 @@ impl Collection {
 #[derive(Debug)]
 pub(super) struct Own {
     replica: Replica,
-    timer: Option<Timestamp>,
 }
 
 impl Own {
     pub(super) fn new(options: OwnOptions, _seed: u64) -> Self {
-        Self { replica: Replica::new(options.has_refetch), timer: None }
+        Self { replica: Replica::new(options.has_refetch) }
     }
 }
 
@@ -138,22 +133,6 @@ impl Slot {
             Self::Object(object) => &mut object.replica,
             Self::Collection(collection) => &mut collection.replica,
             Self::Own(own) => &mut own.replica,
-        }
-    }
-
-    pub(super) const fn timer(&self) -> Option<Timestamp> {
-        match self {
-            Self::Object(object) => object.timer,
-            Self::Collection(collection) => collection.timer,
-            Self::Own(own) => own.timer,
-        }
-    }
-
-    pub(super) const fn timer_mut(&mut self) -> &mut Option<Timestamp> {
-        match self {
-            Self::Object(object) => &mut object.timer,
-            Self::Collection(collection) => &mut collection.timer,
-            Self::Own(own) => &mut own.timer,
         }
     }
 

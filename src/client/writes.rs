@@ -1,6 +1,6 @@
 //! Writes under way: kept until the authority's answer is here and the replica shows their effect.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use crate::protocol::{EncodedValue, Operation, Position, RequestId, Timestamp};
 
@@ -45,7 +45,7 @@ impl Owned {
     }
 }
 
-/// One write. Exits of both stages: `take`, by an answer, by local application, or by the deadline.
+/// One write. Ends by an answer, by local application, or by the deadline.
 #[derive(Debug)]
 pub(super) struct Write {
     pub(super) operation: Owned,
@@ -67,57 +67,54 @@ pub(super) enum Stage {
 /// All writes under way, by request, in the order they were made.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
-    writes: BTreeMap<RequestId, Write>,
+    writes: Vec<(RequestId, Write)>,
     last: RequestId,
 }
 
 impl Writes {
     pub(super) fn add(&mut self, now: Timestamp, operation: Owned) -> RequestId {
         self.last += 1;
-        self.writes.insert(self.last, Write { operation, stage: Stage::Queued, deadline: now + DEADLINE });
+        self.writes.push((self.last, Write { operation, stage: Stage::Queued, deadline: now + DEADLINE }));
         self.last
     }
 
     pub(super) fn get_mut(&mut self, request: RequestId) -> Option<&mut Write> {
-        self.writes.get_mut(&request)
+        self.writes.iter_mut().find(|(number, _)| *number == request).map(|(_, write)| write)
     }
 
-    pub(super) fn take(&mut self, request: RequestId) -> Option<Write> {
-        self.writes.remove(&request)
+    pub(super) fn forget(&mut self, request: RequestId) {
+        self.writes.retain(|(number, _)| *number != request);
     }
 
     /// Those that the authority has not answered, in order.
-    pub(super) fn unanswered(&mut self) -> impl Iterator<Item = (RequestId, &mut Write)> {
-        self.writes
-            .iter_mut()
-            .filter(|(_, write)| !matches!(write.stage, Stage::Acknowledged(_)))
-            .map(|(request, write)| (*request, write))
+    pub(super) fn unanswered(&self) -> Vec<RequestId> {
+        self.requests(|write| !matches!(write.stage, Stage::Acknowledged(_)))
     }
 
     /// The requests whose acknowledged position `is_shown`.
     pub(super) fn shown(&self, is_shown: impl Fn(&Owned, Position) -> bool) -> Vec<RequestId> {
-        let shown = self.writes.iter().filter(|(_, write)| match write.stage {
+        self.requests(|write| match write.stage {
             Stage::Acknowledged(position) => is_shown(&write.operation, position),
             Stage::Queued | Stage::Sent => false,
-        });
-        shown.map(|(request, _)| *request).collect()
+        })
     }
 
     /// The requests whose deadline has come.
     pub(super) fn overdue(&self, now: Timestamp) -> Vec<RequestId> {
-        self.writes.iter().filter(|(_, write)| write.deadline <= now).map(|(request, _)| *request).collect()
+        self.requests(|write| write.deadline <= now)
     }
 
-    pub(super) fn requests(&self) -> Vec<RequestId> {
-        self.writes.keys().copied().collect()
+    /// The requests of the writes that `pick` picks.
+    pub(super) fn requests(&self, pick: impl Fn(&Write) -> bool) -> Vec<RequestId> {
+        self.writes.iter().filter(|(_, write)| pick(write)).map(|(request, _)| *request).collect()
     }
 
     pub(super) fn has_acknowledged(&self) -> bool {
-        self.writes.values().any(|write| matches!(write.stage, Stage::Acknowledged(_)))
+        self.writes.iter().any(|(_, write)| matches!(write.stage, Stage::Acknowledged(_)))
     }
 
     /// The earliest deadline: requests are made in order of time, so it is the first one's.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.writes.values().next().map(|write| write.deadline)
+        self.writes.first().map(|(_, write)| write.deadline)
     }
 }

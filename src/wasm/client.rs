@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use js_sys::Function;
-use wasm_bindgen::{JsError, prelude::wasm_bindgen};
+use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::host::Host;
 use crate::{
     client::{CellId, Change, Client, OwnOptions, SlotId, WriteError},
-    protocol::{DecodeError, EncodedValue, RequestId, Timestamp, limits::MAX_SEQUENCE},
+    protocol::{EncodedValue, RequestId, Timestamp, limits::MAX_SEQUENCE},
     replica::{EpochId, Header, Source, Status, Token, Verdict, Version},
     session::Phase,
 };
@@ -68,9 +68,9 @@ fn header(epoch: u32, number: f64, prev: f64, version: u32) -> Header {
 impl Core {
     /// A client with 16 random bytes. `wake` is called after every input that no call of the facade caused.
     #[wasm_bindgen(constructor)]
-    pub fn new(seed: &[u8], wake: Function, token: Option<String>) -> Result<Self, JsError> {
-        let seed = seed.try_into().map_err(|_| JsError::new("a seed has 16 bytes"))?;
-        Ok(Self { host: Host::new(Client::new(seed, token), wake), changes: Vec::new(), words: Vec::new() })
+    pub fn new(seed: &[u8], wake: Function, token: Option<String>) -> Self {
+        let seed = std::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
+        Self { host: Host::new(Client::new(seed, token), wake), changes: Vec::new(), words: Vec::new() }
     }
 
     // ---- session
@@ -126,24 +126,18 @@ impl Core {
 
     // ---- replicas of the session
 
-    /// Subscribes an object and returns its slot.
+    /// Subscribes an object and returns its slot; 0: the key is over its limit.
     #[wasm_bindgen(js_name = subscribeObject)]
-    pub fn subscribe_object(&self, key: &str, gated: bool) -> Result<u32, JsError> {
-        let slot = self.host.run(|client, _| client.subscribe_object(key, gated)).map_err(JsError::from)?;
-        Ok(slot.number())
+    pub fn subscribe_object(&self, key: &str, gated: bool) -> u32 {
+        self.host.run(|client, _| client.subscribe_object(key, gated)).map_or(0, SlotId::number)
     }
 
-    /// Subscribes a datastore and returns its slot; without `permanent` it is not opened.
+    /// Subscribes a datastore and returns its slot; 0: id or primary are over their limit. Without `permanent` it is
+    /// not opened.
     #[wasm_bindgen(js_name = subscribeDatastore)]
-    pub fn subscribe_datastore(
-        &self,
-        id: &str,
-        permanent: Option<bool>,
-        primary: &str,
-        gated: bool,
-    ) -> Result<u32, JsError> {
+    pub fn subscribe_datastore(&self, id: &str, permanent: Option<bool>, primary: &str, gated: bool) -> u32 {
         let slot = self.host.run(|client, _| client.subscribe_datastore(id, permanent, primary, gated));
-        Ok(slot.map_err(JsError::from)?.number())
+        slot.map_or(0, SlotId::number)
     }
 
     /// Forgets a replica.
@@ -161,25 +155,25 @@ impl Core {
         self.host.read(|client| client.denial(slot(number)).map(str::to_owned))
     }
 
-    // ---- writes
+    // ---- writes: each returns its request, or -1: a key is over its limit, -2: the value is, -3: it is no value
 
     /// Sets an object's value.
-    pub fn put(&self, key: &str, value: &[u8]) -> Result<f64, JsError> {
+    pub fn put(&self, key: &str, value: &[u8]) -> f64 {
         self.write(value, |client, now, value| client.put(now, key, value))
     }
 
     /// Deletes an object.
-    pub fn delete(&self, key: &str) -> Result<f64, JsError> {
+    pub fn delete(&self, key: &str) -> f64 {
         self.write(EncodedValue::NIL.as_bytes(), |client, now, _| client.delete(now, key))
     }
 
     /// Inserts or replaces a record.
-    pub fn set(&self, datastore: &str, value: &[u8]) -> Result<f64, JsError> {
+    pub fn set(&self, datastore: &str, value: &[u8]) -> f64 {
         self.write(value, |client, now, value| client.set(now, datastore, value))
     }
 
     /// Deletes a record.
-    pub fn remove(&self, datastore: &str, key: &str) -> Result<f64, JsError> {
+    pub fn remove(&self, datastore: &str, key: &str) -> f64 {
         self.write(EncodedValue::NIL.as_bytes(), |client, now, _| client.remove(now, datastore, key))
     }
 
@@ -187,10 +181,13 @@ impl Core {
         &self,
         value: &[u8],
         write: impl FnOnce(&mut Client, Timestamp, EncodedValue<'_>) -> Result<RequestId, WriteError>,
-    ) -> Result<f64, JsError> {
-        let value = EncodedValue::check(value).map_err(|error: DecodeError| JsError::from(error))?;
-        let request = self.host.run(|client, now| write(client, now, value)).map_err(JsError::from)?;
-        Ok(float(Some(request)))
+    ) -> f64 {
+        let Ok(value) = EncodedValue::check(value) else { return -3.0 };
+        match self.host.run(|client, now| write(client, now, value)) {
+            Ok(request) => float(Some(request)),
+            Err(WriteError::Key(_)) => -1.0,
+            Err(WriteError::Value(_)) => -2.0,
+        }
     }
 
     /// The message of a refused write, once.
