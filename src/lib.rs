@@ -1,3 +1,5 @@
 //! Server-authoritative records, live in the browser.
 
 pub mod protocol;
+#[cfg(feature = "server")]
+pub mod server;
