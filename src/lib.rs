@@ -3,6 +3,8 @@
 pub mod client;
 pub mod protocol;
 pub mod replica;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod session;
 #[cfg(all(feature = "web", target_arch = "wasm32"))]
 pub mod transport;
