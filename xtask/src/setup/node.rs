@@ -32,7 +32,9 @@ pub(super) fn install(shell: &Shell) -> anyhow::Result<Outcome> {
     stamp::unless_fresh(shell, step, || {
         shell.say("installing the npm packages of package-lock.json into node_modules");
         let mut command = shell.command("npm");
-        command.args(["ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-retry-maxtimeout=5000"]);
+        command.args(["ci", "--no-audit", "--no-fund"]);
+        // Fail within seconds when there is no network.
+        command.args(["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000"]);
         shell.run(&mut command).context(
             "cannot install the npm packages; connect to the network and run this again \
              (and after a change to a package.json, run `npm install` and commit package-lock.json)",
