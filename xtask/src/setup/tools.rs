@@ -1,11 +1,11 @@
 //! Cargo tools, each in one version, kept in the user's cache.
 
-use std::{borrow::Cow, fs, path::Path};
+use std::{borrow::Cow, fs, path::Path, process::Command};
 
 use anyhow::Context;
 
 use super::{cache, present};
-use crate::shell::{Outcome, Shell};
+use crate::shell::{DEFAULT_LIMIT, Outcome, Shell};
 
 /// A program that `cargo install` provides.
 #[derive(Debug, Clone)]
@@ -53,24 +53,35 @@ pub(super) fn install(shell: &Shell, tool: &Tool) -> anyhow::Result<Outcome> {
         return Ok(present());
     }
     shell.say(&format!("installing {package} {version} into {}", root.display()));
-    let mut command = shell.cargo(["install", "--locked", "--force", "--version"]);
-    command.arg(format!("={version}")).arg("--root").arg(&root).arg(package);
+    // First with the dependencies that the tool's authors locked. A registry that is a mirror may lack one of them,
+    // so then with those that it has.
+    if !shell.probe_within(DEFAULT_LIMIT, cargo_install(shell, tool, &root).arg("--locked"))? {
+        shell.say(&format!(
+            "installing {package} {version} once more, with the newest dependencies this registry has"
+        ));
+        shell.run(&mut cargo_install(shell, tool, &root)).with_context(|| {
+            format!(
+                "cannot install {package}; connect to the network and run this again, or run \
+                 `cargo install --version {version} --root {} {package}` yourself",
+                root.display()
+            )
+        })?;
+    }
+    shell.prepend_path(bin);
+    Ok(Outcome::Done(format!("installed {version}")))
+}
+
+fn cargo_install(shell: &Shell, tool: &Tool, root: &Path) -> Command {
+    let mut command = shell.cargo(["install", "--force", "--version"]);
+    command.arg(format!("={}", tool.version)).arg("--root").arg(root).arg(tool.package);
     // One target directory for all tools, as they share dependencies; and no time spent on making them fast.
     command.arg("--target-dir").arg(shell.target().join("tools"));
     for (name, value) in [("OPT_LEVEL", "1"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")] {
         command.env(format!("CARGO_PROFILE_RELEASE_{name}"), value);
     }
     // Fail within seconds when there is no network.
-    command.env("CARGO_NET_RETRY", "2");
-    shell.run(&mut command).with_context(|| {
-        format!(
-            "cannot install {package}; connect to the network and run this again, or run \
-             `cargo install --locked --version {version} --root {} {package}` yourself",
-            root.display()
-        )
-    })?;
-    shell.prepend_path(bin);
-    Ok(Outcome::Done(format!("installed {version}")))
+    command.env("CARGO_NET_RETRY", "1");
+    command
 }
 
 impl Tool {
