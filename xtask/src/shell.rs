@@ -175,7 +175,21 @@ impl Shell {
         alone: &str,
         work: impl FnOnce() -> anyhow::Result<Outcome>,
     ) -> anyhow::Result<()> {
-        if INTERRUPTED.load(Ordering::SeqCst) {
+        self.prepare(name, work).map_err(|error| {
+            if error.is::<Interrupted>() {
+                return error;
+            }
+            error.context(format!("{name} failed; to run just this: {alone}"))
+        })
+    }
+
+    /// Like [`step`](Self::step), for a step of the set-up, whose error says by itself what to do.
+    pub(crate) fn prepare(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> anyhow::Result<Outcome>,
+    ) -> anyhow::Result<()> {
+        if is_interrupted() {
             return Err(Interrupted.into());
         }
         name.clone_into(&mut self.step.borrow_mut());
@@ -190,10 +204,11 @@ impl Shell {
                 self.summary.borrow_mut().push((name.to_owned(), took, outcome));
                 Ok(())
             }
-            Err(error) if error.is::<Interrupted>() => Err(error),
             Err(error) => {
-                println!("[{}] {name}: FAILED ({})", self.clock(), seconds(took));
-                Err(error.context(format!("{name} failed; to run just this: {alone}")))
+                if !error.is::<Interrupted>() {
+                    println!("[{}] {name}: FAILED ({})", self.clock(), seconds(took));
+                }
+                Err(error)
             }
         }
     }

@@ -17,22 +17,21 @@ pub(crate) use browser::Browser;
 
 /// What building the npm package and the page needs.
 pub(crate) fn for_build(shell: &Shell) -> anyhow::Result<()> {
-    let alone = "cargo xtask build";
-    shell.step("rust target", alone, || rust::wasm_target(shell))?;
-    shell.step("wasm-bindgen", alone, || tools::install(shell, &tools::wasm_bindgen(shell)?))?;
-    shell.step("npm packages", alone, || node::install(shell))
+    shell.prepare("rust target", || rust::wasm_target(shell))?;
+    shell.prepare("wasm-bindgen", || tools::install(shell, &tools::wasm_bindgen(shell)?))?;
+    shell.prepare("npm packages", || node::install(shell))
 }
 
 /// What the tests need on top: wasm-pack, and the browser with its driver.
 pub(crate) fn for_tests(shell: &Shell) -> anyhow::Result<Browser> {
-    shell.step("wasm-pack", "cargo xtask test", || tools::install(shell, &tools::WASM_PACK))?;
+    shell.prepare("wasm-pack", || tools::install(shell, &tools::WASM_PACK))?;
     for_check(shell)
 }
 
 /// What the end-to-end check needs on top: the browser with its driver.
 pub(crate) fn for_check(shell: &Shell) -> anyhow::Result<Browser> {
     let mut browser = None;
-    shell.step("chromium", "cargo xtask test", || {
+    shell.prepare("chromium", || {
         let (found, outcome) = browser::install(shell)?;
         browser = Some(found);
         Ok(outcome)
@@ -42,8 +41,8 @@ pub(crate) fn for_check(shell: &Shell) -> anyhow::Result<Browser> {
 
 /// What the static checks need on top.
 pub(crate) fn for_checks(shell: &Shell) -> anyhow::Result<()> {
-    shell.step("rust components", "cargo xtask ci", || rust::components(shell))?;
-    shell.step("cargo-deny", "cargo xtask ci", || tools::install(shell, &tools::CARGO_DENY))
+    shell.prepare("rust components", || rust::components(shell))?;
+    shell.prepare("cargo-deny", || tools::install(shell, &tools::CARGO_DENY))
 }
 
 /// Where tools are kept: one directory for each tool and version, shared by all checkouts of this user.
