@@ -80,7 +80,7 @@ pub(crate) fn package(shell: &Shell) -> anyhow::Result<()> {
     shell.step("server wasm", alone, || wasm(shell, Wasm::Server))?;
     let step = Step {
         name: "pkg",
-        inputs: &["pkg", "pkg/dist/wasm", "package-lock.json"],
+        inputs: &["pkg", "pkg/dist/wasm", "package-lock.json", "LICENSE-MIT", "LICENSE-APACHE"],
         also: "",
         outputs: &["pkg/dist"],
     };

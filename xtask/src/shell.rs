@@ -370,7 +370,7 @@ impl Shell {
 
     fn live(&self, last: &str) {
         if self.is_terminal {
-            print!("\r\x1b[2K[{}] {} … {}", self.clock(), self.step.borrow(), shorten(last.trim(), 60));
+            print!("\r\x1b[2K[{}] {} … {}", self.clock(), self.step.borrow(), shorten(last.trim(), 40));
             flush();
         }
     }
