@@ -1,7 +1,8 @@
 /** The page around the panes: masthead, search, and the switch that phones need because two lists do not fit side by side. */
 import { effect, signal, type Signal } from '@preact/signals-core'
-import { h, setText, svg } from './dom'
+import { h, svg } from './dom'
 import type { Pane } from './pane'
+import { showStatus } from './status'
 
 export interface FrameOptions {
   readonly root: HTMLElement
@@ -81,10 +82,9 @@ function tab(pane: Pane, title: string, id: string, shown: Signal<Pane>): HTMLEl
   const button = h('button', { type: 'button', class: `tab tab-${id}`, 'data-testid': `show-${id}`, onclick: () => (shown.value = pane) }, h('span', { class: 'lamp', 'aria-hidden': 'true' }), h('span', { class: 'tab-title' }, title), words)
   effect(() => button.setAttribute('aria-pressed', String(shown.value === pane)))
   effect(() => {
-    const { state } = pane.status.value
-    button.dataset['state'] = state
-    setText(words, state)
+    button.dataset['state'] = pane.status.value.state
   })
+  showStatus(words, pane.status)
   return button
 }
 

@@ -5,23 +5,30 @@ import type { Status } from './replica'
 import { reasonOf } from './writes'
 
 export function statusLamp(status: ReadonlySignal<Status>): HTMLElement {
-  const words = h('span', { class: 'status-words' })
+  const words = h('span', { class: 'status-words', 'aria-hidden': 'true' })
   const announced = h('span', { class: 'visually-hidden', role: 'status' })
   const lamp = h('div', { class: 'status', 'data-testid': 'status' }, h('span', { class: 'lamp', 'aria-hidden': 'true' }), words, announced)
 
-  let timer: ReturnType<typeof setInterval> | undefined
+  effect(() => {
+    const { state, reason } = status.value
+    lamp.dataset['state'] = state
+    lamp.title = reason ?? ''
+    setText(announced, label(state))
+  })
+  showStatus(words, status)
+  return lamp
+}
+
+/** Keeps the status as words in `node`, a countdown included. */
+export function showStatus(node: HTMLElement, status: ReadonlySignal<Status>): void {
   effect(() => {
     const now = status.value
-    lamp.dataset['state'] = now.state
-    lamp.title = now.reason ?? ''
-    setText(announced, label(now.state))
-    clearInterval(timer)
-    const show = (): void => setText(words, sentence(now))
+    const show = (): void => setText(node, sentence(now))
     show()
-    if (now.state === 'reconnecting') timer = setInterval(show, 250)
+    if (now.state !== 'reconnecting') return
+    const timer = setInterval(show, 250)
+    return () => clearInterval(timer)
   })
-  words.setAttribute('aria-hidden', 'true')
-  return lamp
 }
 
 function label(state: Status['state']): string {
