@@ -21,8 +21,8 @@ export class Activity {
   constructor(id: string, elsewhere: string) {
     this.#elsewhere = elsewhere
     this.element = h(
-      'section',
-      { class: 'activity', 'aria-labelledby': `${id}-activity` },
+      'div',
+      { class: 'activity', role: 'group', 'aria-labelledby': `${id}-activity` },
       h('h3', { id: `${id}-activity`, class: 'activity-title' }, 'Last changes'),
       this.#list,
     )

@@ -18,7 +18,7 @@ export function frame({ root, panes, search }: FrameOptions): void {
   root.replaceChildren(
     h('a', { class: 'skip', href: '#pane-wire' }, 'Skip to the countries'),
     h('header', { class: 'masthead' }, brand(), intro(), field.element),
-    h('div', { class: 'switch', role: 'group', 'aria-label': 'Shown replica' }, tab(wire, 'Over the wire', 'wire', shown), tab(page, 'In this page', 'page', shown)),
+    h('nav', { class: 'switch', 'aria-label': 'Shown replica' }, tab(wire, 'Over the wire', 'wire', shown), tab(page, 'In this page', 'page', shown)),
     h('main', { class: 'panes' }, wire.element, page.element),
   )
   effect(() => {
