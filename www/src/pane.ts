@@ -77,8 +77,8 @@ export class Pane {
       h(
         'header',
         { class: 'pane-head' },
-        h('div', { class: 'pane-titles' }, h('h2', { id: `${id}-title`, class: 'pane-title' }, options.title), h('p', { class: 'pane-sub' }, options.subtitle)),
-        statusLamp(this.status),
+        h('div', { class: 'pane-titles' }, h('h2', { id: `${id}-title`, class: 'pane-title' }, options.title), statusLamp(this.status)),
+        h('p', { class: 'pane-sub' }, options.subtitle),
         readings.element,
       ),
       this.#tide.element,
