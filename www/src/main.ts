@@ -2,13 +2,12 @@
  * The page: one datastore, twice. On the left its replica over a WebSocket; on the right the same server module, running in
  * this page, over the in-process link. `window.tidewire` and `window.client` are there for the console.
  */
-import { effect, signal } from '@preact/signals-core'
+import { signal } from '@preact/signals-core'
 import * as tidewire from 'tidewire'
-import { ReferenceServer } from 'tidewire/server'
 import type { Country } from './country'
+import { frame } from './frame'
 import { Pane } from './pane'
 import { COUNTRIES, COUNTRIES_OPTIONS, type Countries } from './replica'
-import { frame } from './frame'
 
 const address = new URL('/v1/sync', location.href)
 address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:'
@@ -39,6 +38,8 @@ async function openWire(): Promise<void> {
 async function openPage(original: Countries): Promise<void> {
   try {
     await original.ready()
+    // Its wasm is a file of its own: the list over the wire does not wait for it.
+    const { ReferenceServer } = await import('tidewire/server')
     const server = await ReferenceServer.create()
     const store = server.datastore(COUNTRIES, COUNTRIES_OPTIONS)
     for (const country of original.rows()) await store.set(country)
@@ -50,7 +51,3 @@ async function openPage(original: Countries): Promise<void> {
     page.fail(error, () => void openPage(original))
   }
 }
-
-effect(() => {
-  document.documentElement.dataset['wire'] = wire.status.value.state
-})

@@ -92,9 +92,11 @@ export class Pane {
     effect(() => {
       const countries = this.#feed.value?.countries
       if (!countries) return
-      const { sequence, epoch } = countries.meta()
+      const { sequence, epoch, status } = countries.meta()
+      const isCurrent = status === 'ok' || sequence < 0
       this.#follow(countries.rows(), sequence)
       setText(readings.sequence, sequence < 0 ? '–' : String(sequence))
+      setText(readings.term, isCurrent ? 'Sequence' : `Sequence, ${status}`)
       setText(readings.epoch, epoch ? epoch.slice(0, 8) : '–')
       readings.epoch.title = epoch ?? ''
       this.#count(readings.count)
@@ -113,6 +115,10 @@ export class Pane {
     setText(this.#empty, 'Waiting for the first snapshot.')
     this.#add.disabled = false
     this.#feed.value = feed
+    feed.countries.on('error', (error) => this.#notices.say(reasonOf(error)))
+    feed.countries.on('rollback', ({ sequence }) => {
+      this.#notices.say(`The server lost changes that were shown here. This replica went back to sequence ${sequence}.`)
+    })
   }
 
   /** Says what the pane is waiting for. */
@@ -122,7 +128,7 @@ export class Pane {
 
   /** Nothing will feed this pane: why, and one thing to do. */
   fail(error: unknown, again: () => void): void {
-    this.#opening.value = { state: 'closed', error }
+    this.#opening.value = { state: 'closed', error: error instanceof Error ? error : new Error(String(error)) }
     const retry = (): void => {
       this.#opening.value = { state: 'connecting' }
       this.#empty.replaceChildren()
@@ -150,17 +156,18 @@ export class Pane {
     this.#editor.add()
   }
 
-  #readings(): { element: HTMLElement } & Record<'sequence' | 'epoch' | 'count' | 'pending', HTMLElement> {
-    const reading = (term: string, testid: string): [HTMLElement, HTMLElement] => {
+  #readings(): { element: HTMLElement } & Record<'sequence' | 'term' | 'epoch' | 'count' | 'pending', HTMLElement> {
+    const reading = (name: string, testid: string): [HTMLElement, HTMLElement, HTMLElement] => {
+      const term = h('dt', {}, name)
       const value = h('dd', { 'data-testid': testid }, '–')
-      return [h('div', { class: `reading reading-${testid}` }, h('dt', {}, term), value), value]
+      return [h('div', { class: 'reading' }, term, value), value, term]
     }
-    const [sequenceBox, sequence] = reading('Sequence', 'sequence')
+    const [sequenceBox, sequence, term] = reading('Sequence', 'sequence')
     const [epochBox, epoch] = reading('Epoch', 'epoch')
     const [countBox, count] = reading('Countries', 'count')
     const [pendingBox, pending] = reading('Pending', 'pending')
     const element = h('dl', { class: 'readings' }, sequenceBox, epochBox, countBox, pendingBox)
-    return { element, sequence, epoch, count, pending }
+    return { element, sequence, term, epoch, count, pending }
   }
 
   /** Follows the replica: paints what changed, tells what changed, and whose it was. */

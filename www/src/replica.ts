@@ -1,32 +1,14 @@
-/** What the page uses of a Tidewire client: the narrow view that both panes share, whatever feeds them. */
+/** What feeds a pane: a client's status and its replica of the datastore `countries`. */
+import type { ClientStatus, Collection } from 'tidewire'
 import type { Country } from './country'
 
-export interface Status {
-  readonly state: 'connecting' | 'live' | 'reconnecting' | 'offline' | 'closed'
-  readonly reason?: string | undefined
-  /** Milliseconds since 1970. */
-  readonly nextAttemptAt?: number | undefined
-  readonly error?: unknown
-}
+export type Countries = Collection<Country>
 
-export interface Meta {
-  /** -1 before the first value. */
-  readonly sequence: number
-  readonly epoch?: string | null | undefined
-  readonly status: string
-}
+/** The client's own states, and that of a pane whose client could not be made. */
+export type Status = ClientStatus | { readonly state: 'closed'; readonly error: Error | null }
 
-/** The replica of the datastore `countries`. Reads inside an effect are tracked. */
-export interface Countries {
-  rows(): readonly Country[]
-  meta(): Meta
-  ready(): Promise<unknown>
-  set(country: Country): Promise<unknown>
-  delete(key: string): Promise<unknown>
-}
-
-/** One pane's feed: `undefined` until it is open. */
 export interface Feed {
+  /** A tracked read. */
   readonly status: () => Status
   readonly countries: Countries
 }

@@ -10,10 +10,10 @@ export function statusLamp(status: ReadonlySignal<Status>): HTMLElement {
   const lamp = h('div', { class: 'status', 'data-testid': 'status' }, h('span', { class: 'lamp', 'aria-hidden': 'true' }), words, announced)
 
   effect(() => {
-    const { state, reason } = status.value
-    lamp.dataset['state'] = state
-    lamp.title = reason ?? ''
-    setText(announced, label(state))
+    const now = status.value
+    lamp.dataset['state'] = now.state
+    lamp.title = now.state === 'reconnecting' ? now.reason : ''
+    setText(announced, label(now.state))
   })
   showStatus(words, status)
   return lamp
@@ -47,13 +47,10 @@ function label(state: Status['state']): string {
 }
 
 function sentence(status: Status): string {
-  if (status.state === 'reconnecting' && status.nextAttemptAt !== undefined) {
+  if (status.state === 'reconnecting' && status.nextAttemptAt !== null) {
     const seconds = Math.ceil((status.nextAttemptAt - Date.now()) / 1000)
     return seconds > 0 ? `Reconnecting in ${seconds} s` : 'Reconnecting'
   }
-  if (status.state === 'closed') {
-    const why = status.reason ?? (status.error === undefined ? '' : reasonOf(status.error))
-    return why ? `Closed: ${why}` : 'Closed'
-  }
+  if (status.state === 'closed' && status.error) return `Closed: ${reasonOf(status.error)}`
   return label(status.state)
 }
