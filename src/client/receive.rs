@@ -42,7 +42,7 @@ impl Client {
         if !self.session.is_current(link) {
             return;
         }
-        self.session.handle_heard(now);
+        self.session.handle_heard();
         let mut reader = Reader::new(frame);
         while !reader.is_empty() {
             let Ok(message) = ServerMessage::decode(&mut reader) else {
