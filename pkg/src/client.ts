@@ -3,7 +3,7 @@
 import { type Collection, DatastoreCollection, type DatastoreOptions } from './collection.js';
 import { Lazy, signalCell } from './cell.js';
 import type { Link } from './core.js';
-import { closure, invalid, TidewireError } from './errors.js';
+import { badKey, closure, invalid, TidewireError } from './errors.js';
 import { init } from './init.js';
 import type { Replica } from './replica.js';
 import { report, Runtime } from './runtime.js';
@@ -92,7 +92,12 @@ function dialer(target: string | URL | LinkSource, options: ConnectOptions): () 
     throw invalid("connect: there is no WebSocket here; pass one, such as `import { WebSocket } from 'ws'` and `connect(url, { WebSocket })`");
   }
   const url = address(target);
-  return () => new Socket(url, [SUBPROTOCOL]) as unknown as Link;
+  return () => {
+    const link = new Socket(url, [SUBPROTOCOL]) as unknown as Link;
+    // Every failure is told by `onclose` too; Node's sockets end the process over an error that nobody hears.
+    link.onerror = () => {};
+    return link;
+  };
 }
 
 function address(target: string | URL): string {
@@ -110,13 +115,14 @@ function address(target: string | URL): string {
 class SessionClient implements Client {
   readonly #runtime: Runtime;
   readonly #status: Lazy<ClientStatus>;
-  #unlisten: () => void;
+  readonly #unlisten: () => void;
   #closed = false;
 
   constructor(dial: () => Link, token: string | undefined) {
     const runtime = (this.#runtime = new Runtime(token));
     this.#status = new Lazy(signalCell, () => this.#readStatus());
     runtime.watchLink({
+      isDue: false,
       take: () => this.#status.expire(),
       show: () => this.#status.announce(),
       raise: report,
@@ -136,7 +142,7 @@ class SessionClient implements Client {
   synced(key: string, schema?: Schema, options: SyncedOptions<never> = {}): Replica<never> {
     checkKey(key, 'synced: the key');
     const gate = compileGate(schema);
-    const slot = this.#open().core.subscribeObject(key, gate !== undefined);
+    const slot = this.#open().core.subscribeObject(key, gate !== undefined) || unnamed();
     const replica = new SyncedReplica(this.#runtime, slot, gate, key, options as SyncedOptions<unknown>);
     this.#runtime.settle();
     return replica as Replica<unknown> as Replica<never>;
@@ -147,7 +153,7 @@ class SessionClient implements Client {
     checkKey(primary, 'datastore: `primary`');
     const gate = compileGate(schema);
     const permanent = kind === undefined ? undefined : kind === 'permanent';
-    const slot = this.#open().core.subscribeDatastore(id, permanent, primary, gate !== undefined);
+    const slot = this.#open().core.subscribeDatastore(id, permanent, primary, gate !== undefined) || unnamed();
     const collection = new DatastoreCollection(this.#runtime, slot, gate, id, createCell);
     this.#runtime.settle();
     return collection as Collection<unknown> as Collection<never>;
@@ -170,7 +176,6 @@ class SessionClient implements Client {
     this.#unlisten();
     this.#runtime.input(() => this.#runtime.core.close());
     this.#runtime.retire();
-    this.#announceStatus();
   }
 
   [Symbol.dispose](): void {
@@ -198,6 +203,10 @@ class SessionClient implements Client {
     const wait = core.linkRetryIn();
     return { state: 'reconnecting', reason: core.linkReason(), nextAttemptAt: wait < 0 ? null : Date.now() + wait };
   }
+}
+
+function unnamed(): never {
+  throw badKey();
 }
 
 /** Calls `back` when the network or the page comes back and `gone` when the network goes, where there are such events. */

@@ -5,7 +5,6 @@ import { Change } from './core.js';
 import { BaseReplica, type Observable } from './replica.js';
 import type { Runtime } from './runtime.js';
 import type { Gate } from './schema.js';
-import { Outputs } from './synced.js';
 import { checkKey, encode } from './value/encode.js';
 
 /** How to open a datastore, and how to show it. */
@@ -35,6 +34,7 @@ export interface Collection<T> extends Observable<readonly T[]> {
 
 interface Row {
   cell: number;
+  ticket: number;
   sequence: number;
   value: unknown;
   made: boolean;
@@ -45,14 +45,12 @@ interface Row {
 const bump = (cell: Cell<number> | undefined): void => cell?.set(cell.peek() + 1);
 
 export class DatastoreCollection extends BaseReplica<readonly unknown[]> implements Collection<unknown> {
-  readonly #outputs = new Outputs();
   readonly #createCell: CreateCell;
   readonly #list: Lazy<readonly unknown[]>;
   /** Counts the records that came and went, for readers of a record that is not there. */
   readonly #members: Cell<number>;
   /** In the order of their sequences, unless `#sorted` says otherwise. */
   readonly #rows = new Map<string, Row>();
-  readonly #keys = new Map<number, string>();
   #sorted = true;
   #highest = -1;
   #membersChanged = false;
@@ -100,24 +98,16 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
         this.#put(cell, ticket);
         break;
       case Change.Gone: {
-        const key = this.#keys.get(cell) ?? this.core.cellKey(cell);
+        const key = this.core.cellKey(cell);
         const row = this.#rows.get(key);
         if (row === undefined) return;
         this.#rows.delete(key);
-        this.#keys.delete(cell);
         this.#rowsChanged.add(row);
         this.#membersChanged = true;
         break;
       }
-      case Change.Judge: {
-        const verdict = this.judge(this.runtime.decode(cell));
-        if (verdict.ok) this.#outputs.keep(cell, ticket, verdict.value);
-        this.core.judged(ticket, verdict.ok);
-        return;
-      }
-      case Change.Freed:
-        this.#outputs.forget(cell);
-        this.#keys.delete(cell);
+      case Change.Judge:
+        this.judgeCell(cell, ticket);
         return;
       default:
         return;
@@ -151,19 +141,18 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
     const sequence = this.core.cellSequence(cell);
     let row = this.#rows.get(key);
     if (row === undefined) {
-      row = { cell, sequence, value: undefined, made: false, changes: undefined };
+      row = { cell, ticket, sequence, value: undefined, made: false, changes: undefined };
       this.#membersChanged = true;
     } else {
       // A map keeps the order of insertion: a changed record goes to the end.
       this.#rows.delete(key);
-      this.#keys.delete(row.cell);
       row.cell = cell;
+      row.ticket = ticket;
       row.sequence = sequence;
     }
     this.#rows.set(key, row);
-    this.#keys.set(cell, key);
-    row.made = this.#outputs.has(ticket);
-    row.value = this.#outputs.get(ticket);
+    row.made = false;
+    row.value = undefined;
     if (sequence < this.#highest) this.#sorted = false;
     else this.#highest = sequence;
     this.#rowsChanged.add(row);
@@ -171,10 +160,7 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
 
   #read(row: Row): unknown {
     if (!row.made) {
-      const value = this.runtime.decode(row.cell);
-      // The verdict on these bytes was given before, so only the output is wanted.
-      const verdict = this.gate === undefined ? undefined : this.runtime.judge(this.gate, value);
-      row.value = verdict?.ok ? verdict.value : value;
+      row.value = this.readCell(row.cell, row.ticket);
       row.made = true;
     }
     return row.value;

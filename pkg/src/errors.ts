@@ -72,3 +72,8 @@ export function closure(number: number, message: string): TidewireError {
 export function invalid(message: string): TidewireError {
   return new TidewireError('invalid_argument', message);
 }
+
+/** What the core says about a key that is too short or too long. */
+export function badKey(): TidewireError {
+  return invalid('a key, id or field name has 1 to 1024 bytes of UTF-8');
+}

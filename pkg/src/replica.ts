@@ -114,6 +114,7 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
   readonly #listeners: Listeners = {};
   readonly #subscribers = new Set<(value: V) => void>();
   #waiters: Waiter[] = [];
+  isDue = false;
   readonly stats: ReplicaStats;
 
   protected constructor(
@@ -247,6 +248,19 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
     const verdict = this.runtime.judge(this.gate, value);
     if (!verdict.ok) this.refused(verdict.error);
     return verdict;
+  }
+
+  /** Answers the core's question about `cell`, and keeps what the gate made of it. */
+  protected judgeCell(cell: number, ticket: number): void {
+    const verdict = this.judge(this.runtime.decode(cell));
+    if (verdict.ok && this.gate !== undefined) this.runtime.outputs.keep(cell, ticket, verdict.value);
+    this.core.judged(ticket, verdict.ok);
+  }
+
+  /** The value of `cell`: what the gate made of it, or the bytes themselves. */
+  protected readCell(cell: number, ticket: number): unknown {
+    const { outputs } = this.runtime;
+    return outputs.has(ticket) ? outputs.get(ticket) : this.runtime.decode(cell);
   }
 
   protected refused(error: TidewireError): void {

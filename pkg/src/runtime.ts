@@ -6,19 +6,47 @@
 
 import { batch } from '@preact/signals-core';
 import { type Core, Change, type Loaded } from './core.js';
-import { refusal, TidewireError } from './errors.js';
+import { badKey, refusal, TidewireError } from './errors.js';
 import { core as loadedCore } from './init.js';
 import type { Gate, Verdict } from './schema.js';
 import { decode } from './value/decode.js';
 
 /** What stands behind a slot of the core. */
 export interface Slot {
+  /** Whether it is among those to be shown. The runtime's own mark. */
+  isDue: boolean;
   /** Takes a change. Runs no code of users but gates. */
   take(kind: Change, a: number, b: number): void;
   /** Shows what was taken: sets cells, queues callbacks. */
   show(): void;
   /** An exception of a reader of this slot's cells. */
   raise(error: unknown): void;
+}
+
+/** What gates made of values, by ticket, until the core says that their cells are forgotten. */
+class Outputs {
+  readonly #values = new Map<number, unknown>();
+  readonly #tickets = new Map<number, number>();
+
+  keep(cell: number, ticket: number, value: unknown): void {
+    this.#values.set(ticket, value);
+    this.#tickets.set(cell, ticket);
+  }
+
+  has(ticket: number): boolean {
+    return this.#values.has(ticket);
+  }
+
+  get(ticket: number): unknown {
+    return this.#values.get(ticket);
+  }
+
+  forget(cell: number): void {
+    const ticket = this.#tickets.get(cell);
+    if (ticket === undefined) return;
+    this.#tickets.delete(cell);
+    this.#values.delete(ticket);
+  }
 }
 
 interface Write {
@@ -28,6 +56,7 @@ interface Write {
 
 export class Runtime {
   readonly core: Core;
+  readonly outputs = new Outputs();
   readonly #memory: WebAssembly.Memory;
   readonly #slots: (Slot | undefined)[] = [];
   readonly #writes = new Map<number, Write>();
@@ -39,7 +68,10 @@ export class Runtime {
   #judging = false;
   #deferred: (() => void)[] = [];
   #running = false;
-  #changed = new Set<Slot>();
+  #due: Slot[] = [];
+  /** The change list under way, and a view of the core's memory that is renewed when the memory moves. */
+  #words: number[] = [];
+  #view = new Uint32Array(0);
   #queue: (() => void)[] = [];
 
   constructor(token?: string, loaded: Loaded = loadedCore()) {
@@ -62,10 +94,10 @@ export class Runtime {
     if (this.#slots[slot] === handler) this.#slots[slot] = undefined;
   }
 
-  /** The value in `cell`, decoded. */
+  /** The value in `cell`, decoded; `undefined` once the core has let go of it, which the next change list will tell. */
   decode(cell: number): unknown {
-    const start = this.core.cellPtr(cell);
-    return decode(this.#memory.buffer, start, this.core.cellLen(cell));
+    const length = this.core.cellLen(cell);
+    return length === 0 ? undefined : decode(this.#memory.buffer, this.core.cellPtr(cell), length);
   }
 
   /** Starts a write, and settles as the authority settles it. */
@@ -76,11 +108,10 @@ export class Runtime {
           reject(new TidewireError('closed', 'the client is closed'));
           return;
         }
-        try {
-          this.#writes.set(start(), { resolve, reject });
-        } catch (cause) {
-          reject(new TidewireError('invalid_argument', cause instanceof Error ? cause.message : String(cause), { cause }));
-        }
+        const request = start();
+        if (request > 0) this.#writes.set(request, { resolve, reject });
+        else if (request === -1) reject(badKey());
+        else reject(new TidewireError('limit_exceeded', 'the value takes more than 256 KiB: split it into several records'));
       });
     });
   }
@@ -158,20 +189,32 @@ export class Runtime {
 
   #read(): void {
     for (let count = this.core.drain(); count > 0; count = this.core.drain()) {
-      // A copy: taking a change calls into the core, which may move its memory.
-      const words = new Uint32Array(this.#memory.buffer, this.core.changesPtr(), count * 4).slice();
-      for (let i = 0; i < words.length; i += 4) {
-        const kind = words[i]! as Change;
-        if (kind === Change.Settled) {
-          this.#settled(words[i + 1]!, words[i + 2]!);
-          continue;
-        }
-        const slot = kind === Change.Link ? this.#link : this.#slots[words[i + 1]!];
-        if (slot === undefined) continue;
-        slot.take(kind, words[i + 2]!, words[i + 3]!);
-        this.#changed.add(slot);
-      }
+      // A copy: taking a change calls into the core, which may move its memory. A list is never read while another is.
+      const words = this.#words;
+      const { buffer } = this.#memory;
+      if (this.#view.buffer !== buffer) this.#view = new Uint32Array(buffer);
+      const from = this.core.changesPtr() / 4;
+      const length = count * 4;
+      for (let i = 0; i < length; i++) words[i] = this.#view[from + i]!;
+      for (let i = 0; i < length; i += 4) this.#take(words[i]!, words[i + 1]!, words[i + 2]!, words[i + 3]!);
     }
+  }
+
+  #take(kind: Change, slot: number, a: number, b: number): void {
+    if (kind === Change.Settled) {
+      this.#settled(slot, a);
+      return;
+    }
+    if (kind === Change.Freed) {
+      this.outputs.forget(a);
+      return;
+    }
+    const taker = kind === Change.Link ? this.#link : this.#slots[slot];
+    if (taker === undefined) return;
+    taker.take(kind, a, b);
+    if (taker.isDue) return;
+    taker.isDue = true;
+    this.#due.push(taker);
   }
 
   #settled(request: number, code: number): void {
@@ -183,16 +226,19 @@ export class Runtime {
   }
 
   #show(): void {
-    if (this.#changed.size === 0) return;
-    const changed = this.#changed;
-    this.#changed = new Set();
+    if (this.#due.length === 0) return;
+    const due = this.#due;
+    this.#due = [];
     try {
       batch(() => {
-        for (const slot of changed) slot.show();
+        for (const slot of due) {
+          slot.isDue = false;
+          slot.show();
+        }
       });
     } catch (error) {
       // Signals run every effect and throw the first failure: it cannot be told whose value the effect read.
-      for (const slot of changed) slot.raise(error);
+      for (const slot of due) slot.raise(error);
     }
   }
 }

@@ -14,34 +14,7 @@ export interface SyncedOptions<T> {
   createCell?: CreateCell | undefined;
 }
 
-/** The values that a gate let pass, by ticket, until the core says that they are shown or forgotten. */
-export class Outputs {
-  readonly #values = new Map<number, unknown>();
-  readonly #tickets = new Map<number, number>();
-
-  keep(cell: number, ticket: number, value: unknown): void {
-    this.#values.set(ticket, value);
-    this.#tickets.set(cell, ticket);
-  }
-
-  has(ticket: number): boolean {
-    return this.#values.has(ticket);
-  }
-
-  get(ticket: number): unknown {
-    return this.#values.get(ticket);
-  }
-
-  forget(cell: number): void {
-    const ticket = this.#tickets.get(cell);
-    if (ticket === undefined) return;
-    this.#tickets.delete(cell);
-    this.#values.delete(ticket);
-  }
-}
-
 export class SyncedReplica extends BaseReplica<unknown> implements Replica<unknown> {
-  readonly #outputs = new Outputs();
   readonly #lazy: Lazy<unknown>;
   readonly #eager: Cell<unknown> | undefined;
   #shown = NO_CELL;
@@ -73,14 +46,8 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
         this.valueChanged = true;
         this.metaDue();
         break;
-      case Change.Judge: {
-        const verdict = this.judge(this.runtime.decode(cell));
-        if (verdict.ok) this.#outputs.keep(cell, ticket, verdict.value);
-        this.core.judged(ticket, verdict.ok);
-        break;
-      }
-      case Change.Freed:
-        this.#outputs.forget(cell);
+      case Change.Judge:
+        this.judgeCell(cell, ticket);
         break;
     }
   }
@@ -101,7 +68,6 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
   }
 
   #read(): unknown {
-    if (this.#shown === NO_CELL) return undefined;
-    return this.#ticket === 0 ? this.runtime.decode(this.#shown) : this.#outputs.get(this.#ticket);
+    return this.#shown === NO_CELL ? undefined : this.readCell(this.#shown, this.#ticket);
   }
 }

@@ -188,14 +188,8 @@ describe('encoding', () => {
     expect(refused(nest(65)).message).toMatch(/nests deeper than 64 levels/);
   });
 
-  test('a value over the limit of the wire is refused before it is sent', () => {
-    expect(refused('x'.repeat(300_000))).toMatchObject({ code: 'limit_exceeded' });
-  });
-
-  test('keys are strings of 1 to 1024 bytes', () => {
+  test('keys are well-formed strings', () => {
     expect(() => checkKey('user:1', 'key')).not.toThrow();
-    for (const key of ['', 'x'.repeat(1025), 'é'.repeat(513), '\ud800', 5, undefined]) {
-      expect(() => checkKey(key, 'key')).toThrow(/1 to 1024 bytes/);
-    }
+    for (const key of ['\ud800', 5, undefined, null]) expect(() => checkKey(key, 'key')).toThrow(/well-formed string/);
   });
 });

@@ -1,14 +1,6 @@
 // What the loaders of the different environments share.
 
-import type { Loaded } from '../core.js';
 import { TidewireError } from '../errors.js';
-
-/** @internal How one environment comes by the core. */
-export interface Loader {
-  /** The core, if this environment can have it at once. */
-  loadSync(): Loaded | undefined;
-  load(): Promise<Loaded>;
-}
 
 /** @internal Compiles what `url` serves; works with servers that send another type than `application/wasm`. */
 export async function compile(url: URL): Promise<WebAssembly.Module> {

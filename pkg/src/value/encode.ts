@@ -1,13 +1,9 @@
 // JavaScript to MessagePack, for writes. What JSON would drop or change in silence is refused with the path to it.
 
-import { TidewireError } from '../errors.js';
+import { invalid, TidewireError } from '../errors.js';
 
 /** Deepest nesting, as on the wire. */
 const MAX_DEPTH = 64;
-/** Largest encoded value in bytes, as on the wire. */
-const MAX_BYTES = 256 * 1024;
-/** Longest key in bytes, as on the wire. */
-const MAX_KEY_BYTES = 1024;
 
 const utf8 = new TextEncoder();
 
@@ -30,7 +26,7 @@ function unencodable(path: Path, what: string): TidewireError {
  * Fields that are `undefined` are left out and `undefined` in an array becomes `null`, as in JSON. A `BigInt` is
  * written as an integer of 64 bits.
  *
- * @throws TidewireError `unencodable` with the path to what cannot be written, `limit_exceeded` if it is too large.
+ * @throws TidewireError `unencodable` with the path to what cannot be written.
  */
 export function encode(value: unknown): Uint8Array {
   const writer = new Writer();
@@ -39,15 +35,12 @@ export function encode(value: unknown): Uint8Array {
 }
 
 /**
- * Checks a key or id before it is sent: a server would end the session over a bad one.
+ * Checks what JavaScript may get wrong about a key; its length is the core's business.
  *
  * @throws TidewireError `invalid_argument`
  */
 export function checkKey(key: unknown, what: string): asserts key is string {
-  if (typeof key !== 'string' || key === '' || key.length > MAX_KEY_BYTES || LONE_SURROGATE.test(key)
-    || utf8.encode(key).length > MAX_KEY_BYTES) {
-    throw new TidewireError('invalid_argument', `${what} must be a string of 1 to ${MAX_KEY_BYTES} bytes of UTF-8`);
-  }
+  if (typeof key !== 'string' || LONE_SURROGATE.test(key)) throw invalid(`${what} must be a well-formed string`);
 }
 
 class Writer {
@@ -58,12 +51,6 @@ class Writer {
   readonly #open: object[] = [];
 
   finish(): Uint8Array {
-    if (this.#at > MAX_BYTES) {
-      throw new TidewireError(
-        'limit_exceeded',
-        `the value takes ${this.#at} bytes, more than ${MAX_BYTES}: split it into several records`,
-      );
-    }
     return this.#bytes.subarray(0, this.#at);
   }
 

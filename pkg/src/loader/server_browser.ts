@@ -1,0 +1,12 @@
+// Browsers: the server's wasm is a file of its own too, fetched when the first server is created.
+
+import instantiate, { ServerCore } from '#glue/server';
+import type { ServerCoreConstructor } from '../server/core.js';
+import { compile } from './load.js';
+
+export async function load(): Promise<ServerCoreConstructor> {
+  // Bundlers look for exactly this expression.
+  const module = await compile(new URL('./wasm/server/tidewire_bg.wasm', import.meta.url));
+  await instantiate({ module_or_path: module });
+  return ServerCore;
+}
