@@ -1,0 +1,65 @@
+// Reactive cells: where a replica shows its value. The default is a signal of @preact/signals-core.
+
+import { signal } from '@preact/signals-core';
+
+/** A reactive value. `get` is a tracked read, `peek` an untracked one. */
+export interface Cell<T> {
+  get(): T;
+  peek(): T;
+  set(value: T): void;
+}
+
+/** Makes a cell that holds `initial`. */
+export type CreateCell = <T>(initial: T) => Cell<T>;
+
+/** A cell over a `@preact/signals-core` signal. */
+export function signalCell<T>(initial: T): Cell<T> {
+  const inner = signal(initial);
+  return {
+    get: () => inner.value,
+    peek: () => inner.peek(),
+    set: (value) => { inner.value = value; },
+  };
+}
+
+/** @internal A value that is made when it is first read after a change. Its cell only counts the changes. */
+export class Lazy<T> {
+  readonly #changes: Cell<number>;
+  readonly #make: () => T;
+  #value: T | undefined;
+  #fresh = false;
+
+  constructor(createCell: CreateCell, make: () => T) {
+    this.#changes = createCell(0);
+    this.#make = make;
+  }
+
+  get(): T {
+    this.#changes.get();
+    return this.peek();
+  }
+
+  peek(): T {
+    if (!this.#fresh) {
+      this.#value = this.#make();
+      this.#fresh = true;
+    }
+    return this.#value as T;
+  }
+
+  /** Forgets the value without telling anybody yet. */
+  expire(): void {
+    this.#fresh = false;
+  }
+
+  /** Sets the value for good, where it cannot be made again. */
+  keep(value: T): void {
+    this.#value = value;
+    this.#fresh = true;
+  }
+
+  /** Tells the readers. */
+  announce(): void {
+    this.#changes.set(this.#changes.peek() + 1);
+  }
+}

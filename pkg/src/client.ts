@@ -1,0 +1,220 @@
+// A client: one session with a server, over one link at a time.
+
+import { type Collection, DatastoreCollection, type DatastoreOptions } from './collection.js';
+import { Lazy, signalCell } from './cell.js';
+import type { Link } from './core.js';
+import { closure, invalid, TidewireError } from './errors.js';
+import { init } from './init.js';
+import type { Replica } from './replica.js';
+import { report, Runtime } from './runtime.js';
+import { compileGate, type Output, type Schema } from './schema.js';
+import { SyncedReplica, type SyncedOptions } from './synced.js';
+import { checkKey, encode } from './value/encode.js';
+
+/** Something that gives links to a server: the reference server in the page. */
+export interface LinkSource {
+  link(): Link;
+}
+
+/** A class like the browser's `WebSocket`, for environments without one. */
+export type WebSocketClass = new (url: string, protocols: string[]) => {
+  close(): void;
+};
+
+/** How to connect. */
+export interface ConnectOptions {
+  /** Proof of who is calling, or a function that fetches it. */
+  token?: string | (() => string | Promise<string>) | undefined;
+  /** The class to open WebSockets with. Default: the global one. */
+  WebSocket?: WebSocketClass | undefined;
+}
+
+/** The state of a client's session. What is shown stays readable in all of them. */
+export type ClientStatus =
+  | { readonly state: 'connecting' }
+  | { readonly state: 'live' }
+  | {
+    readonly state: 'reconnecting';
+    /** Why the last link ended, for people. */
+    readonly reason: string;
+    /** When the next attempt is due, as `Date.now()` counts; `null` if one is under way. */
+    readonly nextAttemptAt: number | null;
+  }
+  /** The browser says that there is no network; the session resumes as soon as there is. */
+  | { readonly state: 'offline' }
+  | {
+    readonly state: 'closed';
+    /** Why, unless `close()` was called. */
+    readonly error: TidewireError | null;
+  };
+
+/** One session with a server. */
+export interface Client {
+  /** The state of the session (a tracked read). */
+  status(): ClientStatus;
+  /** The state of the session (an untracked read). */
+  peekStatus(): ClientStatus;
+  /** The replica of one object. */
+  synced<S extends Schema>(key: string, schema: S, options?: SyncedOptions<Output<S>>): Replica<Output<S>>;
+  synced<T = unknown>(key: string, schema?: undefined, options?: SyncedOptions<T>): Replica<T>;
+  /** The replica of a datastore. */
+  datastore<S extends Schema>(id: string, schema: S, options?: DatastoreOptions): Collection<Output<S>>;
+  datastore<T = unknown>(id: string, schema?: undefined, options?: DatastoreOptions): Collection<T>;
+  /** Sets an object. Resolves when it is durable at the server and, where it is synced, shown here. */
+  put(key: string, value: unknown): Promise<void>;
+  /** Deletes an object. Resolves when that is durable at the server and, where it is synced, shown here. */
+  delete(key: string): Promise<void>;
+  /** Ends the session. What is shown stays readable. */
+  close(): void;
+  [Symbol.dispose](): void;
+}
+
+const SUBPROTOCOL = 'tidewire.v1.msgpack';
+
+/**
+ * Starts a session with the server at `target`: a URL, or the reference server of this page.
+ *
+ * Resolves as soon as the client can be used; `status()` tells when it is live. Writes before that wait for it.
+ *
+ * @throws TidewireError `invalid_argument` for a URL that is none, `init_failed` if the WebAssembly cannot be loaded.
+ */
+export async function connect(target: string | URL | LinkSource, options: ConnectOptions = {}): Promise<Client> {
+  const dial = dialer(target, options);
+  const { token } = options;
+  await init();
+  return new SessionClient(dial, typeof token === 'function' ? await token() : token);
+}
+
+function dialer(target: string | URL | LinkSource, options: ConnectOptions): () => Link {
+  if (typeof target === 'object' && 'link' in target) return () => target.link();
+  const Socket = options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
+  if (Socket === undefined) {
+    throw invalid("connect: there is no WebSocket here; pass one, such as `import { WebSocket } from 'ws'` and `connect(url, { WebSocket })`");
+  }
+  const url = address(target);
+  return () => new Socket(url, [SUBPROTOCOL]) as unknown as Link;
+}
+
+function address(target: string | URL): string {
+  try {
+    const url = new URL(target, globalThis.location?.href);
+    url.protocol = url.protocol.replace(/^http/, 'ws');
+    url.hash = '';
+    if (/^wss?:$/.test(url.protocol)) return url.href;
+  } catch {
+    // Said below, in the same words.
+  }
+  throw invalid(`connect: ${JSON.stringify(String(target))} is no URL of a server; it looks like wss://example.org/v1/sync`);
+}
+
+class SessionClient implements Client {
+  readonly #runtime: Runtime;
+  readonly #status: Lazy<ClientStatus>;
+  #unlisten: () => void;
+  #closed = false;
+
+  constructor(dial: () => Link, token: string | undefined) {
+    const runtime = (this.#runtime = new Runtime(token));
+    this.#status = new Lazy(signalCell, () => this.#readStatus());
+    runtime.watchLink({
+      take: () => this.#status.expire(),
+      show: () => this.#status.announce(),
+      raise: report,
+    });
+    this.#unlisten = listen(() => runtime.input(() => runtime.core.nudge()), () => this.#announceStatus());
+    runtime.input(() => runtime.core.open(dial));
+  }
+
+  status(): ClientStatus {
+    return this.#status.get();
+  }
+
+  peekStatus(): ClientStatus {
+    return this.#status.peek();
+  }
+
+  synced(key: string, schema?: Schema, options: SyncedOptions<never> = {}): Replica<never> {
+    checkKey(key, 'synced: the key');
+    const gate = compileGate(schema);
+    const slot = this.#open().core.subscribeObject(key, gate !== undefined);
+    const replica = new SyncedReplica(this.#runtime, slot, gate, key, options as SyncedOptions<unknown>);
+    this.#runtime.settle();
+    return replica as Replica<unknown> as Replica<never>;
+  }
+
+  datastore(id: string, schema?: Schema, { kind, primary = 'id', createCell }: DatastoreOptions = {}): Collection<never> {
+    checkKey(id, 'datastore: the id');
+    checkKey(primary, 'datastore: `primary`');
+    const gate = compileGate(schema);
+    const permanent = kind === undefined ? undefined : kind === 'permanent';
+    const slot = this.#open().core.subscribeDatastore(id, permanent, primary, gate !== undefined);
+    const collection = new DatastoreCollection(this.#runtime, slot, gate, id, createCell);
+    this.#runtime.settle();
+    return collection as Collection<unknown> as Collection<never>;
+  }
+
+  async put(key: string, value: unknown): Promise<void> {
+    checkKey(key, 'put: the key');
+    const bytes = encode(value);
+    return this.#runtime.write(() => this.#runtime.core.put(key, bytes));
+  }
+
+  async delete(key: string): Promise<void> {
+    checkKey(key, 'delete: the key');
+    return this.#runtime.write(() => this.#runtime.core.delete(key));
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#unlisten();
+    this.#runtime.input(() => this.#runtime.core.close());
+    this.#runtime.retire();
+    this.#announceStatus();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #open(): Runtime {
+    if (this.#closed) throw new TidewireError('closed', 'the client is closed');
+    return this.#runtime;
+  }
+
+  #announceStatus(): void {
+    this.#status.expire();
+    this.#status.announce();
+  }
+
+  #readStatus(): ClientStatus {
+    const { core } = this.#runtime;
+    const state = core.linkState();
+    if (this.#closed) return { state: 'closed', error: null };
+    if (state === 4) return { state: 'closed', error: closure(core.linkCode(), core.linkReason()) };
+    if (state === 2) return { state: 'live' };
+    if (globalThis.navigator?.onLine === false) return { state: 'offline' };
+    if (state !== 3) return { state: 'connecting' };
+    const wait = core.linkRetryIn();
+    return { state: 'reconnecting', reason: core.linkReason(), nextAttemptAt: wait < 0 ? null : Date.now() + wait };
+  }
+}
+
+/** Calls `back` when the network or the page comes back and `gone` when the network goes, where there are such events. */
+function listen(back: () => void, gone: () => void): () => void {
+  if (typeof addEventListener !== 'function') return () => {};
+  const visible = (): void => {
+    if (document.visibilityState === 'visible') back();
+  };
+  const page = typeof document === 'undefined' ? undefined : document;
+  addEventListener('online', back);
+  addEventListener('pageshow', back);
+  addEventListener('offline', gone);
+  page?.addEventListener('visibilitychange', visible);
+  return () => {
+    removeEventListener('online', back);
+    removeEventListener('pageshow', back);
+    removeEventListener('offline', gone);
+    page?.removeEventListener('visibilitychange', visible);
+  };
+}

@@ -1,0 +1,209 @@
+// A replica over a transport of the application's own. Values stay JavaScript objects; only numbers cross to the core.
+
+import { type Cell, type CreateCell, signalCell } from './cell.js';
+import { Change } from './core.js';
+import { invalid, TidewireError } from './errors.js';
+import { BaseReplica, type Position, type Replica } from './replica.js';
+import { type Runtime, sharedRuntime } from './runtime.js';
+import { compileGate, type Gate, type Output, type Schema } from './schema.js';
+import type { Envelope, Transport } from './transport/transport.js';
+
+/** What a `refetch` is told. */
+export interface RefetchContext {
+  /** Aborts when the answer is no longer wanted. */
+  readonly signal: AbortSignal;
+  /** Where the replica stands; `null` before the first value. */
+  readonly position: Position | null;
+}
+
+/** Fetches the current snapshot; `null` says that the authority has no value. */
+export type Refetch = (context: RefetchContext) => Promise<Envelope | null | undefined> | Envelope | null | undefined;
+
+/** What a replica is made of. */
+export interface ClientReplicaOptions<S extends Schema | undefined, T> {
+  /** What to sync, such as `user:123`. */
+  key: string;
+  /** The gate of every inbound value. Left out, values are trusted. */
+  schema?: S;
+  /** Where changes come from. */
+  transport: Pick<Transport, 'subscribe'>;
+  /** The value to begin with, for instance from a server-rendered page. */
+  seed?: Envelope | undefined;
+  /** How to recover from gaps. Left out, there is no recovery and the status becomes `stale`. */
+  refetch?: Refetch | undefined;
+  /** Where to show the value. Default: a signal. */
+  cell?: Cell<T | undefined> | undefined;
+  /** How to make the cells of value and meta. Default: signals. */
+  createCell?: CreateCell | undefined;
+}
+
+/** Creates the replica of one key. It listens to the transport until it is disposed. */
+export function createClientReplica<S extends Schema>(
+  options: ClientReplicaOptions<S, Output<S>> & { schema: S },
+): Replica<Output<S>>;
+export function createClientReplica<T = unknown>(options: ClientReplicaOptions<undefined, T>): Replica<T>;
+export function createClientReplica(options: ClientReplicaOptions<Schema | undefined, unknown>): Replica<unknown> {
+  const { key, transport, seed } = options;
+  if (typeof key !== 'string') throw invalid('createClientReplica: `key` must be a string');
+  if (typeof transport?.subscribe !== 'function') throw invalid('createClientReplica: `transport` must have `subscribe`');
+  const gate = compileGate(options.schema);
+  const runtime = sharedRuntime();
+  const slot = runtime.core.replica(options.refetch !== undefined);
+  const replica = new ClientReplica(runtime, slot, gate, options);
+  replica.listen(transport, key);
+  if (seed !== undefined) replica.receive(seed, HYDRATION);
+  return replica;
+}
+
+const HYDRATION = 0;
+const RECEIPT = 1;
+
+/** A value that the core knows by its token only. */
+interface Held {
+  value: unknown;
+  readonly version: string | null;
+  readonly epoch: string | null;
+}
+
+class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
+  readonly #cell: Cell<unknown>;
+  readonly #refetch: Refetch | undefined;
+  readonly #held = new Map<number, Held>();
+  readonly #attempts = new Map<number, AbortController>();
+  #unsubscribe: (() => void) | undefined;
+  #tokens = 0;
+  #shown: Held | undefined;
+
+  constructor(
+    runtime: Runtime, slot: number, gate: Gate | undefined,
+    { cell, createCell = signalCell, refetch }: ClientReplicaOptions<Schema | undefined, unknown>,
+  ) {
+    super(runtime, slot, gate, createCell);
+    this.#cell = cell ?? createCell<unknown>(undefined);
+    this.#refetch = refetch;
+  }
+
+  readonly get = (): unknown => this.#cell.get();
+
+  readonly peek = (): unknown => this.#cell.peek();
+
+  listen(transport: Pick<Transport, 'subscribe'>, key: string): void {
+    this.#unsubscribe = transport.subscribe(key, (envelope) => this.receive(envelope, RECEIPT));
+  }
+
+  receive(envelope: Envelope, source: number): void {
+    if (this.disposed) return;
+    this.runtime.input(() => this.#offer(envelope, (token, epoch, sequence, version) => {
+      const prev = envelope?.prev;
+      return this.core.offer(this.slot, source, token, epoch, sequence, prev === undefined || prev === null ? -1 : wire(prev), version);
+    }));
+  }
+
+  protected override epoch(): string | null {
+    return this.#shown?.epoch ?? null;
+  }
+
+  protected override schemaVersion(): string | null {
+    return this.#shown?.version ?? null;
+  }
+
+  protected current(): unknown {
+    return this.#cell.peek();
+  }
+
+  protected takeValue(kind: Change, a: number, b: number): void {
+    switch (kind) {
+      case Change.Install:
+        this.#shown = this.#held.get(a);
+        this.#held.delete(a);
+        this.valueChanged = true;
+        this.metaDue();
+        break;
+      case Change.Discard:
+        this.#held.delete(a);
+        break;
+      case Change.Judge:
+        this.#judge(a, b);
+        break;
+      case Change.Refetch: {
+        const attempt = new AbortController();
+        this.#attempts.set(a, attempt);
+        this.runtime.enqueue(() => void this.#attempt(a, attempt.signal));
+        break;
+      }
+      case Change.Abort: {
+        const attempt = this.#attempts.get(a);
+        this.#attempts.delete(a);
+        // Its listeners are code of users.
+        this.runtime.enqueue(() => attempt?.abort());
+        break;
+      }
+    }
+  }
+
+  protected showValue(): void {
+    const value = this.#shown?.value;
+    try {
+      this.#cell.set(value);
+    } catch (error) {
+      this.raise(error);
+    }
+  }
+
+  protected leave(): void {
+    this.#unsubscribe?.();
+    this.core.dispose(this.slot);
+    this.#held.clear();
+  }
+
+  /** Keeps the value of `envelope` under a new token, offers its header with `offer`, and answers the ticket. */
+  #offer(envelope: Envelope, offer: (token: number, epoch: number, sequence: number, version: number) => number): void {
+    if (this.disposed) return;
+    const { value, schema_version, sequence, epoch }: Partial<Envelope> = envelope ?? {};
+    const held: Held = { value, version: schema_version ?? null, epoch: epoch ?? null };
+    const token = (this.#tokens = (this.#tokens + 1) >>> 0);
+    this.#held.set(token, held);
+    const ticket = offer(
+      token,
+      held.epoch === null ? 0 : this.runtime.internEpoch(String(held.epoch)),
+      wire(sequence),
+      held.version === null ? 0 : this.runtime.internVersion(String(held.version)),
+    );
+    if (ticket === 0) this.#held.delete(token);
+    else this.#judge(token, ticket);
+  }
+
+  #judge(token: number, ticket: number): void {
+    const held = this.#held.get(token);
+    const verdict = this.judge(held?.value);
+    if (held && verdict.ok) held.value = verdict.value;
+    else this.#held.delete(token);
+    if (!this.disposed) this.core.judged(ticket, verdict.ok);
+  }
+
+  async #attempt(attempt: number, signal: AbortSignal): Promise<void> {
+    const { core, slot } = this;
+    let answer: () => void;
+    try {
+      const sequence = core.sequence(slot);
+      const position = sequence < 0 ? null : { epoch: this.epoch(), sequence };
+      const snapshot = await this.#refetch!({ signal, position });
+      answer = snapshot === null || snapshot === undefined
+        ? () => core.refetchNull(slot, attempt)
+        : () => this.#offer(snapshot, (token, epoch, at, version) => core.refetched(slot, attempt, token, epoch, at, version));
+    } catch (cause) {
+      answer = () => {
+        this.refused(new TidewireError('unavailable', `the refetch failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, retryable: true }));
+        core.refetchFailed(slot, attempt);
+      };
+    }
+    // An aborted attempt is answered too: the core knows that it is late.
+    this.#attempts.delete(attempt);
+    if (!this.disposed) this.runtime.input(answer);
+  }
+}
+
+/** A number for the core; what is none becomes one that it refuses. */
+function wire(sequence: unknown): number {
+  return typeof sequence === 'number' ? sequence : typeof sequence === 'bigint' ? Number(sequence) : NaN;
+}

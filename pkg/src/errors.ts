@@ -1,0 +1,74 @@
+// What can go wrong, as values that a program can branch on.
+
+/**
+ * The stable name of an error.
+ *
+ * The first group comes from the server, the second from a closed session, the third from this package.
+ */
+export type ErrorCode =
+  | 'invalid_request' | 'not_found' | 'forbidden' | 'invalid_value' | 'limit_exceeded' | 'request_expired'
+  | 'conflict' | 'storage_failed' | 'unavailable' | 'outcome_unknown' | 'refused'
+  | 'malformed' | 'unexpected' | 'unsupported' | 'unauthorized' | 'closed'
+  | 'not_initialized' | 'init_failed' | 'invalid_argument' | 'unsupported_schema' | 'unencodable' | 'malformed_value'
+  | 'gate_failed' | 'disposed' | 'subscriber_failed' | 'denied';
+
+const BRAND = Symbol.for('tidewire.error');
+
+/** Every error that this package throws, rejects with or raises. */
+export class TidewireError extends Error {
+  override readonly name = 'TidewireError';
+  /** @internal */
+  readonly [BRAND] = true;
+
+  constructor(
+    /** What went wrong, for programs. */
+    readonly code: ErrorCode,
+    /** What went wrong and what to do, for people. */
+    message: string,
+    options: {
+      /** What lies beneath. */
+      cause?: unknown;
+      /** Whether the same call may succeed later. */
+      retryable?: boolean;
+    } = {},
+  ) {
+    super(message, 'cause' in options ? { cause: options.cause } : undefined);
+    this.retryable = options.retryable ?? false;
+  }
+
+  /** Whether the same call may succeed later. */
+  readonly retryable: boolean;
+
+  /** A page may hold two copies of this class (`tidewire` and `tidewire/server`): the brand counts, not the copy. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return typeof value === 'object' && value !== null && BRAND in value;
+  }
+}
+
+// The numbers are those of the wire.
+const REFUSALS: Record<number, ErrorCode> = {
+  1: 'invalid_request', 2: 'not_found', 3: 'forbidden', 4: 'invalid_value', 5: 'limit_exceeded', 6: 'request_expired',
+  7: 'conflict', 100: 'storage_failed', 101: 'unavailable', 65535: 'outcome_unknown',
+};
+
+const CLOSURES: Record<number, ErrorCode> = {
+  4500: 'malformed', 4501: 'unexpected', 4502: 'limit_exceeded', 4503: 'unsupported', 4504: 'unauthorized',
+};
+
+/** The error of a write that was settled with `number`, which is not 0. */
+export function refusal(number: number, message: string): TidewireError {
+  const code = REFUSALS[number] ?? 'refused';
+  return new TidewireError(code, message || `the write was refused (${code})`, {
+    retryable: number >= 100 && number < 65535,
+  });
+}
+
+/** The error of a session that ended for good with the close code `number`. */
+export function closure(number: number, message: string): TidewireError {
+  return new TidewireError(CLOSURES[number] ?? 'closed', message || 'the session is closed');
+}
+
+/** What to throw for wrong arguments. */
+export function invalid(message: string): TidewireError {
+  return new TidewireError('invalid_argument', message);
+}

@@ -1,0 +1,21 @@
+// The generated modules, as the bundler sees them. Their shape is written by hand in core.ts.
+declare module '#glue/client' {
+  export function initSync(input: { module: BufferSource | WebAssembly.Module }): { memory: WebAssembly.Memory };
+  const init: (input: { module_or_path: WebAssembly.Module }) => Promise<{ memory: WebAssembly.Memory }>;
+  export default init;
+  export const Core: import('./core.js').CoreConstructor;
+}
+declare module '#glue/server' {
+  export function initSync(input: { module: BufferSource | WebAssembly.Module }): { memory: WebAssembly.Memory };
+  const init: (input: { module_or_path: WebAssembly.Module }) => Promise<{ memory: WebAssembly.Memory }>;
+  export default init;
+  export const ServerCore: import('./server/core.js').ServerCoreConstructor;
+}
+declare module '*/tidewire_bg.wasm' {
+  const module: WebAssembly.Module;
+  export default module;
+}
+declare module '*/tidewire_bg.wasm?base64' {
+  const text: string;
+  export default text;
+}

@@ -1,0 +1,21 @@
+// The public names of the package. What differs between environments is only how the WebAssembly is loaded (#loader).
+
+export { type Cell, type CreateCell, signalCell } from './cell.js';
+export {
+  type Client, type ClientStatus, connect, type ConnectOptions, type LinkSource, type WebSocketClass,
+} from './client.js';
+export { type ClientReplicaOptions, createClientReplica, type Refetch, type RefetchContext } from './client_replica.js';
+export type { Collection, DatastoreOptions } from './collection.js';
+export type { Link } from './core.js';
+export { type ErrorCode, TidewireError } from './errors.js';
+export { init } from './init.js';
+export type {
+  Observable, Position, Replica, ReplicaEvents, ReplicaMeta, ReplicaStats, ReplicaStatus,
+} from './replica.js';
+export type {
+  Output, ParseResult, Schema, StandardIssue, StandardResult, StandardSchema, TaggedSchema,
+} from './schema.js';
+export type { SyncedOptions } from './synced.js';
+export { InProcessTransport } from './transport/in_process.js';
+export { type EnvelopeCodec, type NatsConnection, NatsTransport, type NatsTransportOptions } from './transport/nats.js';
+export type { Envelope, EnvelopeHandler, Transport, Unsubscribe } from './transport/transport.js';

@@ -1,0 +1,313 @@
+// What every replica has, whatever feeds it: meta, counters, observers, events and its end.
+
+import { type Core, Change, STATS } from './core.js';
+import { type CreateCell, Lazy, signalCell } from './cell.js';
+import { TidewireError } from './errors.js';
+import { failure, report, type Runtime, type Slot } from './runtime.js';
+import type { Gate, Verdict } from './schema.js';
+
+/** A place in a history. */
+export interface Position {
+  /** The history; `null` where the authority names none. */
+  readonly epoch: string | null;
+  readonly sequence: number;
+}
+
+/**
+ * How current a replica is.
+ *
+ * `ok`: nothing is missing. `stale`: no value yet, or recovery failed or is impossible. `skew`: the last value did not
+ * pass the gate or is of another schema version. `refetching`: a recovery is under way.
+ */
+export type ReplicaStatus = 'ok' | 'stale' | 'skew' | 'refetching';
+
+/** Where a replica stands. */
+export interface ReplicaMeta {
+  /** The schema version of the shown value. */
+  readonly schemaVersion: string | null;
+  /** The sequence of the shown value; -1 before the first. */
+  readonly sequence: number;
+  readonly status: ReplicaStatus;
+  /** The history of the shown value. */
+  readonly epoch: string | null;
+  /** The sequence up to which the order is settled; -1 before. It may be ahead of `sequence`. */
+  readonly cursor: number;
+  /** Why the status is not `ok`, where an error is the reason. */
+  readonly error: TidewireError | null;
+}
+
+/** Counters of what happened to a replica. The object is live. */
+export type ReplicaStats = { readonly [name in (typeof STATS)[number]]: number };
+
+/** The events of a replica. */
+export interface ReplicaEvents {
+  /** A subscriber threw, or the server denied the subscription. */
+  error: TidewireError;
+  /** The authority lost changes that this replica had shown; it now stands here. */
+  rollback: Position;
+  /** A value was held back because it did not pass the gate. */
+  quarantine: TidewireError;
+}
+
+/** What replicas and collections have in common. */
+export interface Observable<V> {
+  /** Where the replica stands (a tracked read). */
+  meta(): ReplicaMeta;
+  /** Where the replica stands (an untracked read). */
+  peekMeta(): ReplicaMeta;
+  readonly stats: ReplicaStats;
+  /** Calls `listener` with the value now and after every change. The returned function ends it. */
+  subscribe(listener: (value: V) => void): () => void;
+  /** Calls `listener` at every such event. The returned function ends it. */
+  on<E extends keyof ReplicaEvents>(event: E, listener: (detail: ReplicaEvents[E]) => void): () => void;
+  /** Asks the authority anew, and resolves when that is done. */
+  refresh(): Promise<void>;
+  /** Resolves when there is a value. */
+  ready(): Promise<void>;
+  /** Resolves when no refetch is in flight. */
+  whenIdle(): Promise<void>;
+  /** Ends it; what was read before stays. */
+  dispose(): void;
+  [Symbol.dispose](): void;
+}
+
+/** A read-only copy of one key, kept current. `undefined` before the first value and after a deletion. */
+export interface Replica<T> extends Observable<T | undefined> {
+  /** The value (a tracked read). */
+  get(): T | undefined;
+  /** The value (an untracked read). */
+  peek(): T | undefined;
+}
+
+/** Where older engines lack the symbol, `using` is compiled to this one. */
+const DISPOSE: typeof Symbol.dispose = Symbol.dispose ?? (Symbol.for('Symbol.dispose') as typeof Symbol.dispose);
+
+const STATUS: readonly ReplicaStatus[] = ['ok', 'stale', 'skew', 'refetching'];
+
+const READ = Symbol('read');
+
+// The counters are read from the core when somebody looks: as own properties, so that copying and comparing see them.
+const COUNTERS: PropertyDescriptorMap = Object.fromEntries(
+  STATS.map((name, which) => [name, {
+    enumerable: true,
+    get(this: { [READ]: (which: number) => number }) { return this[READ](which); },
+  }]),
+);
+
+type Listeners = { [E in keyof ReplicaEvents]?: Set<(detail: ReplicaEvents[E]) => void> };
+
+interface Waiter {
+  readonly due: () => boolean;
+  readonly resolve: () => void;
+  readonly reject: ((error: TidewireError) => void) | undefined;
+}
+
+/** The common part. Methods are fields, because people pass them around unbound. */
+export abstract class BaseReplica<V> implements Observable<V>, Slot {
+  protected readonly core: Core;
+  protected error: TidewireError | null = null;
+  protected disposed = false;
+  /** Whether the value changed since it was last shown. */
+  protected valueChanged = false;
+  #metaChanged = false;
+  readonly #meta: Lazy<ReplicaMeta>;
+  readonly #listeners: Listeners = {};
+  readonly #subscribers = new Set<(value: V) => void>();
+  #waiters: Waiter[] = [];
+  readonly stats: ReplicaStats;
+
+  protected constructor(
+    protected readonly runtime: Runtime,
+    protected readonly slot: number,
+    protected readonly gate: Gate | undefined,
+    createCell: CreateCell = signalCell,
+  ) {
+    this.core = runtime.core;
+    this.#meta = new Lazy(createCell, () => this.#readMeta());
+    this.stats = Object.defineProperties({}, {
+      ...COUNTERS,
+      [READ]: { value: (which: number) => this.core.stat(this.slot, which), writable: true },
+    }) as ReplicaStats;
+    runtime.attach(slot, this);
+  }
+
+  /** The value for subscribers. */
+  protected abstract current(): V;
+  /** Takes a change that is about values. */
+  protected abstract takeValue(kind: Change, a: number, b: number): void;
+  /** Shows the changed value. */
+  protected abstract showValue(): void;
+  /** Leaves the core's slot. */
+  protected abstract leave(): void;
+
+  protected epoch(): string | null {
+    return this.core.epoch(this.slot) ?? null;
+  }
+
+  protected schemaVersion(): string | null {
+    return this.core.schemaVersion(this.slot) ?? null;
+  }
+
+  readonly meta = (): ReplicaMeta => this.#meta.get();
+
+  readonly peekMeta = (): ReplicaMeta => this.#meta.peek();
+
+  readonly subscribe = (listener: (value: V) => void): (() => void) => {
+    // An own function per call, so that one listener can be subscribed twice.
+    const subscriber = (value: V): void => listener(value);
+    this.#subscribers.add(subscriber);
+    this.#call(subscriber, this.current());
+    return () => void this.#subscribers.delete(subscriber);
+  };
+
+  readonly on = <E extends keyof ReplicaEvents>(event: E, listener: (detail: ReplicaEvents[E]) => void): (() => void) => {
+    const own = (detail: ReplicaEvents[E]): void => listener(detail);
+    const listeners = ((this.#listeners[event] as Set<typeof own> | undefined) ??= new Set() as never) as Set<typeof own>;
+    listeners.add(own);
+    return () => void listeners.delete(own);
+  };
+
+  readonly refresh = (): Promise<void> => {
+    if (!this.disposed) this.runtime.input(() => this.core.refresh(this.slot));
+    return this.whenIdle();
+  };
+
+  readonly ready = (): Promise<void> => this.#wait(
+    () => this.core.isReady(this.slot),
+    () => new TidewireError('disposed', 'the replica was disposed before it had a value'),
+  );
+
+  readonly whenIdle = (): Promise<void> => this.#wait(() => this.core.isIdle(this.slot));
+
+  readonly dispose = (): void => {
+    if (this.disposed) return;
+    const meta = this.#meta.peek();
+    const counts = STATS.map((_, which) => this.core.stat(this.slot, which));
+    (this.stats as unknown as { [READ]: (which: number) => number })[READ] = (which) => counts[which]!;
+    this.disposed = true;
+    this.leave();
+    this.runtime.settle();
+    this.runtime.detach(this.slot, this);
+    this.#meta.keep(meta);
+    this.#subscribers.clear();
+    for (const { resolve, reject } of this.#waiters.splice(0)) {
+      if (reject) reject(new TidewireError('disposed', 'the replica was disposed before it had a value'));
+      else resolve();
+    }
+  };
+
+  [DISPOSE](): void {
+    this.dispose();
+  }
+
+  // Slot
+
+  take(kind: Change, a: number, b: number): void {
+    if (kind === Change.Event) this.#event(a);
+    else if (kind === Change.Meta) this.metaDue();
+    else this.takeValue(kind, a, b);
+  }
+
+  show(): void {
+    if (this.disposed) return;
+    if (this.valueChanged) {
+      this.valueChanged = false;
+      this.showValue();
+      if (this.#subscribers.size > 0) {
+        const value = this.current();
+        this.runtime.enqueue(() => {
+          for (const subscriber of [...this.#subscribers]) this.#call(subscriber, value);
+        });
+      }
+    }
+    if (this.#metaChanged) {
+      this.#metaChanged = false;
+      this.#meta.announce();
+    }
+    if (this.#waiters.length > 0) {
+      this.#waiters = this.#waiters.filter(({ due, resolve }) => {
+        if (due()) resolve();
+        return !due();
+      });
+    }
+  }
+
+  raise(error: unknown): void {
+    this.emit('error', failure(error));
+  }
+
+  protected metaDue(): void {
+    this.#metaChanged = true;
+    this.#meta.expire();
+  }
+
+  /** Runs the gate over `value`, and remembers why it failed. */
+  protected judge(value: unknown): Verdict {
+    if (this.gate === undefined) return { ok: true, value };
+    const verdict = this.runtime.judge(this.gate, value);
+    if (!verdict.ok) this.refused(verdict.error);
+    return verdict;
+  }
+
+  protected refused(error: TidewireError): void {
+    this.error = error;
+    this.metaDue();
+  }
+
+  protected emit<E extends keyof ReplicaEvents>(event: E, detail: ReplicaEvents[E]): void {
+    this.runtime.enqueue(() => {
+      const listeners = this.#listeners[event];
+      if (event === 'error' && !listeners?.size) report(detail);
+      for (const listener of [...(listeners ?? [])]) {
+        try {
+          listener(detail as never);
+        } catch (error) {
+          report(error);
+        }
+      }
+    });
+  }
+
+  #call(subscriber: (value: V) => void, value: V): void {
+    // It may have left while those before it were called.
+    if (!this.#subscribers.has(subscriber)) return;
+    try {
+      subscriber(value);
+    } catch (error) {
+      this.raise(error);
+      this.runtime.settle();
+    }
+  }
+
+  #event(kind: number): void {
+    if (kind === 1) this.emit('rollback', { epoch: this.epoch(), sequence: this.core.sequence(this.slot) });
+    else if (kind === 2) {
+      this.emit('quarantine', this.error ?? new TidewireError('gate_failed', 'the value did not pass the schema'));
+    } else {
+      const error = new TidewireError('denied', this.core.denial(this.slot) || 'the server denied the subscription');
+      this.refused(error);
+      this.emit('error', error);
+      this.#waiters = this.#waiters.filter(({ reject }) => (reject?.(error), reject === undefined));
+    }
+  }
+
+  #readMeta(): ReplicaMeta {
+    const { core, slot } = this;
+    const status = STATUS[core.status(slot)] ?? 'stale';
+    if (status === 'ok') this.error = null;
+    return {
+      schemaVersion: this.schemaVersion(),
+      sequence: core.sequence(slot),
+      status,
+      epoch: this.epoch(),
+      cursor: core.cursor(slot),
+      error: this.error,
+    };
+  }
+
+  #wait(due: () => boolean, undone?: () => TidewireError): Promise<void> {
+    if (this.disposed) return undone ? Promise.reject(undone()) : Promise.resolve();
+    if (due()) return Promise.resolve();
+    return new Promise((resolve, reject) => this.#waiters.push({ due, resolve, reject: undone && reject }));
+  }
+}

@@ -1,0 +1,226 @@
+// One core and what JavaScript keeps for it: the slots, the open writes, and the queue of callbacks.
+//
+// Every call into the core ends in `settle()`: it reads the change list, lets the slots take their changes, shows them,
+// and only then runs what users wrote. Users' code may call anything here; what it causes is dealt with before the
+// outermost call returns.
+
+import { batch } from '@preact/signals-core';
+import { type Core, Change, type Loaded } from './core.js';
+import { refusal, TidewireError } from './errors.js';
+import { core as loadedCore } from './init.js';
+import type { Gate, Verdict } from './schema.js';
+import { decode } from './value/decode.js';
+
+/** What stands behind a slot of the core. */
+export interface Slot {
+  /** Takes a change. Runs no code of users but gates. */
+  take(kind: Change, a: number, b: number): void;
+  /** Shows what was taken: sets cells, queues callbacks. */
+  show(): void;
+  /** An exception of a reader of this slot's cells. */
+  raise(error: unknown): void;
+}
+
+interface Write {
+  resolve(): void;
+  reject(error: TidewireError): void;
+}
+
+export class Runtime {
+  readonly core: Core;
+  readonly #memory: WebAssembly.Memory;
+  readonly #slots: (Slot | undefined)[] = [];
+  readonly #writes = new Map<number, Write>();
+  readonly #self: { runtime: Runtime | undefined } = { runtime: this };
+  readonly #epochs = new Map<string, number>();
+  readonly #versions = new Map<string, number>();
+  #link: Slot | undefined;
+  #reading = false;
+  #judging = false;
+  #deferred: (() => void)[] = [];
+  #running = false;
+  #changed = new Set<Slot>();
+  #queue: (() => void)[] = [];
+
+  constructor(token?: string, loaded: Loaded = loadedCore()) {
+    this.#memory = loaded.memory;
+    // The core keeps this function alive, and with it all it refers to, until `retire` cuts the tie.
+    const self = this.#self;
+    this.core = new loaded.Core(crypto.getRandomValues(new Uint8Array(16)), () => self.runtime?.settle(), token);
+  }
+
+  /** Tells `handler` whenever the state of the link changed. */
+  watchLink(handler: Slot): void {
+    this.#link = handler;
+  }
+
+  attach(slot: number, handler: Slot): void {
+    this.#slots[slot] = handler;
+  }
+
+  detach(slot: number, handler: Slot): void {
+    if (this.#slots[slot] === handler) this.#slots[slot] = undefined;
+  }
+
+  /** The value in `cell`, decoded. */
+  decode(cell: number): unknown {
+    const start = this.core.cellPtr(cell);
+    return decode(this.#memory.buffer, start, this.core.cellLen(cell));
+  }
+
+  /** Starts a write, and settles as the authority settles it. */
+  write(start: () => number): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      this.input(() => {
+        if (this.#self.runtime === undefined) {
+          reject(new TidewireError('closed', 'the client is closed'));
+          return;
+        }
+        try {
+          this.#writes.set(start(), { resolve, reject });
+        } catch (cause) {
+          reject(new TidewireError('invalid_argument', cause instanceof Error ? cause.message : String(cause), { cause }));
+        }
+      });
+    });
+  }
+
+  /** Ends the writes that the core will say nothing more about, and lets go of this side. What is shown stays. */
+  retire(): void {
+    this.#self.runtime = undefined;
+    for (const write of this.#writes.values()) {
+      write.reject(refusal(65535, 'the client was closed before the write was acknowledged; it may have been done'));
+    }
+    this.#writes.clear();
+  }
+
+  internEpoch(text: string): number {
+    return interned(this.#epochs, text, () => this.core.internEpoch(text));
+  }
+
+  internVersion(text: string): number {
+    return interned(this.#versions, text, () => this.core.internVersion(text));
+  }
+
+  /** Runs a gate. What it brings in meanwhile waits until its verdict is told. */
+  judge(gate: Gate, value: unknown): Verdict {
+    const outer = this.#judging;
+    this.#judging = true;
+    try {
+      return gate(value);
+    } finally {
+      this.#judging = outer;
+    }
+  }
+
+  /** Hands an input to the core now, or after the gate that is running. */
+  input(run: () => void): void {
+    if (this.#judging) {
+      this.#deferred.push(run);
+      return;
+    }
+    run();
+    this.settle();
+  }
+
+  /** Runs `callback` when all present changes are shown. It must not throw. */
+  enqueue(callback: () => void): void {
+    this.#queue.push(callback);
+  }
+
+  /** Brings everything up to what the core knows. */
+  settle(): void {
+    // A gate that calls back in: the loop below goes on until nothing is left.
+    if (this.#reading || this.#judging) return;
+    this.#reading = true;
+    try {
+      this.#read();
+      for (let run = this.#deferred.shift(); run !== undefined; run = this.#deferred.shift()) {
+        run();
+        this.#read();
+      }
+    } finally {
+      this.#reading = false;
+    }
+    // Called from a callback or an effect: the outermost call runs what this one added.
+    const outermost = !this.#running;
+    this.#running = true;
+    try {
+      this.#show();
+      if (outermost) for (let i = 0; i < this.#queue.length; i++) this.#queue[i]!();
+    } finally {
+      if (outermost) {
+        this.#queue = [];
+        this.#running = false;
+      }
+    }
+  }
+
+  #read(): void {
+    for (let count = this.core.drain(); count > 0; count = this.core.drain()) {
+      // A copy: taking a change calls into the core, which may move its memory.
+      const words = new Uint32Array(this.#memory.buffer, this.core.changesPtr(), count * 4).slice();
+      for (let i = 0; i < words.length; i += 4) {
+        const kind = words[i]! as Change;
+        if (kind === Change.Settled) {
+          this.#settled(words[i + 1]!, words[i + 2]!);
+          continue;
+        }
+        const slot = kind === Change.Link ? this.#link : this.#slots[words[i + 1]!];
+        if (slot === undefined) continue;
+        slot.take(kind, words[i + 2]!, words[i + 3]!);
+        this.#changed.add(slot);
+      }
+    }
+  }
+
+  #settled(request: number, code: number): void {
+    const write = this.#writes.get(request);
+    this.#writes.delete(request);
+    if (write === undefined) return;
+    if (code === 0) write.resolve();
+    else write.reject(refusal(code, this.core.settlement(request)));
+  }
+
+  #show(): void {
+    if (this.#changed.size === 0) return;
+    const changed = this.#changed;
+    this.#changed = new Set();
+    try {
+      batch(() => {
+        for (const slot of changed) slot.show();
+      });
+    } catch (error) {
+      // Signals run every effect and throw the first failure: it cannot be told whose value the effect read.
+      for (const slot of changed) slot.raise(error);
+    }
+  }
+}
+
+/** The core's number for `text`, asked for once. The core keeps its own list: this one may be forgotten at any time. */
+function interned(known: Map<string, number>, text: string, ask: () => number): number {
+  let number = known.get(text);
+  if (number === undefined) {
+    if (known.size >= 256) known.clear();
+    known.set(text, (number = ask()));
+  }
+  return number;
+}
+
+/** Says an error that nobody listens for, without stopping anything. */
+export function report(error: unknown): void {
+  if (typeof reportError === 'function') reportError(error);
+  else console.error(error);
+}
+
+let shared: Runtime | undefined;
+
+/** The runtime of all replicas over transports of their own. */
+export function sharedRuntime(): Runtime {
+  return (shared ??= new Runtime());
+}
+
+/** The error that wraps what a callback threw. */
+export function failure(cause: unknown): TidewireError {
+  return new TidewireError('subscriber_failed', `a subscriber threw: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+}

@@ -1,0 +1,28 @@
+// What a transport is: a dumb pipe. It retains nothing, checks nothing and removes no duplicates.
+
+/** A whole new value on its way, with its place in the order of changes. */
+export interface Envelope<T = unknown> {
+  /** The whole value. */
+  value: T;
+  /** The schema version it was written under, `"major.minor"`. */
+  schema_version?: string | undefined;
+  /** Its number in the key's order of changes. */
+  sequence: number;
+  /** The history that the sequence belongs to. */
+  epoch?: string | undefined;
+  /** The sequence before it, where that is not `sequence - 1`. */
+  prev?: number | undefined;
+}
+
+/** Hears the envelopes of a key. */
+export type EnvelopeHandler = (envelope: Envelope) => void;
+
+/** Ends a subscription. Calling it again does nothing. */
+export type Unsubscribe = () => void;
+
+/** The pipe. A subscriber hears only what is published after it subscribed. */
+export interface Transport {
+  /** Hands `envelope` to every present subscriber of `key`; nothing happens where there is none. */
+  publish(key: string, envelope: Envelope): void;
+  subscribe(key: string, handler: EnvelopeHandler): Unsubscribe;
+}

@@ -1,0 +1,16 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+// The tests import the package by its name, as built; only those of `value/` and `schema` look inside.
+export default defineConfig({
+  resolve: {
+    alias: [
+      { find: /^tidewire$/, replacement: here('./dist/node.js') },
+      { find: /^tidewire\/inline$/, replacement: here('./dist/inline.js') },
+      { find: /^tidewire\/server$/, replacement: here('./dist/server.node.js') },
+    ],
+  },
+  test: { include: ['test/**/*.test.ts'], testTimeout: 15_000, hookTimeout: 30_000, fileParallelism: false },
+});

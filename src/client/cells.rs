@@ -1,0 +1,110 @@
+//! Encoded values under small numbers.
+
+use crate::protocol::EncodedValue;
+
+/// Names one encoded value that the client keeps. Reused only after the host was told that it is freed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CellId(u32);
+
+impl CellId {
+    /// The number, as it crosses to the host.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The cell of a number that the host got from [`Self::number`].
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+/// What a cell holds.
+#[derive(Debug, Default)]
+pub(super) struct Cell {
+    /// The encoded value; empty for a deletion.
+    pub(super) bytes: Box<[u8]>,
+    /// The record's key; `None` for an object.
+    pub(super) key: Option<Box<str>>,
+    /// The sequence it was stamped with.
+    pub(super) sequence: u64,
+    /// The ticket under which the host keeps its gate's output; 0 where the bytes themselves are shown.
+    pub(super) ticket: u32,
+}
+
+impl Cell {
+    pub(super) fn value(&self) -> Option<EncodedValue<'_>> {
+        if self.bytes.is_empty() { None } else { Some(EncodedValue::trusted(&self.bytes)) }
+    }
+}
+
+/// All cells of a client.
+#[derive(Debug, Default)]
+pub(super) struct Cells {
+    cells: Vec<Cell>,
+    free: Vec<CellId>,
+    /// Freed, but the host may not know yet.
+    retired: Vec<CellId>,
+    /// The host was told with the change list that it reads now.
+    announced: Vec<CellId>,
+}
+
+impl Cells {
+    pub(super) fn put(&mut self, cell: Cell) -> CellId {
+        if let Some(id) = self.free.pop() {
+            self.cells[id.0 as usize] = cell;
+            return id;
+        }
+        let id = CellId(u32::try_from(self.cells.len()).expect("fewer than 2^32 values fit in memory"));
+        self.cells.push(cell);
+        id
+    }
+
+    pub(super) fn get(&self, id: CellId) -> Option<&Cell> {
+        self.cells.get(id.0 as usize)
+    }
+
+    pub(super) fn get_mut(&mut self, id: CellId) -> Option<&mut Cell> {
+        self.cells.get_mut(id.0 as usize)
+    }
+
+    /// Another cell with the same value, key, sequence and ticket.
+    pub(super) fn copy(&mut self, id: CellId) -> Option<CellId> {
+        let Cell { bytes, key, sequence, ticket } = self.get(id)?;
+        let copy = Cell { bytes: bytes.clone(), key: key.clone(), sequence: *sequence, ticket: *ticket };
+        Some(self.put(copy))
+    }
+
+    /// Whether two cells hold the same bytes.
+    pub(super) fn is_same(&self, one: CellId, other: CellId) -> bool {
+        self.cells[one.0 as usize].bytes == self.cells[other.0 as usize].bytes
+    }
+
+    /// Gives `shown` the sequence of `newer`, whose bytes are the same.
+    pub(super) fn restamp(&mut self, shown: CellId, newer: CellId) {
+        self.cells[shown.0 as usize].sequence = self.cells[newer.0 as usize].sequence;
+    }
+
+    /// Gives back a cell that the host never heard of.
+    pub(super) fn discard(&mut self, id: CellId) {
+        self.cells[id.0 as usize] = Cell::default();
+        self.free.push(id);
+    }
+
+    /// Gives back a cell that the host may have cached: its bytes go now, its number and key when the host was told.
+    pub(super) fn retire(&mut self, id: CellId) {
+        self.cells[id.0 as usize].bytes = Box::default();
+        self.retired.push(id);
+    }
+
+    /// A change list is about to be read: what it announces is free by the next one. Returns what to announce.
+    pub(super) fn announce(&mut self) -> &[CellId] {
+        for id in self.announced.drain(..) {
+            self.cells[id.0 as usize] = Cell::default();
+            self.free.push(id);
+        }
+        std::mem::swap(&mut self.announced, &mut self.retired);
+        &self.announced
+    }
+}

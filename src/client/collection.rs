@@ -1,0 +1,182 @@
+//! The rows of a datastore's replica, and the table in which a snapshot is collected before it replaces them at once.
+
+use super::{
+    cells::{CellId, Cells},
+    intern::Names,
+};
+
+/// The rows of one page of a snapshot, before the replica has let it in.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) rows: Vec<CellId>,
+    /// The attempt that it answers, and what to ask the next page with.
+    pub(super) attempt: u32,
+    pub(super) next: Option<Box<str>>,
+}
+
+impl Page {
+    /// Gives back its rows.
+    pub(super) fn abandon(self, cells: &mut Cells) {
+        for row in self.rows {
+            cells.retire(row);
+        }
+    }
+}
+
+/// A snapshot on its way: rows and later operations, folded by key and sequence.
+#[derive(Debug)]
+pub(super) struct Staging {
+    /// Rows and, as cells without a value, tombstones.
+    rows: Names,
+    /// Rows that their gate refused: their last good value stays.
+    refused: Vec<Box<str>>,
+    /// Rows whose gate has not answered.
+    pub(super) unjudged: u32,
+    /// Whether it takes the rows' place as soon as the last verdict is here.
+    pub(super) is_swapping: bool,
+    /// Operations that come after it, while verdicts are outstanding.
+    pub(super) after: Vec<CellId>,
+}
+
+impl Staging {
+    pub(super) fn new(rows: &Rows) -> Self {
+        Self {
+            rows: Names::with_hasher(rows.rows.hasher().clone()),
+            refused: Vec::new(),
+            unjudged: 0,
+            is_swapping: false,
+            after: Vec::new(),
+        }
+    }
+
+    /// Folds a row or tombstone in, unless a newer one is there.
+    pub(super) fn fold(&mut self, cells: &mut Cells, id: CellId) {
+        fold(&mut self.rows, cells, id);
+    }
+
+    /// The gate refused a staged row.
+    pub(super) fn refuse(&mut self, cells: &mut Cells, id: CellId) {
+        let Some(key) = cells.get(id).and_then(|cell| cell.key.clone()) else { return };
+        if self.rows.get(&key) == Some(&id.number()) {
+            self.rows.remove(&key);
+            cells.retire(id);
+            self.refused.push(key);
+        }
+    }
+
+    /// Gives back what was staged.
+    pub(super) fn abandon(self, cells: &mut Cells) {
+        for id in self.rows.into_values().map(CellId::from_number).chain(self.after) {
+            cells.retire(id);
+        }
+    }
+}
+
+/// What installing a row did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Diff {
+    /// The row is new or has another value.
+    Shown(CellId),
+    /// The row is gone.
+    Gone(CellId),
+}
+
+/// The rows that are shown.
+#[derive(Debug)]
+pub(super) struct Rows {
+    rows: Names,
+}
+
+impl Rows {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { rows: Names::with_hasher(foldhash::fast::FixedState::with_seed(seed)) }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<CellId> {
+        self.rows.get(key).copied().map(CellId::from_number)
+    }
+
+    pub(super) fn cells(&self) -> impl Iterator<Item = CellId> {
+        self.rows.values().copied().map(CellId::from_number)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Shows a row, or removes it by a tombstone, unless a newer value is shown.
+    pub(super) fn show(&mut self, cells: &mut Cells, id: CellId) -> Option<Diff> {
+        let cell = cells.get(id)?;
+        if cell.value().is_some() {
+            return fold(&mut self.rows, cells, id).then_some(Diff::Shown(id));
+        }
+        let (key, sequence) = (cell.key.clone()?, cell.sequence);
+        cells.retire(id);
+        let shown = self.get(&key)?;
+        if cells.get(shown)?.sequence > sequence {
+            return None;
+        }
+        self.rows.remove(&key);
+        cells.retire(shown);
+        Some(Diff::Gone(shown))
+    }
+
+    /// Replaces all rows at once. A row with the same bytes keeps its cell, so observers see no change of it; a row
+    /// that was refused keeps its last good value.
+    pub(super) fn replace(&mut self, cells: &mut Cells, staging: Staging) -> Vec<Diff> {
+        let mut diff = Vec::new();
+        let empty = Names::with_hasher(self.rows.hasher().clone());
+        let mut before = std::mem::replace(&mut self.rows, empty);
+        for (key, new) in staging.rows {
+            let new = CellId::from_number(new);
+            if cells.get(new).is_none_or(|cell| cell.value().is_none()) {
+                cells.retire(new);
+                continue;
+            }
+            let old = before.remove(&key).map(CellId::from_number);
+            let shown = match old {
+                Some(old) if cells.is_same(old, new) => {
+                    cells.restamp(old, new);
+                    cells.retire(new);
+                    old
+                }
+                _ => {
+                    if let Some(old) = old {
+                        cells.retire(old);
+                    }
+                    diff.push(Diff::Shown(new));
+                    new
+                }
+            };
+            self.rows.insert(key, shown.number());
+        }
+        for key in staging.refused {
+            if let Some(old) = before.remove(&key) {
+                self.rows.insert(key, old);
+            }
+        }
+        for gone in before.into_values().map(CellId::from_number) {
+            cells.retire(gone);
+            diff.push(Diff::Gone(gone));
+        }
+        diff
+    }
+}
+
+/// Puts a cell under its key unless a newer one is there; one of the two is given back.
+fn fold(rows: &mut Names, cells: &mut Cells, id: CellId) -> bool {
+    let Some((key, sequence)) = cells.get(id).and_then(|cell| Some((cell.key.clone()?, cell.sequence)))
+    else {
+        return false;
+    };
+    let there = rows.get(&key).copied().map(CellId::from_number);
+    if there.and_then(|there| cells.get(there)).is_some_and(|there| there.sequence > sequence) {
+        cells.retire(id);
+        return false;
+    }
+    if let Some(there) = there {
+        cells.retire(there);
+    }
+    rows.insert(key, id.number());
+    true
+}

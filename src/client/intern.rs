@@ -1,0 +1,36 @@
+//! Texts under numbers: recurring ones (epochs, schema versions), and record keys with the number of their cell.
+
+use std::collections::HashMap;
+
+/// Numbers by text. Seeded per client, so that nobody can choose keys that collide in all of them.
+pub(super) type Names = HashMap<Box<str>, u32, foldhash::fast::FixedState>;
+
+/// Numbers texts from 1 on; 0 stays free for "none".
+#[derive(Debug)]
+pub(super) struct Interner {
+    numbers: Names,
+    texts: Vec<Box<str>>,
+}
+
+impl Interner {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { numbers: Names::with_hasher(foldhash::fast::FixedState::with_seed(seed)), texts: Vec::new() }
+    }
+
+    /// The number of `text`, a new one where it has none.
+    pub(super) fn number(&mut self, text: &str) -> u32 {
+        if let Some(number) = self.numbers.get(text) {
+            return *number;
+        }
+        self.texts.push(text.into());
+        let number = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
+        self.numbers.insert(text.into(), number);
+        number
+    }
+
+    /// The text of `number`.
+    pub(super) fn text(&self, number: u32) -> Option<&str> {
+        let index = (number as usize).checked_sub(1)?;
+        self.texts.get(index).map(AsRef::as_ref)
+    }
+}

@@ -1,0 +1,732 @@
+//! The whole client, sans-IO: one session, many replicas, their values, the writes under way, all timers.
+//!
+//! [`Client`] is driven alike by the WASM surface and by native hosts. It decides what to ask, send and show; it
+//! leaves order to [`crate::replica`], liveness to [`crate::session`], bytes to [`crate::protocol`].
+//! Start at [`Client::handle_frame`] for the way in and at [`Client::poll_changes`] for the way out.
+
+mod cells;
+mod change;
+mod collection;
+mod intern;
+mod receive;
+mod slab;
+mod slot;
+mod writes;
+
+use std::collections::{HashMap, VecDeque};
+
+use thiserror::Error;
+
+pub use self::{
+    cells::CellId,
+    change::{Change, HostTicket, Output},
+    slot::{OwnOptions, SlotId},
+    writes::Outcome,
+};
+use self::{
+    cells::Cells,
+    collection::Rows,
+    intern::Interner,
+    slab::Slab,
+    slot::{About, Slot},
+    writes::{Owned, Stage, Writes},
+};
+use crate::{
+    protocol::{
+        ClientMessage, EncodedValue, Epoch, ErrorCode, Position, RequestId, Sequence, Subscription,
+        Timestamp, TopicId, Writer, limits,
+    },
+    replica::{
+        EpochId, Header, Mark, Offer, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version,
+    },
+    session::{Action, Generation, Phase, Session},
+};
+
+/// Frames are cut at this size, so that no message waits behind a megabyte.
+const FRAME_TARGET: usize = 64 * 1024;
+
+/// What became of an offered value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offered {
+    /// The host may forget it.
+    Dropped,
+    /// The host keeps it until a change names it.
+    Kept,
+    /// The host judges it now, with [`Client::judged`].
+    Judge(HostTicket),
+}
+
+/// A write that cannot be sent as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum WriteError {
+    /// The key is empty or too long.
+    #[error("a key has 1 to {max} bytes, this one has {0}", max = limits::MAX_KEY_BYTES)]
+    Key(usize),
+    /// The value is too large.
+    #[error("a value has at most {max} bytes, this one has {0}: split it into several records", max = limits::MAX_VALUE_BYTES)]
+    Value(usize),
+}
+
+/// A verdict that the host owes, and what it is about.
+#[derive(Debug, Clone, Copy)]
+enum Pending {
+    /// A value that a replica asks about.
+    Value { slot: SlotId, ticket: Ticket, token: Token },
+    /// A row of a snapshot's page.
+    Row { slot: SlotId, cell: CellId },
+}
+
+/// The client machine.
+///
+/// Methods come in four kinds: getters, `handle_*` inputs, commands, and `poll_*` outputs. The contract of a host:
+/// after every input or command, drain [`Client::poll_output`] and [`Client::poll_changes`] (answering every
+/// [`Change::Judge`] with [`Client::judged`], until no change is left), then read [`Client::poll_timeout`]. Time is
+/// the first argument and never goes back.
+#[derive(Debug)]
+pub struct Client {
+    session: Session,
+    /// The server's number of the present session.
+    session_number: u64,
+    phase: Phase,
+    slots: Slab<Slot>,
+    /// The server's numbers on the present link.
+    topics: HashMap<TopicId, (SlotId, EpochId), foldhash::fast::FixedState>,
+    epochs: Interner,
+    versions: Interner,
+    cells: Cells,
+    writes: Writes,
+    settlements: Vec<(RequestId, String)>,
+    last_page: u32,
+    pending: Slab<Pending>,
+    /// No replica has a deadline before this.
+    timer: Option<Timestamp>,
+    changes: Vec<Change>,
+    outputs: VecDeque<Output>,
+    /// Messages for the present link that are not in a frame yet.
+    outbox: Writer,
+    random: fastrand::Rng,
+}
+
+impl Client {
+    /// A client whose session has not started. `seed` is 128 random bits: they name the client, so no two clients may
+    /// share them, and they spread its reconnects.
+    #[must_use]
+    pub fn new(seed: [u8; 16], token: Option<String>) -> Self {
+        let number = u128::from_le_bytes(seed);
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are folded in")]
+        let folded = (number >> 64) as u64 ^ number as u64;
+        Self {
+            session: Session::new(Epoch::from_bytes(seed).text(), token, folded),
+            session_number: 0,
+            phase: Phase::Idle,
+            slots: Slab::new(),
+            topics: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(folded)),
+            epochs: Interner::new(folded),
+            versions: Interner::new(folded),
+            cells: Cells::default(),
+            writes: Writes::default(),
+            settlements: Vec::new(),
+            last_page: 0,
+            pending: Slab::new(),
+            timer: None,
+            changes: Vec::new(),
+            outputs: VecDeque::new(),
+            outbox: Writer::new(),
+            random: fastrand::Rng::with_seed(folded.rotate_left(32)),
+        }
+    }
+
+    // ---- getters
+
+    /// Where the session stands.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.session.phase()
+    }
+
+    /// Why the last link ended, for people.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.session.reason()
+    }
+
+    /// The close code of the last link; 0 if none.
+    #[must_use]
+    pub const fn close_code(&self) -> u16 {
+        self.session.code()
+    }
+
+    /// The encoded value in a cell; `None` for a deletion or a cell that is forgotten.
+    #[must_use]
+    pub fn value(&self, cell: CellId) -> Option<EncodedValue<'_>> {
+        self.cells.get(cell)?.value()
+    }
+
+    /// The record key of a cell.
+    #[must_use]
+    pub fn key(&self, cell: CellId) -> Option<&str> {
+        self.cells.get(cell)?.key.as_deref()
+    }
+
+    /// The sequence of a cell.
+    #[must_use]
+    pub fn cell_sequence(&self, cell: CellId) -> u64 {
+        self.cells.get(cell).map_or(0, |cell| cell.sequence)
+    }
+
+    /// The value that an object shows.
+    #[must_use]
+    pub fn object(&self, slot: SlotId) -> Option<CellId> {
+        match &self.slots.get(slot.number())?.about {
+            About::Object { shown, .. } => *shown,
+            About::Collection(_) | About::Own { .. } => None,
+        }
+    }
+
+    /// The rows that a collection shows, in the order of their keys.
+    pub fn rows(&self, slot: SlotId) -> impl Iterator<Item = CellId> {
+        self.collection_rows(slot).into_iter().flat_map(Rows::cells)
+    }
+
+    /// One row of a collection.
+    #[must_use]
+    pub fn row(&self, slot: SlotId, key: &str) -> Option<CellId> {
+        self.collection_rows(slot)?.get(key)
+    }
+
+    /// How many rows a collection shows.
+    #[must_use]
+    pub fn row_count(&self, slot: SlotId) -> usize {
+        self.collection_rows(slot).map_or(0, Rows::len)
+    }
+
+    /// The sequence of the applied value.
+    #[must_use]
+    pub fn sequence(&self, slot: SlotId) -> Option<u64> {
+        self.replica(slot)?.position().map(|mark| mark.sequence)
+    }
+
+    /// The sequence up to which order is settled.
+    #[must_use]
+    pub fn cursor(&self, slot: SlotId) -> Option<u64> {
+        self.replica(slot)?.cursor()
+    }
+
+    /// The epoch of the applied value, as text.
+    #[must_use]
+    pub fn epoch(&self, slot: SlotId) -> Option<&str> {
+        self.epochs.text(self.replica(slot)?.epoch()?.0)
+    }
+
+    /// The schema version of the applied value.
+    #[must_use]
+    pub fn schema_version(&self, slot: SlotId) -> Option<&str> {
+        self.versions.text(self.replica(slot)?.version())
+    }
+
+    /// The status of a replica; a forgotten one is stale.
+    #[must_use]
+    pub fn status(&self, slot: SlotId) -> Status {
+        self.replica(slot).map_or(Status::Stale, Replica::status)
+    }
+
+    /// The counters of a replica.
+    #[must_use]
+    pub fn stats(&self, slot: SlotId) -> Stats {
+        self.replica(slot).map(Replica::stats).unwrap_or_default()
+    }
+
+    /// Whether the first value (of a collection: the first snapshot) is here.
+    #[must_use]
+    pub fn is_ready(&self, slot: SlotId) -> bool {
+        self.sequence(slot).is_some()
+    }
+
+    /// Whether no refetch is in flight.
+    #[must_use]
+    pub fn is_idle(&self, slot: SlotId) -> bool {
+        self.replica(slot).is_none_or(Replica::is_idle)
+    }
+
+    /// Why a subscription was denied.
+    #[must_use]
+    pub fn denial(&self, slot: SlotId) -> Option<&str> {
+        self.slots.get(slot.number())?.denial.as_deref()
+    }
+
+    /// The message of a refused write; read once.
+    pub fn settlement(&mut self, request: RequestId) -> Option<String> {
+        let index = self.settlements.iter().position(|(number, _)| *number == request)?;
+        Some(self.settlements.swap_remove(index).1)
+    }
+
+    // ---- commands
+
+    /// Starts the session.
+    pub fn start(&mut self, now: Timestamp) {
+        self.session.start(now);
+        self.settle_session(now);
+    }
+
+    /// The network or the page came back: reconnects at once, or probes the link.
+    pub fn nudge(&mut self, now: Timestamp) {
+        self.session.nudge(now);
+        self.settle_session(now);
+    }
+
+    /// Ends the session. What is shown stays readable; writes under way end as refused or unknown.
+    pub fn close(&mut self, now: Timestamp) {
+        self.session.close();
+        self.settle_session(now);
+        for request in self.writes.requests(|_| true) {
+            self.give_up(request, "the client was closed");
+        }
+    }
+
+    /// Subscribes an object. With `gated`, the host judges each value.
+    pub fn subscribe_object(&mut self, key: &str, gated: bool) -> Result<SlotId, WriteError> {
+        check_key(key)?;
+        let slot = Slot::object(key.into(), gated, self.random.u64(..));
+        Ok(self.subscribe(slot))
+    }
+
+    /// Subscribes a datastore, opening it where it does not exist: `permanent` or not; `None`: only if it exists.
+    pub fn subscribe_datastore(
+        &mut self,
+        id: &str,
+        permanent: Option<bool>,
+        primary: &str,
+        gated: bool,
+    ) -> Result<SlotId, WriteError> {
+        check_key(id)?;
+        check_key(primary)?;
+        let open = permanent.map(|permanent| (permanent, primary.into()));
+        let slot = Slot::collection(id.into(), open, gated, self.random.u64(..));
+        Ok(self.subscribe(slot))
+    }
+
+    /// Adds a replica whose transport is the host's.
+    pub fn add_own(&mut self, options: OwnOptions) -> SlotId {
+        let seed = self.random.u64(..);
+        self.insert(Slot::own(options, seed))
+    }
+
+    /// Forgets a replica and all that it shows.
+    pub fn release(&mut self, slot: SlotId) {
+        let Some(removed) = self.slots.remove(slot.number()) else { return };
+        self.topics.retain(|_, (owner, _)| *owner != slot);
+        self.pending.retain(|pending| pending.slot() != slot);
+        if removed.is_remote() && self.session.live_link().is_some() {
+            self.send(&ClientMessage::Unsubscribe(slot.number()));
+        }
+        removed.abandon(&mut self.cells);
+    }
+
+    /// Asks the authority again, whatever the replica believes.
+    pub fn refresh(&mut self, now: Timestamp, slot: SlotId) {
+        self.with_replica(now, slot, |replica| replica.refresh(now));
+    }
+
+    /// Sets an object's value.
+    ///
+    /// # Errors
+    /// If key or value are over their limits.
+    pub fn put(
+        &mut self,
+        now: Timestamp,
+        key: &str,
+        value: EncodedValue<'_>,
+    ) -> Result<RequestId, WriteError> {
+        check_key(key)?;
+        check_value(value)?;
+        Ok(self.write(now, Owned::Put { key: key.into(), value: value.as_bytes().into() }))
+    }
+
+    /// Deletes an object.
+    ///
+    /// # Errors
+    /// If the key is over its limit.
+    pub fn delete(&mut self, now: Timestamp, key: &str) -> Result<RequestId, WriteError> {
+        check_key(key)?;
+        Ok(self.write(now, Owned::Delete { key: key.into() }))
+    }
+
+    /// Inserts or replaces a record.
+    ///
+    /// # Errors
+    /// If id or value are over their limits.
+    pub fn set(
+        &mut self,
+        now: Timestamp,
+        datastore: &str,
+        value: EncodedValue<'_>,
+    ) -> Result<RequestId, WriteError> {
+        check_key(datastore)?;
+        check_value(value)?;
+        Ok(self.write(now, Owned::Set { datastore: datastore.into(), value: value.as_bytes().into() }))
+    }
+
+    /// Deletes a record.
+    ///
+    /// # Errors
+    /// If id or key are over their limits.
+    pub fn remove(&mut self, now: Timestamp, datastore: &str, key: &str) -> Result<RequestId, WriteError> {
+        check_key(datastore)?;
+        check_key(key)?;
+        Ok(self.write(now, Owned::Remove { datastore: datastore.into(), key: key.into() }))
+    }
+
+    /// The number of an epoch of an own transport; 0 means none.
+    pub fn intern_epoch(&mut self, text: &str) -> u32 {
+        self.epochs.number(text)
+    }
+
+    /// The number of a schema version of an own transport; 0 means none.
+    pub fn intern_version(&mut self, text: &str) -> u32 {
+        self.versions.number(text)
+    }
+
+    /// Offers a value of an own transport by its header.
+    pub fn offer(
+        &mut self,
+        now: Timestamp,
+        slot: SlotId,
+        source: Source,
+        header: Header,
+        token: Token,
+    ) -> Offered {
+        let header = Header { version: self.version(header.version.id), ..header };
+        let Some(replica) = self.replica_mut(slot) else { return Offered::Dropped };
+        let offered = match replica.offer(now, source, header, token, 0, &[]) {
+            Offer::Drop(_) => Offered::Dropped,
+            Offer::Judge(ticket) => Offered::Judge(self.owe(Pending::Value { slot, ticket, token })),
+            Offer::Held | Offer::Settled | Offer::Installed { .. } => Offered::Kept,
+        };
+        self.settle_replica(now, slot);
+        offered
+    }
+
+    /// A refetch of an own transport found no value.
+    pub fn refetch_null(&mut self, now: Timestamp, slot: SlotId, attempt: u32) {
+        self.with_replica(now, slot, |replica| replica.handle_null(now, attempt));
+    }
+
+    /// A refetch of an own transport failed.
+    pub fn refetch_failed(&mut self, now: Timestamp, slot: SlotId, attempt: u32) {
+        self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
+    }
+
+    /// The host's verdict on a [`Change::Judge`], or on an offer.
+    pub fn judged(&mut self, now: Timestamp, ticket: HostTicket, verdict: Verdict) {
+        let Some(pending) = self.pending.remove(ticket) else { return };
+        self.receive_verdict(now, ticket, pending, verdict);
+    }
+
+    // ---- inputs: see also `receive.rs` for `handle_frame`
+
+    /// The link is open.
+    pub fn handle_opened(&mut self, now: Timestamp, link: Generation) {
+        self.session.handle_opened(now, link);
+        self.settle_session(now);
+    }
+
+    /// The link is closed, by whomever.
+    pub fn handle_closed(&mut self, now: Timestamp, link: Generation, code: u16, reason: &str) {
+        self.session.handle_closed(now, link, code, reason);
+        self.settle_session(now);
+    }
+
+    /// A deadline has come.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.session.handle_timeout(now);
+        self.settle_session(now);
+        if self.timer.is_some_and(|due| due <= now) {
+            self.timer = None;
+            for slot in self.numbers(|_| true) {
+                if self.replica(slot).and_then(Replica::poll_timeout).is_some_and(|due| due <= now) {
+                    self.with_replica(now, slot, |replica| replica.handle_timeout(now));
+                } else {
+                    self.set_timer(slot);
+                }
+            }
+        }
+        for request in self.writes.overdue(now) {
+            self.give_up(request, "there was no connection in time; nothing was sent");
+        }
+    }
+
+    // ---- outputs
+
+    /// What to do next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.flush();
+        self.outputs.pop_front()
+    }
+
+    /// Moves the changes since the last call into `changes`, which is emptied first.
+    pub fn poll_changes(&mut self, changes: &mut Vec<Change>) {
+        changes.clear();
+        std::mem::swap(changes, &mut self.changes);
+        changes.extend(self.cells.announce().iter().map(|cell| Change::Freed { cell: *cell }));
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        [self.session.poll_timeout(), self.writes.next_deadline(), self.timer].into_iter().flatten().min()
+    }
+
+    // ---- inside
+
+    fn collection_rows(&self, slot: SlotId) -> Option<&Rows> {
+        match &self.slots.get(slot.number())?.about {
+            About::Collection(collection) => Some(&collection.rows),
+            About::Object { .. } | About::Own { .. } => None,
+        }
+    }
+
+    fn is_own(&self, slot: SlotId) -> bool {
+        self.slots.get(slot.number()).is_some_and(|slot| !slot.is_remote())
+    }
+
+    fn replica(&self, slot: SlotId) -> Option<&Replica> {
+        self.slots.get(slot.number()).map(|slot| &slot.replica)
+    }
+
+    fn replica_mut(&mut self, slot: SlotId) -> Option<&mut Replica> {
+        self.slots.get_mut(slot.number()).map(|slot| &mut slot.replica)
+    }
+
+    fn with_replica(&mut self, now: Timestamp, slot: SlotId, input: impl FnOnce(&mut Replica)) {
+        if let Some(replica) = self.replica_mut(slot) {
+            input(replica);
+            self.settle_replica(now, slot);
+        }
+    }
+
+    fn version(&self, id: u32) -> Version {
+        let major = self.versions.text(id).and_then(|text| {
+            let (major, minor) = text.split_once('.')?;
+            minor.parse::<u32>().ok()?;
+            major.parse().ok()
+        });
+        Version { id, major }
+    }
+
+    fn insert(&mut self, slot: Slot) -> SlotId {
+        let number = self.slots.insert(slot).expect("a million replicas do not fit in the memory of a page");
+        SlotId::from_number(number)
+    }
+
+    /// The slots that `pick` picks.
+    fn numbers(&self, pick: impl Fn(&Slot) -> bool) -> Vec<SlotId> {
+        self.slots
+            .iter()
+            .filter(|(_, slot)| pick(slot))
+            .map(|(number, _)| SlotId::from_number(number))
+            .collect()
+    }
+
+    fn set_timer(&mut self, slot: SlotId) {
+        let due = self.replica(slot).and_then(Replica::poll_timeout);
+        self.timer = [self.timer, due].into_iter().flatten().min();
+    }
+
+    fn subscribe(&mut self, slot: Slot) -> SlotId {
+        let id = self.insert(slot);
+        if self.session.live_link().is_some() {
+            self.send_subscriptions(&[id]);
+        }
+        id
+    }
+
+    fn write(&mut self, now: Timestamp, operation: Owned) -> RequestId {
+        let request = self.writes.add(now, operation);
+        if self.session.live_link().is_some() {
+            self.send_write(request);
+        }
+        request
+    }
+
+    fn owe(&mut self, pending: Pending) -> HostTicket {
+        self.pending.insert(pending).expect("a million verdicts are never owed at a time")
+    }
+
+    fn refetch(&mut self, now: Timestamp, slot: SlotId, attempt: u32, position: Option<Mark>) {
+        let is_live = self.session.live_link().is_some();
+        let position = position.and_then(|mark| self.wire_position(mark));
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        entry.attempt = attempt;
+        if !entry.is_remote() {
+            self.changes.push(Change::Refetch { slot, attempt });
+        } else if is_live {
+            self.send(&ClientMessage::Refetch { subscription: slot.number(), attempt, position });
+        } else {
+            // Without a link the attempt cannot be made; the next session resubscribes with the position anyway.
+            entry.replica.handle_failure(now, attempt);
+        }
+    }
+
+    fn wire_position(&self, mark: Mark) -> Option<Position> {
+        let epoch = self.epochs.text(mark.epoch.0)?.parse().ok()?;
+        Some(Position { epoch, sequence: Sequence::new(mark.sequence)? })
+    }
+
+    // ---- session
+
+    /// Carries out what the session asked for, and reports a changed phase.
+    fn settle_session(&mut self, now: Timestamp) {
+        while let Some(action) = self.session.poll_action() {
+            match action {
+                Action::Dial(link) => self.outputs.push_back(Output::Dial(link)),
+                Action::Send(link, frame) => self.outputs.push_back(Output::Transmit(link, frame)),
+                Action::Hang { link, code } => self.outputs.push_back(Output::Hang { link, code }),
+            }
+        }
+        let phase = self.session.phase();
+        if phase == self.phase {
+            return;
+        }
+        let was_live = self.phase == Phase::Live;
+        self.phase = phase;
+        self.changes.push(Change::Link);
+        if was_live {
+            self.lose_link(now);
+        }
+    }
+
+    /// The link is gone: its topics mean nothing any more, its unanswered refetches have failed.
+    fn lose_link(&mut self, now: Timestamp) {
+        self.topics.clear();
+        self.outbox = Writer::new();
+        for slot in self.numbers(Slot::is_remote) {
+            let Some(entry) = self.slots.get_mut(slot.number()) else { continue };
+            entry.tail = None;
+            let attempt = entry.attempt;
+            self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
+        }
+    }
+
+    /// The session is live: resubscribes everything with its position and sends every unanswered write, in one go.
+    fn resume(&mut self) {
+        let slots = self.numbers(Slot::is_remote);
+        if !slots.is_empty() {
+            self.send_subscriptions(&slots);
+        }
+        for request in self.writes.unanswered() {
+            self.send_write(request);
+        }
+    }
+
+    fn send_subscriptions(&mut self, slots: &[SlotId]) {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        for chunk in slots.chunks(1_000) {
+            let subscriptions = chunk.iter().filter_map(|id| {
+                let target = self.slots.get(id.number())?.target()?;
+                let position =
+                    self.replica(*id)?.position().and_then(|position| self.wire_position(position));
+                Some(Subscription { id: id.number(), target, position })
+            });
+            ClientMessage::Subscribe(subscriptions.collect()).encode(&mut outbox);
+        }
+        self.outbox = outbox;
+        self.cut_frame();
+    }
+
+    fn send_write(&mut self, request: RequestId) {
+        if let Some(write) = self.writes.get_mut(request) {
+            write.stage = Stage::Sent;
+            ClientMessage::Write { request, operation: write.operation.borrow() }.encode(&mut self.outbox);
+            self.cut_frame();
+        }
+    }
+
+    fn send(&mut self, message: &ClientMessage<'_>) {
+        message.encode(&mut self.outbox);
+        self.cut_frame();
+    }
+
+    fn cut_frame(&mut self) {
+        if self.outbox.len() >= FRAME_TARGET {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.outbox.is_empty() {
+            return;
+        }
+        let frame = std::mem::take(&mut self.outbox).into_bytes();
+        if let Some(link) = self.session.live_link() {
+            self.outputs.push_back(Output::Transmit(link, frame));
+        }
+    }
+
+    // ---- writes
+
+    /// Ends the writes whose effect is shown by now.
+    fn settle_acknowledged(&mut self) {
+        if !self.writes.has_acknowledged() {
+            return;
+        }
+        let shown = self.writes.shown(|operation, position| {
+            // A write to something that no replica here shows is done with its acknowledgement.
+            self.slots.iter().filter(|(_, slot)| slot.is_target_of(operation)).all(|(_, slot)| {
+                let replica = &slot.replica;
+                let Some(epoch) = replica.epoch() else { return false };
+                let is_same_epoch =
+                    self.epochs.text(epoch.0).is_some_and(|text| text.parse() == Ok(position.epoch));
+                !is_same_epoch || replica.cursor().is_some_and(|cursor| cursor >= position.sequence.get())
+            })
+        });
+        for request in shown {
+            self.settle(request, Outcome::Done);
+        }
+    }
+
+    fn settle(&mut self, request: RequestId, outcome: Outcome) {
+        self.writes.forget(request);
+        let code = match outcome {
+            Outcome::Done => 0,
+            Outcome::Unknown => u16::MAX,
+            Outcome::Refused { code, message } => {
+                self.settlements.push((request, message));
+                code
+            }
+        };
+        self.changes.push(Change::Settled { request, code });
+    }
+
+    fn give_up(&mut self, request: RequestId, reason: &str) {
+        let outcome = match self.writes.get_mut(request).map(|write| write.stage) {
+            Some(Stage::Queued) => {
+                Outcome::Refused { code: ErrorCode::Unavailable.number(), message: reason.to_owned() }
+            }
+            Some(Stage::Sent) => Outcome::Unknown,
+            // It is durable; that no replica shows it yet is the replica's recovery to mend.
+            Some(Stage::Acknowledged(_)) => Outcome::Done,
+            None => return,
+        };
+        self.settle(request, outcome);
+    }
+}
+
+impl Pending {
+    const fn slot(self) -> SlotId {
+        match self {
+            Self::Value { slot, .. } | Self::Row { slot, .. } => slot,
+        }
+    }
+}
+
+fn check_key(key: &str) -> Result<(), WriteError> {
+    if (1..=limits::MAX_KEY_BYTES).contains(&key.len()) { Ok(()) } else { Err(WriteError::Key(key.len())) }
+}
+
+fn check_value(value: EncodedValue<'_>) -> Result<(), WriteError> {
+    let length = value.as_bytes().len();
+    if length <= limits::MAX_VALUE_BYTES { Ok(()) } else { Err(WriteError::Value(length)) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! One slot per replica: what it is about, its reconciler and the values that it shows.
+
+use super::{
+    cells::{CellId, Cells},
+    collection::{Page, Rows, Staging},
+    writes::Owned,
+};
+use crate::{
+    protocol::{Open, Target},
+    replica::{Kind, OnGap, Options, Replica, Token},
+};
+
+/// Names one replica of a client. Above 0, and not used again soon, so a late answer meets nobody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotId(u32);
+
+impl SlotId {
+    /// The number, as it crosses to the host and to the server.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The slot of a number that came from [`Self::number`].
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+/// How a replica over an own transport behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnOptions {
+    /// The major schema version that the host understands.
+    pub declared_major: Option<u32>,
+    /// What to do with a receipt beyond a gap.
+    pub on_gap: OnGap,
+    /// Whether the host can refetch.
+    pub has_refetch: bool,
+    /// Whether failed refetches are tried again.
+    pub retry: bool,
+}
+
+/// What a replica is about.
+#[derive(Debug)]
+pub(super) enum About {
+    /// An object of the authority.
+    Object {
+        key: Box<str>,
+        /// The value shown; `None` before the first, and once it is deleted.
+        shown: Option<CellId>,
+    },
+    /// A datastore of the authority.
+    Collection(Collection),
+    /// Something that the host's own transport carries. Values are judged before they may be held back, so the
+    /// ticket under which the host keeps a gate's output is remembered until it is shown.
+    Own { judged: Vec<(Token, u32)> },
+}
+
+/// The replica of one datastore.
+#[derive(Debug)]
+pub(super) struct Collection {
+    pub(super) id: Box<str>,
+    /// How to open the datastore where it does not exist: whether permanent, and its primary field.
+    open: Option<(bool, Box<str>)>,
+    pub(super) rows: Rows,
+    pub(super) staging: Option<Staging>,
+    /// Pages that are offered to the replica, by their tokens.
+    pub(super) pages: Vec<(Token, Page)>,
+}
+
+/// A tail that the server announced, and of which envelopes are still to come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tail {
+    pub(super) attempt: u32,
+    pub(super) left: u32,
+}
+
+/// What a slot holds.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) about: About,
+    pub(super) replica: Replica,
+    /// Whether the host judges values.
+    pub(super) is_gated: bool,
+    /// Values that the replica judges, holds back or keeps in quarantine.
+    pub(super) owned: Vec<CellId>,
+    /// The last refetch that was sent; it fails with its link.
+    pub(super) attempt: u32,
+    pub(super) tail: Option<Tail>,
+    pub(super) denial: Option<Box<str>>,
+}
+
+impl Slot {
+    fn new(about: About, options: Options, is_gated: bool, seed: u64) -> Self {
+        let replica = Replica::new(options, seed);
+        Self { about, replica, is_gated, owned: Vec::new(), attempt: 0, tail: None, denial: None }
+    }
+
+    pub(super) fn object(key: Box<str>, is_gated: bool, seed: u64) -> Self {
+        let options = Options { trusted: !is_gated, ..Options::default() };
+        Self::new(About::Object { key, shown: None }, options, is_gated, seed)
+    }
+
+    pub(super) fn collection(
+        id: Box<str>,
+        open: Option<(bool, Box<str>)>,
+        is_gated: bool,
+        seed: u64,
+    ) -> Self {
+        let options = Options { kind: Kind::Collection, trusted: !is_gated, ..Options::default() };
+        let collection = Collection { id, open, rows: Rows::new(seed), staging: None, pages: Vec::new() };
+        Self::new(About::Collection(collection), options, is_gated, seed)
+    }
+
+    pub(super) fn own(options: OwnOptions, seed: u64) -> Self {
+        let options = Options {
+            declared_major: options.declared_major,
+            on_gap: options.on_gap,
+            has_refetch: options.has_refetch,
+            retry: options.retry,
+            ordered_transport: false,
+            ..Options::default()
+        };
+        Self::new(About::Own { judged: Vec::new() }, options, true, seed)
+    }
+
+    /// Whether the session feeds it.
+    pub(super) const fn is_remote(&self) -> bool {
+        !matches!(self.about, About::Own { .. })
+    }
+
+    /// What it asks the server for.
+    pub(super) fn target(&self) -> Option<Target<'_>> {
+        match &self.about {
+            About::Object { key, .. } => Some(Target::Object(key)),
+            About::Collection(collection) => {
+                let open = collection.open.as_ref();
+                let open = open.map(|(permanent, primary)| Open { permanent: *permanent, primary });
+                Some(Target::Datastore { id: &collection.id, open })
+            }
+            About::Own { .. } => None,
+        }
+    }
+
+    pub(super) fn is_target_of(&self, operation: &Owned) -> bool {
+        match (&self.about, operation) {
+            (About::Object { key, .. }, Owned::Put { key: written, .. } | Owned::Delete { key: written }) => {
+                key == written
+            }
+            (
+                About::Collection(collection),
+                Owned::Set { datastore, .. } | Owned::Remove { datastore, .. },
+            ) => collection.id == *datastore,
+            (About::Object { .. } | About::Collection(_) | About::Own { .. }, _) => false,
+        }
+    }
+
+    /// Gives back the cells of a slot that is forgotten.
+    pub(super) fn abandon(mut self, cells: &mut Cells) {
+        match &mut self.about {
+            About::Object { shown, .. } => {
+                if let Some(cell) = shown {
+                    cells.retire(*cell);
+                }
+            }
+            About::Collection(collection) => {
+                for cell in collection.rows.cells() {
+                    cells.retire(cell);
+                }
+                if let Some(staging) = collection.staging.take() {
+                    staging.abandon(cells);
+                }
+                for (_, page) in collection.pages.drain(..) {
+                    page.abandon(cells);
+                }
+            }
+            About::Own { .. } => {}
+        }
+        for cell in self.owned {
+            cells.retire(cell);
+        }
+    }
+
+    /// The replica gives a value back, or hands it over.
+    pub(super) fn disown(&mut self, cell: CellId) {
+        if let Some(index) = self.owned.iter().rposition(|owned| *owned == cell) {
+            self.owned.swap_remove(index);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The client against frames that a server would send.

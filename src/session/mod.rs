@@ -1,0 +1,327 @@
+//! One authenticated connection after another: dial, greet, stay alive, come back.
+//!
+//! [`Session`] decides when to dial, when a link is dead and how long to wait; it never sees what travels beyond
+//! `hello` and `ping`. What is subscribed and written again after a reconnect is the client's business.
+//!
+//! Every wait has a deadline and every state an exit, so a session is never silent for ever: `Dialing` and
+//! `Greeting` time out, `Live` probes a silent link and abandons it, `Waiting` ends by its timer or by
+//! [`Session::nudge`]. Only [`Session::close`] and a terminal close code end it.
+
+use std::time::Duration;
+
+use crate::protocol::{ClientMessage, CloseCode, Timestamp, Writer};
+
+/// A link that has not opened by then is given up.
+const DIAL_DEADLINE: Duration = Duration::from_secs(10);
+/// A server that has not answered `hello` by then is given up: its own limit for a missing `hello` is 15 s.
+const GREETING_DEADLINE: Duration = Duration::from_secs(10);
+/// The first backoff is drawn from zero to this.
+const BACKOFF_BASE: Duration = Duration::from_millis(500);
+/// No backoff is drawn beyond this.
+const BACKOFF_CAP: Duration = Duration::from_secs(30);
+
+/// Numbers the links of a session. Input of an older link than the present one is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Generation(u32);
+
+/// What the host does for a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Open a new link.
+    Dial(Generation),
+    /// Send a frame on the present link.
+    Send(Generation, Vec<u8>),
+    /// Close the link, and forget it at once whatever it still says.
+    Hang {
+        /// The link.
+        link: Generation,
+        /// The close code, one that a browser lets a page send.
+        code: u16,
+    },
+}
+
+/// Where the session stands, for observers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Not started.
+    Idle,
+    /// Dialing or greeting.
+    Connecting,
+    /// Welcomed.
+    Live,
+    /// Waiting to dial again.
+    Reconnecting {
+        /// When.
+        at: Timestamp,
+    },
+    /// Ended for good.
+    Closed,
+}
+
+/// The private state; each variant holds what is valid then.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Exits: `start` → Dialing.
+    Idle,
+    /// A link is opening. Exits: opened → Greeting; closed or deadline → Waiting.
+    Dialing { deadline: Timestamp },
+    /// `hello` is sent. Exits: welcome → Live; closed or deadline → Waiting, or Closed by a terminal code.
+    Greeting { deadline: Timestamp },
+    /// Welcomed. Exits: closed or silence → Waiting, or Closed by a terminal code.
+    Live { heartbeat: Duration, heard: Timestamp, probed: bool },
+    /// Between two links. Exits: timer or nudge → Dialing.
+    Waiting { until: Timestamp },
+    /// No exit.
+    Closed,
+}
+
+/// The session machine.
+///
+/// Methods come in four kinds: getters, `handle_*` inputs, commands, and `poll_*` outputs. After every input and
+/// command drain [`Session::poll_action`], then read [`Session::poll_timeout`]. Time never goes back.
+#[derive(Debug)]
+pub struct Session {
+    client: String,
+    token: Option<String>,
+    state: State,
+    link: Generation,
+    /// Reconnects since the last useful exchange.
+    failures: u32,
+    /// The server's wish for the next wait, from `goodbye`.
+    wish: Option<Duration>,
+    reason: String,
+    code: u16,
+    random: fastrand::Rng,
+    actions: std::collections::VecDeque<Action>,
+}
+
+impl Session {
+    /// A session that has not started. `seed` is random: it spreads the reconnects of many clients.
+    #[must_use]
+    pub fn new(client: String, token: Option<String>, seed: u64) -> Self {
+        Self {
+            client,
+            token,
+            state: State::Idle,
+            link: Generation::default(),
+            failures: 0,
+            wish: None,
+            reason: String::new(),
+            code: 0,
+            random: fastrand::Rng::with_seed(seed),
+            actions: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// Where the session stands.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        match self.state {
+            State::Idle => Phase::Idle,
+            State::Dialing { .. } | State::Greeting { .. } => Phase::Connecting,
+            State::Live { .. } => Phase::Live,
+            State::Waiting { until } => Phase::Reconnecting { at: until },
+            State::Closed => Phase::Closed,
+        }
+    }
+
+    /// The present link, if it is welcomed: frames may be sent on it.
+    #[must_use]
+    pub const fn live_link(&self) -> Option<Generation> {
+        match self.state {
+            State::Live { .. } => Some(self.link),
+            State::Idle
+            | State::Dialing { .. }
+            | State::Greeting { .. }
+            | State::Waiting { .. }
+            | State::Closed => None,
+        }
+    }
+
+    /// Whether `link` is the present one.
+    #[must_use]
+    pub fn is_current(&self, link: Generation) -> bool {
+        link == self.link
+            && matches!(self.state, State::Dialing { .. } | State::Greeting { .. } | State::Live { .. })
+    }
+
+    /// Why the last link ended, for people.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// The close code of the last link; 0 if none.
+    #[must_use]
+    pub const fn code(&self) -> u16 {
+        self.code
+    }
+
+    /// The link is open: greets.
+    pub fn handle_opened(&mut self, now: Timestamp, link: Generation) {
+        if !matches!(self.state, State::Dialing { .. }) || link != self.link {
+            return;
+        }
+        let mut frame = Writer::new();
+        ClientMessage::Hello { client: &self.client, token: self.token.as_deref() }.encode(&mut frame);
+        self.actions.push_back(Action::Send(link, frame.into_bytes()));
+        self.state = State::Greeting { deadline: now + GREETING_DEADLINE };
+    }
+
+    /// The link is closed, by whomever.
+    pub fn handle_closed(&mut self, now: Timestamp, link: Generation, code: u16, reason: &str) {
+        if !self.is_current(link) {
+            return;
+        }
+        self.code = code;
+        self.reason = if reason.is_empty() {
+            format!("the connection was closed (code {code})")
+        } else {
+            reason.to_owned()
+        };
+        if CloseCode::is_terminal(code) {
+            self.state = State::Closed;
+        } else {
+            self.wait(now);
+        }
+    }
+
+    /// The server said `welcome`. Returns whether the session has become live by it.
+    pub fn handle_welcome(&mut self, now: Timestamp, heartbeat: Duration) -> bool {
+        let greeted = matches!(self.state, State::Greeting { .. });
+        if greeted {
+            self.wish = None;
+            self.state = State::Live { heartbeat, heard: now, probed: false };
+        }
+        greeted
+    }
+
+    /// The server said `goodbye`.
+    pub fn handle_goodbye(&mut self, retry_after: Option<Duration>) {
+        self.wish = retry_after;
+    }
+
+    /// A frame came.
+    pub fn handle_heard(&mut self, now: Timestamp) {
+        if let State::Live { heard, probed, .. } = &mut self.state {
+            *heard = now;
+            *probed = false;
+        }
+    }
+
+    /// An answer or acknowledgement came: the connection is of use, so the backoff starts over.
+    pub fn handle_useful(&mut self) {
+        self.failures = 0;
+    }
+
+    /// A deadline has come.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        match self.state {
+            State::Dialing { deadline } if deadline <= now => self.abandon(now, "the server did not answer"),
+            State::Greeting { deadline } if deadline <= now => self.abandon(now, "the server did not greet"),
+            State::Live { heartbeat, heard, probed } => {
+                if heard + heartbeat * 5 / 2 <= now {
+                    self.abandon(now, "the connection went silent");
+                } else if !probed && heard + heartbeat * 3 / 2 <= now {
+                    self.probe(now);
+                }
+            }
+            State::Waiting { until } if until <= now => self.dial(now),
+            State::Idle
+            | State::Dialing { .. }
+            | State::Greeting { .. }
+            | State::Waiting { .. }
+            | State::Closed => {}
+        }
+    }
+
+    /// Starts the session.
+    pub fn start(&mut self, now: Timestamp) {
+        if matches!(self.state, State::Idle) {
+            self.dial(now);
+        }
+    }
+
+    /// The world may have changed (network back, page visible again): waits no longer, probes a live link.
+    pub fn nudge(&mut self, now: Timestamp) {
+        match self.state {
+            State::Waiting { .. } => self.dial(now),
+            State::Live { .. } => self.probe(now),
+            State::Idle | State::Dialing { .. } | State::Greeting { .. } | State::Closed => {}
+        }
+    }
+
+    /// The peer sent bytes that are no protocol: hangs up and comes back later.
+    pub fn reject(&mut self, now: Timestamp, reason: &str) {
+        self.abandon(now, reason);
+    }
+
+    /// Ends the session for good.
+    pub fn close(&mut self) {
+        if matches!(self.state, State::Dialing { .. } | State::Greeting { .. } | State::Live { .. }) {
+            self.actions.push_back(Action::Hang { link: self.link, code: 1000 });
+        }
+        self.reason = "closed by the application".to_owned();
+        self.code = 1000;
+        self.state = State::Closed;
+    }
+
+    /// What the host does next.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`Session::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        match self.state {
+            State::Idle | State::Closed => None,
+            State::Dialing { deadline } | State::Greeting { deadline } => Some(deadline),
+            State::Live { heartbeat, heard, probed } => {
+                Some(heard + heartbeat * if probed { 5 } else { 3 } / 2)
+            }
+            State::Waiting { until } => Some(until),
+        }
+    }
+
+    fn dial(&mut self, now: Timestamp) {
+        self.link = Generation(self.link.0 + 1);
+        self.state = State::Dialing { deadline: now + DIAL_DEADLINE };
+        self.actions.push_back(Action::Dial(self.link));
+    }
+
+    fn probe(&mut self, now: Timestamp) {
+        if let State::Live { heartbeat, heard, probed } = &mut self.state {
+            // Whoever was asleep for long gets one heartbeat to answer, not none.
+            *heard =
+                (*heard)
+                    .max(Timestamp::from_millis(now.as_millis().saturating_sub(
+                        u64::try_from((*heartbeat * 3 / 2).as_millis()).unwrap_or(u64::MAX),
+                    )));
+            *probed = true;
+            let mut frame = Writer::new();
+            ClientMessage::Ping.encode(&mut frame);
+            self.actions.push_back(Action::Send(self.link, frame.into_bytes()));
+        }
+    }
+
+    /// A half-open socket may never report its end, so it is forgotten now rather than waited for.
+    fn abandon(&mut self, now: Timestamp, reason: &str) {
+        reason.clone_into(&mut self.reason);
+        self.code = CloseCode::Silent.number();
+        self.actions.push_back(Action::Hang { link: self.link, code: CloseCode::Silent.number() });
+        self.wait(now);
+    }
+
+    /// Full jitter: the whole range from zero, so that the clients of a restarted server spread out.
+    fn wait(&mut self, now: Timestamp) {
+        let ceiling = (BACKOFF_BASE * 2u32.saturating_pow(self.failures.min(10))).min(BACKOFF_CAP);
+        self.failures += 1;
+        let jitter =
+            Duration::from_millis(self.random.u64(0..=u64::try_from(ceiling.as_millis()).unwrap_or(0)));
+        self.state = State::Waiting { until: now + self.wish.take().unwrap_or_default() + jitter };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! The session against a virtual clock.
+
+use super::*;
+
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn actions(session: &mut Session) -> Vec<Action> {
+    std::iter::from_fn(|| session.poll_action()).collect()
+}
+
+/// Started, dialed and welcomed at time zero.
+fn live() -> (Session, Generation) {
+    let mut session = Session::new("client".into(), None, 7);
+    session.start(at(0));
+    let [Action::Dial(link)] = actions(&mut session)[..] else { panic!("expected a dial") };
+    session.handle_opened(at(0), link);
+    assert!(matches!(actions(&mut session)[..], [Action::Send(..)]), "hello is the first frame");
+    assert!(session.handle_welcome(at(0), HEARTBEAT));
+    session.handle_useful();
+    (session, link)
+}
+
+#[test]
+fn every_waiting_state_has_a_deadline_after_which_it_dials_again() {
+    for opened in [false, true] {
+        let mut session = Session::new("client".into(), None, 7);
+        session.start(at(0));
+        let [Action::Dial(link)] = actions(&mut session)[..] else { panic!("expected a dial") };
+        if opened {
+            session.handle_opened(at(0), link);
+            actions(&mut session);
+        }
+        let deadline = session.poll_timeout().expect("a deadline");
+        session.handle_timeout(deadline);
+        assert!(matches!(actions(&mut session)[..], [Action::Hang { .. }]));
+        let again = session.poll_timeout().expect("a time to dial again");
+        session.handle_timeout(again);
+        assert!(matches!(actions(&mut session)[..], [Action::Dial(_)]));
+    }
+}
+
+#[test]
+fn a_silent_link_is_probed_and_then_abandoned() {
+    let (mut session, link) = live();
+    session.handle_timeout(session.poll_timeout().unwrap());
+    assert!(matches!(actions(&mut session)[..], [Action::Send(..)]), "a ping");
+    session.handle_timeout(session.poll_timeout().unwrap());
+    assert_eq!(actions(&mut session), [Action::Hang { link, code: CloseCode::Silent.number() }]);
+    assert!(matches!(session.phase(), Phase::Reconnecting { .. }));
+}
+
+#[test]
+fn an_answer_to_the_probe_keeps_the_link() {
+    let (mut session, link) = live();
+    let probe = session.poll_timeout().unwrap();
+    session.handle_timeout(probe);
+    session.handle_heard(probe + Duration::from_secs(1));
+    session.handle_timeout(probe + HEARTBEAT);
+    assert_eq!(session.live_link(), Some(link));
+}
+
+#[test]
+fn after_a_long_sleep_the_link_gets_one_heartbeat_to_answer() {
+    let (mut session, link) = live();
+    let woken = at(3_600_000);
+    session.nudge(woken);
+    assert_eq!(session.live_link(), Some(link));
+    assert_eq!(session.poll_timeout(), Some(woken + HEARTBEAT));
+}
+
+#[test]
+fn late_events_of_an_abandoned_link_change_nothing() {
+    let (mut session, old) = live();
+    session.handle_closed(at(5), old, 1006, "");
+    session.nudge(at(6));
+    let [Action::Dial(new)] = actions(&mut session)[..] else { panic!("expected a dial") };
+    session.handle_closed(at(7), old, 1006, "");
+    session.handle_opened(at(7), old);
+    assert!(session.is_current(new));
+    assert_eq!(actions(&mut session), []);
+}
+
+#[test]
+fn the_backoff_grows_until_something_useful_came_and_not_only_a_welcome() {
+    let mut longest = 0;
+    for seed in 0..200 {
+        let mut session = Session::new("client".into(), None, seed);
+        session.start(at(0));
+        let mut now = at(0);
+        for _ in 0..8 {
+            let link = actions(&mut session)
+                .into_iter()
+                .find_map(|action| if let Action::Dial(link) = action { Some(link) } else { None })
+                .expect("a dial");
+            session.handle_opened(now, link);
+            session.handle_welcome(now, HEARTBEAT);
+            session.handle_closed(now, link, 1006, "");
+            let until = session.poll_timeout().unwrap();
+            longest = longest.max(until.since(now).as_millis());
+            now = until;
+            session.handle_timeout(now);
+        }
+    }
+    assert!((20_000..=30_000).contains(&longest), "{longest}");
+}
+
+#[test]
+fn a_terminal_code_ends_the_session_and_the_servers_wish_is_kept() {
+    let (mut session, link) = live();
+    session.handle_goodbye(Some(Duration::from_secs(60)));
+    session.handle_closed(at(10), link, CloseCode::Restarting.number(), "restarting");
+    assert!(session.poll_timeout().unwrap() >= at(60_010));
+
+    let (mut session, link) = live();
+    session.handle_closed(at(10), link, CloseCode::Unauthorized.number(), "no");
+    assert_eq!(session.phase(), Phase::Closed);
+    assert_eq!(session.poll_timeout(), None);
+}

@@ -1,0 +1,215 @@
+//! Drives a [`Client`] in a JavaScript host: its links, its one timer, its clock.
+//!
+//! JavaScript runs only while the client is not borrowed, so whatever it calls back finds a free client.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::{Rc, Weak},
+    time::Duration,
+};
+
+use js_sys::{Date, Function};
+use wasm_bindgen::{JsCast, JsValue, closure::Closure, prelude::wasm_bindgen};
+
+use crate::{
+    client::{Client, Output},
+    protocol::Timestamp,
+    session::Generation,
+    transport::{LinkEvent, WebSocketLink},
+};
+
+/// What browsers report for a link that failed to open.
+const ABNORMAL: u16 = 1006;
+/// A larger delay overflows the host's 32-bit timer and fires at once.
+const MAX_DELAY: Duration = Duration::from_millis(i32::MAX as u64);
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = setTimeout)]
+    fn set_timeout(callback: &Function, millis: i32) -> JsValue;
+    #[wasm_bindgen(js_name = clearTimeout)]
+    fn clear_timeout(handle: &JsValue);
+}
+
+/// A clock that sees a machine sleep but never goes back: the wall clock's steps forward, added up.
+#[derive(Debug)]
+struct Clock {
+    wall: Cell<f64>,
+    elapsed: Cell<f64>,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { wall: Cell::new(Date::now()), elapsed: Cell::new(0.0) }
+    }
+
+    fn now(&self) -> Timestamp {
+        let wall = Date::now();
+        let step = wall - self.wall.replace(wall);
+        self.elapsed.set(self.elapsed.get() + step.max(0.0));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it only grows from zero"
+        )]
+        Timestamp::from_millis(self.elapsed.get() as u64)
+    }
+}
+
+/// The timer that is set.
+#[derive(Debug)]
+struct Timer {
+    due: Timestamp,
+    handle: JsValue,
+    _callback: Closure<dyn FnMut()>,
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        clear_timeout(&self.handle);
+    }
+}
+
+/// One client and what it needs of its host.
+#[derive(Debug)]
+pub(super) struct Host {
+    client: RefCell<Client>,
+    clock: Clock,
+    wake: Function,
+    dial: RefCell<Option<Function>>,
+    link: RefCell<Option<(Generation, WebSocketLink)>>,
+    timer: RefCell<Option<Timer>>,
+}
+
+impl Host {
+    pub(super) fn new(client: Client, wake: Function) -> Rc<Self> {
+        Rc::new(Self {
+            client: RefCell::new(client),
+            clock: Clock::new(),
+            wake,
+            dial: RefCell::new(None),
+            link: RefCell::new(None),
+            timer: RefCell::new(None),
+        })
+    }
+
+    pub(super) fn set_dial(&self, dial: Function) {
+        *self.dial.borrow_mut() = Some(dial);
+    }
+
+    /// Looks at the client.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Client) -> T) -> T {
+        read(&self.client.borrow())
+    }
+
+    /// Changes the client without an input that could ask for anything.
+    pub(super) fn edit<T>(&self, edit: impl FnOnce(&mut Client) -> T) -> T {
+        edit(&mut self.client.borrow_mut())
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Gives the client an input or command, then does what it asks for.
+    pub(super) fn run<T>(self: &Rc<Self>, input: impl FnOnce(&mut Client, Timestamp) -> T) -> T {
+        let result = input(&mut self.client.borrow_mut(), self.clock.now());
+        self.drain();
+        result
+    }
+
+    /// As [`Self::run`], for inputs that the facade did not cause.
+    fn run_and_wake(self: &Rc<Self>, input: impl FnOnce(&mut Client, Timestamp)) {
+        self.run(input);
+        // What the facade's users throw is reported by the facade; here it must not undo the input.
+        let _ = self.wake.call0(&JsValue::NULL);
+    }
+
+    fn drain(self: &Rc<Self>) {
+        loop {
+            let Some(output) = self.edit(Client::poll_output) else { break };
+            match output {
+                Output::Dial(link) => self.open_link(link),
+                Output::Transmit(link, frame) => self.transmit(link, &frame),
+                Output::Hang { link, code } => {
+                    let hung = self.link.borrow_mut().take_if(|(present, _)| *present == link);
+                    if let Some((_, socket)) = hung {
+                        socket.close(code);
+                    }
+                }
+            }
+        }
+        self.set_timer();
+    }
+
+    fn open_link(self: &Rc<Self>, link: Generation) {
+        let dial = self.dial.borrow().clone();
+        let dialed = dial.ok_or(JsValue::NULL).and_then(|dial| dial.call0(&JsValue::NULL));
+        match dialed {
+            Ok(socket) => {
+                let host = Rc::downgrade(self);
+                let socket = WebSocketLink::new(socket, move |event| Self::hear(&host, link, &event));
+                let is_open = socket.is_open();
+                self.link.replace(Some((link, socket)));
+                if is_open {
+                    self.edit(|client| client.handle_opened(self.clock.now(), link));
+                }
+            }
+            Err(error) => {
+                let reason = error.dyn_ref::<js_sys::Error>().map_or_else(
+                    || "the link could not be opened".to_owned(),
+                    |error| String::from(error.message()),
+                );
+                self.edit(|client| client.handle_closed(self.clock.now(), link, ABNORMAL, &reason));
+            }
+        }
+    }
+
+    fn transmit(self: &Rc<Self>, link: Generation, frame: &[u8]) {
+        let sent = match &*self.link.borrow() {
+            Some((present, socket)) if *present == link => socket.send(frame).is_ok(),
+            _ => return,
+        };
+        if !sent {
+            self.link.take();
+            self.edit(|client| {
+                client.handle_closed(self.clock.now(), link, ABNORMAL, "the link could not send");
+            });
+        }
+    }
+
+    fn hear(host: &Weak<Self>, link: Generation, event: &LinkEvent<'_>) {
+        let Some(host) = host.upgrade() else { return };
+        match event {
+            LinkEvent::Opened => host.run_and_wake(|client, now| client.handle_opened(now, link)),
+            LinkEvent::Frame(frame) => host.run_and_wake(|client, now| client.handle_frame(now, link, frame)),
+            LinkEvent::Closed { code, reason } => {
+                host.run_and_wake(|client, now| client.handle_closed(now, link, *code, reason));
+            }
+        }
+    }
+
+    /// Sets the timer, unless one is set that fires no later.
+    fn set_timer(self: &Rc<Self>) {
+        let due = self.read(Client::poll_timeout);
+        let mut timer = self.timer.borrow_mut();
+        let Some(due) = due else {
+            *timer = None;
+            return;
+        };
+        if timer.as_ref().is_some_and(|timer| timer.due <= due) {
+            return;
+        }
+        let host = Rc::downgrade(self);
+        let callback = Closure::new(move || {
+            if let Some(host) = host.upgrade() {
+                // Keeps the closure alive until it has returned.
+                let _fired = host.timer.take();
+                host.run_and_wake(Client::handle_timeout);
+            }
+        });
+        let delay = i32::try_from(due.since(self.clock.now()).min(MAX_DELAY).as_millis()).unwrap_or(i32::MAX);
+        let handle = set_timeout(callback.as_ref().unchecked_ref(), delay);
+        *timer = Some(Timer { due, handle, _callback: callback });
+    }
+}
