@@ -115,7 +115,7 @@ async function check() {
   })
 
   await asserting('a record that cannot be stored is refused before it is sent, and the input stays', async () => {
-    await a.wire.getByTestId('add').click()
+    await a.add()
     await a.wire.getByTestId('edit-code').fill('EGY')
     await a.wire.getByTestId('edit-name').fill('Second Egypt')
     await a.wire.getByTestId('save').click()
@@ -126,12 +126,13 @@ async function check() {
   })
 
   await asserting('a new record reaches the other tab, and so does its deletion and the way back', async () => {
-    await a.wire.getByTestId('add').click()
+    await a.add()
     await a.fill({ code: OWN_CODE, name: `Atlantis ${mark}`, capital: 'Poseidonis', area: '1234.5' })
     await a.saved()
     await b.shows(OWN_CODE, `Atlantis ${mark}`)
     await b.remove(OWN_CODE)
     await a.gone(OWN_CODE)
+    await b.page.bringToFront()
     await b.wire.getByTestId('undo').click()
     await a.shows(OWN_CODE, `Atlantis ${mark}`)
     await a.remove(OWN_CODE)
@@ -263,6 +264,10 @@ async function open(context, name) {
       await page.bringToFront()
       await tab.row(key, pane).click()
       await pane.getByTestId('editor').waitFor()
+    },
+    async add() {
+      await page.bringToFront()
+      await wire.getByTestId('add').click()
     },
     async fill(fields, pane = wire) {
       for (const [field, text] of Object.entries(fields)) await pane.getByTestId(`edit-${field}`).fill(text)
