@@ -1,6 +1,7 @@
 /**
  * The page: one datastore, twice. On the left its replica over a WebSocket; on the right the same server module, running in
- * this page, over the in-process link. `window.tidewire` and `window.client` are there for the console.
+ * this page, over the in-process link. For the console: `tidewire` (the module), `client` and `countries` (over the wire),
+ * `server` and `pageClient` (in this page).
  */
 import { signal } from '@preact/signals-core'
 import * as tidewire from 'tidewire'
@@ -26,8 +27,8 @@ async function openWire(): Promise<void> {
   try {
     await tidewire.init()
     const client = await tidewire.connect(address.href)
-    Object.assign(window, { client })
     const countries: Countries = client.datastore<Country>(COUNTRIES, undefined, COUNTRIES_OPTIONS)
+    Object.assign(window, { client, countries })
     wire.open({ status: () => client.status(), countries })
     void openPage(countries)
   } catch (error) {

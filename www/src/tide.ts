@@ -11,7 +11,7 @@ export class Tide {
 
   mark(origin: 'own' | 'other', records: number): void {
     const mark = h('i', { class: `tide-mark tide-mark-${origin}` })
-    mark.style.setProperty('--height', `${Math.min(100, 60 + 15 * Math.log2(records))}%`)
+    mark.style.setProperty('--height', `${Math.min(100, 80 + 10 * Math.log2(records))}%`)
     this.element.append(mark)
     setTimeout(() => mark.remove(), MINUTE)
   }
