@@ -1,6 +1,7 @@
 //! The real client and the real server, joined in memory on a virtual clock.
 
 #![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -267,6 +268,21 @@ fn a_write_that_finds_no_connection_in_time_is_refused_and_not_lost_silently() {
     let request = rig.set(ada, "todos", r#"{"id":"1"}"#);
     rig.advance(Duration::from_secs(31));
     assert_eq!(rig.settled(ada, request), Some(101));
+}
+
+#[test]
+fn two_replicas_of_one_datastore_share_what_the_server_sends_once() {
+    let mut rig = Rig::new();
+    let ada = rig.connect(ANY);
+    let (first, second) = (todos(&mut rig, ada, false), todos(&mut rig, ada, false));
+    let request = rig.set(ada, "todos", r#"{"id":"1"}"#);
+    assert_eq!(rig.settled(ada, request), Some(0));
+    assert_eq!(rig.rows(ada, first), rig.rows(ada, second));
+    rig.peers[ada].client.release(first);
+    rig.settle();
+    let request = rig.set(ada, "todos", r#"{"id":"2"}"#);
+    assert_eq!(rig.settled(ada, request), Some(0));
+    assert_eq!(rig.rows(ada, second).len(), 2);
 }
 
 #[test]

@@ -67,6 +67,13 @@ pub enum WriteError {
     Value(usize),
 }
 
+/// A history that the server sends once, however many replicas here follow it.
+#[derive(Debug)]
+struct Topic {
+    epoch: EpochId,
+    slots: Vec<SlotId>,
+}
+
 /// A verdict that the host owes, and what it is about.
 #[derive(Debug, Clone, Copy)]
 enum Pending {
@@ -90,7 +97,7 @@ pub struct Client {
     phase: Phase,
     slots: Slab<Slot>,
     /// The server's numbers on the present link.
-    topics: HashMap<TopicId, (SlotId, EpochId), foldhash::fast::FixedState>,
+    topics: HashMap<TopicId, Topic, foldhash::fast::FixedState>,
     epochs: Interner,
     versions: Interner,
     cells: Cells,
@@ -314,7 +321,9 @@ impl Client {
     /// Forgets a replica and all that it shows.
     pub fn release(&mut self, slot: SlotId) {
         let Some(removed) = self.slots.remove(slot.number()) else { return };
-        self.topics.retain(|_, (owner, _)| *owner != slot);
+        for topic in self.topics.values_mut() {
+            topic.slots.retain(|follower| *follower != slot);
+        }
         self.pending.retain(|pending| pending.slot() != slot);
         if removed.is_remote() && self.session.live_link().is_some() {
             self.send(&ClientMessage::Unsubscribe(slot.number()));

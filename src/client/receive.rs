@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Change, Client, HostTicket, Pending,
+    Change, Client, HostTicket, Pending, Topic,
     cells::{Cell, CellId, Cells},
     collection::{Diff, Page, Staging},
     slot::{About, Collection, SlotId, Tail},
@@ -57,10 +57,13 @@ impl Client {
     fn receive(&mut self, now: Timestamp, message: ServerMessage<'_>) {
         match message {
             ServerMessage::Envelope { topic, sequence, prev, version, key, value } => {
-                let Some((slot, epoch)) = self.topics.get(&topic).copied() else { return };
+                let Some(epoch) = self.topics.get(&topic).map(|topic| topic.epoch) else { return };
                 let header = self.header(epoch, sequence, prev, version);
-                self.receive_value(now, slot, Source::Receipt, Envelope { header, key, value }, &[]);
-                self.advance_tail(now, slot, epoch, sequence.get());
+                let envelope = Envelope { header, key, value };
+                self.for_followers(topic, |client, slot| {
+                    client.receive_value(now, slot, Source::Receipt, envelope, &[]);
+                    client.advance_tail(now, slot, epoch, sequence.get());
+                });
             }
             ServerMessage::Answer { subscription, attempt, topic, epoch, answer } => {
                 self.session.handle_useful();
@@ -77,11 +80,12 @@ impl Client {
             ServerMessage::Beacon { number, heads } => {
                 let session = self.session_number;
                 for (topic, head) in heads {
-                    if let Some((slot, epoch)) = self.topics.get(&topic).copied() {
-                        self.with_replica(now, slot, |replica| {
+                    let Some(epoch) = self.topics.get(&topic).map(|topic| topic.epoch) else { continue };
+                    self.for_followers(topic, |client, slot| {
+                        client.with_replica(now, slot, |replica| {
                             replica.handle_beacon(now, session, number, epoch, head.get());
                         });
-                    }
+                    });
                 }
             }
             ServerMessage::Ack { request, position } => self.receive_ack(request, position),
@@ -105,6 +109,15 @@ impl Client {
                 self.session
                     .handle_goodbye(retry_after.map(|millis| Duration::from_millis(u64::from(millis))));
             }
+        }
+    }
+
+    /// Does something for every replica that follows a topic.
+    fn for_followers(&mut self, topic: TopicId, mut each: impl FnMut(&mut Self, SlotId)) {
+        let mut index = 0;
+        while let Some(slot) = self.topics.get(&topic).and_then(|topic| topic.slots.get(index)).copied() {
+            each(self, slot);
+            index += 1;
         }
     }
 
@@ -132,7 +145,11 @@ impl Client {
         let Some(entry) = self.slots.get(slot.number()) else { return };
         let position = entry.replica.position();
         let epoch = EpochId(self.epochs.number(&epoch.text()));
-        self.topics.insert(topic, (slot, epoch));
+        let topic = self.topics.entry(topic).or_insert_with(|| Topic { epoch, slots: Vec::new() });
+        topic.epoch = epoch;
+        if !topic.slots.contains(&slot) {
+            topic.slots.push(slot);
+        }
         let source = if attempt == 0 { Source::Hydration } else { Source::Refetch { attempt } };
         let session = self.session_number;
         self.with_replica(now, slot, |replica| replica.handle_session(now, session, Some(epoch)));
