@@ -46,9 +46,9 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Stages a message that stays true whatever becomes of the batch.
-    pub(super) fn send(&mut self, to: ConnectionId, message: &ServerMessage<'_>) {
-        self.stage(to, message, false);
+    /// Stages a message that stays true whatever becomes of the batch. Returns its size.
+    pub(super) fn send(&mut self, to: ConnectionId, message: &ServerMessage<'_>) -> usize {
+        self.stage(to, message, false)
     }
 
     /// Stages a message that speaks of what the batch read or did. Returns its size.
