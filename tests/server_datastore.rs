@@ -1,6 +1,7 @@
 //! Datastores: their lifetimes, their order, and what a subscriber is told.
 
 #![cfg(all(feature = "server", feature = "json"))]
+#![allow(clippy::unwrap_used, reason = "a test whose failures are panics")]
 
 mod server_rig;
 
@@ -9,8 +10,8 @@ use std::{collections::BTreeMap, time::Duration};
 use server_rig::{Inbox, Rig, datastore, large_record, record};
 use tidewire::{
     protocol::{
-        Answer, ClientMessage, EncodedValue, ErrorCode, Open, Operation, Position, ServerMessage, Target,
-        limits::MAX_FRAME_BYTES,
+        Answer, ClientMessage, EncodedValue, ErrorCode, Open, Operation, Position, Sequence, ServerMessage,
+        Target, limits::MAX_FRAME_BYTES,
     },
     server::{Residue, WriteError},
 };
@@ -270,9 +271,7 @@ fn a_resume_is_answered_with_current_a_tail_or_a_snapshot() {
         .messages()
         .iter()
         .filter_map(|message| match message {
-            ServerMessage::Envelope { sequence, prev, .. } => {
-                Some((prev.map(|prev| prev.get()), sequence.get()))
-            }
+            ServerMessage::Envelope { sequence, prev, .. } => Some((prev.map(Sequence::get), sequence.get())),
             _ => None,
         })
         .collect();
@@ -466,9 +465,8 @@ fn schedule(seed: u64) {
     };
     let mut rig = Rig::new();
     rig.open("d");
-    let mut clients: Vec<(_, Table, Option<Position>)> =
-        (0..3).map(|_| (rig.client("c"), Table::default(), None)).collect();
-    for (client, table, _) in &mut clients {
+    let mut clients: Vec<_> = (0..3).map(|_| (rig.client("c"), Table::default())).collect();
+    for (client, table) in &mut clients {
         table.take(&rig.subscribe(*client, 1, datastore("d"), None));
     }
     for _ in 0..60 {
@@ -479,7 +477,7 @@ fn schedule(seed: u64) {
             5 => rig.commit().unwrap(),
             6 => {
                 rig.commit().unwrap();
-                let (client, table, _) = &mut clients[usize::try_from(random(3)).unwrap()];
+                let (client, table) = &mut clients[usize::try_from(random(3)).unwrap()];
                 table.take(&rig.take(*client));
                 if let Some(cursor) = table.next.clone() {
                     rig.send(*client, &ClientMessage::Page { subscription: 1, attempt: 0, cursor: &cursor });
@@ -489,7 +487,7 @@ fn schedule(seed: u64) {
             _ => {
                 // A connection breaks. A client in the middle of its pages begins anew, another one resumes.
                 rig.commit().unwrap();
-                let (client, table, _) = &mut clients[usize::try_from(random(3)).unwrap()];
+                let (client, table) = &mut clients[usize::try_from(random(3)).unwrap()];
                 table.take(&rig.take(*client));
                 rig.server.handle_disconnect(rig.now, *client);
                 let head = rig.server.datastore(rig.now, "d").unwrap().unwrap().position;
@@ -504,7 +502,7 @@ fn schedule(seed: u64) {
         }
     }
     rig.commit().unwrap();
-    for (client, mut table, _) in clients {
+    for (client, mut table) in clients {
         table.take(&rig.take(client));
         while let Some(cursor) = table.next.clone() {
             rig.send(client, &ClientMessage::Page { subscription: 1, attempt: 0, cursor: &cursor });

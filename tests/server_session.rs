@@ -1,6 +1,7 @@
 //! A connection's life: greeting, heartbeat, limits, faults, and what it leaves behind.
 
 #![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, reason = "a test whose failures are panics")]
 
 mod server_rig;
 
@@ -9,8 +10,8 @@ use std::time::Duration;
 use server_rig::{Rig, datastore, large_record, number};
 use tidewire::{
     protocol::{
-        Answer, ClientMessage, CloseCode, EncodedValue, ErrorCode, Operation, ServerMessage, Subscription,
-        Target,
+        Answer, ClientMessage, CloseCode, EncodedValue, ErrorCode, Operation, Sequence, ServerMessage,
+        Subscription, Target,
         limits::{MAX_FRAME_BYTES, MAX_SUBSCRIPTIONS},
     },
     server::Residue,
@@ -239,7 +240,7 @@ fn an_object_is_answered_with_absent_snapshot_current_or_tail() {
     assert!(matches!(inbox.answer().2, Answer::Tail { count: 1 }));
     match &inbox.messages()[1] {
         ServerMessage::Envelope { sequence, prev, value: None, key: None, .. } => {
-            assert_eq!((sequence.get(), prev.map(|prev| prev.get())), (4, Some(1)));
+            assert_eq!((sequence.get(), prev.map(Sequence::get)), (4, Some(1)));
         }
         message => panic!("{message:?}"),
     }

@@ -1,6 +1,7 @@
 //! Writes: answered once however often they are sent, and never seen before they are kept.
 
 #![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, reason = "a test whose failures are panics")]
 
 mod server_rig;
 
