@@ -5,6 +5,11 @@
 
 mod server_rig;
 
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+#[cfg(target_arch = "wasm32")]
+wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
+
 use std::time::Duration;
 
 use server_rig::{Rig, datastore, large_record, number};
