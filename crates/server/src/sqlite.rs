@@ -155,6 +155,8 @@ fn recognise(database: &Connection, path: &Path, size: u64) -> Result<(), Unreco
     if size <= CHECKED_BYTES {
         let detail: String = database.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if detail != "ok" {
+            // The last line names the fault; the ones before it say which file.
+            let detail = detail.lines().last().unwrap_or_default().to_owned();
             return Err(Unrecognised::Other(OpenError::Damaged { path: path.to_owned(), detail }));
         }
     }
