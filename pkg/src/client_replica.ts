@@ -1,7 +1,7 @@
 // A replica over a transport of the application's own. Values stay JavaScript objects; only numbers cross to the core.
 
 import { type Cell, type CreateCell, signalCell } from './cell.js';
-import { Change } from './core.js';
+import { Change, KEPT } from './core.js';
 import { invalid, TidewireError } from './errors.js';
 import { BaseReplica, type Position, type Replica } from './replica.js';
 import { type Runtime, sharedRuntime } from './runtime.js';
@@ -31,6 +31,12 @@ export interface ClientReplicaOptions<S extends Schema | undefined, T> {
   seed?: Envelope | undefined;
   /** How to recover from gaps. Left out, there is no recovery and the status becomes `stale`. */
   refetch?: Refetch | undefined;
+  /** Whether a failed refetch is tried again, after a growing pause. Default: `true`. */
+  retry?: boolean | undefined;
+  /** The schema version that the application understands, such as `3.1`. Values of another major are not shown. */
+  schemaVersion?: string | undefined;
+  /** After a gap, ask the authority (`refetch`, the default) or take the value beyond it as the new base (`commit`). */
+  onGap?: 'refetch' | 'commit' | undefined;
   /** Where to show the value. Default: a signal. */
   cell?: Cell<T | undefined> | undefined;
   /** How to make the cells of value and meta. Default: signals. */
@@ -48,7 +54,11 @@ export function createClientReplica(options: ClientReplicaOptions<Schema | undef
   if (typeof transport?.subscribe !== 'function') throw invalid('createClientReplica: `transport` must have `subscribe`');
   const gate = compileGate(options.schema);
   const runtime = sharedRuntime();
-  const slot = runtime.core.replica(options.refetch !== undefined);
+  const { schemaVersion, onGap = 'refetch', retry = true } = options;
+  const major = schemaVersion === undefined ? -1 : Number(/^(\d+)\.\d+$/.exec(schemaVersion)?.[1] ?? NaN);
+  if (Number.isNaN(major)) throw invalid('createClientReplica: `schemaVersion` must be "major.minor", such as "3.1"');
+  if (onGap !== 'refetch' && onGap !== 'commit') throw invalid('createClientReplica: `onGap` must be "refetch" or "commit"');
+  const slot = runtime.core.replica(major, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry);
   const replica = new ClientReplica(runtime, slot, gate, options);
   replica.listen(transport, key);
   if (seed !== undefined) replica.receive(seed, HYDRATION);
@@ -122,7 +132,7 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
       case Change.Discard:
         this.#held.delete(a);
         break;
-      case Change.Judge:
+      case Change.JudgeOwn:
         this.#judge(a, b);
         break;
       case Change.Refetch: {
@@ -170,7 +180,7 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
       held.version === null ? 0 : this.runtime.internVersion(String(held.version)),
     );
     if (ticket === 0) this.#held.delete(token);
-    else this.#judge(token, ticket);
+    else if (ticket !== KEPT) this.#judge(token, ticket);
   }
 
   #judge(token: number, ticket: number): void {
