@@ -432,8 +432,10 @@ impl<S: Storage> Server<S> {
     /// When to call [`handle_timeout`](Self::handle_timeout) at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let janitor = self.purge_due.min(self.forget_due);
-        Some(self.hub.next_due().map_or(janitor, |due| due.min(janitor)))
+        // Before the first input there is nothing to purge, and no time to count from.
+        let is_started = self.clock != Timestamp::default();
+        let janitor = is_started.then(|| self.purge_due.min(self.forget_due));
+        self.hub.next_due().into_iter().chain(janitor).min()
     }
 
     // Shared by the parts
