@@ -69,6 +69,13 @@ impl Cells {
         self.cells.get_mut(id.0 as usize)
     }
 
+    /// Another cell with the same value, key, sequence and ticket.
+    pub(super) fn copy(&mut self, id: CellId) -> Option<CellId> {
+        let Cell { bytes, key, sequence, ticket } = self.get(id)?;
+        let copy = Cell { bytes: bytes.clone(), key: key.clone(), sequence: *sequence, ticket: *ticket };
+        Some(self.put(copy))
+    }
+
     /// Whether two cells hold the same bytes.
     pub(super) fn is_same(&self, one: CellId, other: CellId) -> bool {
         self.cells[one.0 as usize].bytes == self.cells[other.0 as usize].bytes

@@ -1,76 +1,73 @@
 //! The rows of a datastore's replica, and the table in which a snapshot is collected before it replaces them at once.
 
 use super::{
-    cells::{Cell, CellId, Cells},
+    cells::{CellId, Cells},
     intern::Names,
 };
-use crate::replica::{EpochId, Header};
 
-/// A change of a record that waits for the snapshot before it.
+/// The rows of one page of a snapshot, before the replica has let it in.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) header: Header,
-    pub(super) key: Box<str>,
-    /// `None` for a deletion.
-    pub(super) value: Option<Box<[u8]>>,
+pub(super) struct Page {
+    pub(super) rows: Vec<CellId>,
+    /// The attempt that it answers, and what to ask the next page with.
+    pub(super) attempt: u32,
+    pub(super) next: Option<Box<str>>,
 }
 
-/// A snapshot on its way, page by page.
+impl Page {
+    /// Gives back its rows.
+    pub(super) fn abandon(self, cells: &mut Cells) {
+        for row in self.rows {
+            cells.retire(row);
+        }
+    }
+}
+
+/// A snapshot on its way: rows and later operations, folded by key and sequence.
 #[derive(Debug)]
 pub(super) struct Staging {
-    /// The attempt that its pages answer.
-    pub(super) attempt: u32,
-    /// The position of the whole.
-    pub(super) epoch: EpochId,
-    pub(super) sequence: u64,
+    /// Rows and, as cells without a value, tombstones.
     rows: Names,
-    /// Rows that their gate refused.
+    /// Rows that their gate refused: their last good value stays.
     refused: Vec<Box<str>>,
     /// Rows whose gate has not answered.
     pub(super) unjudged: u32,
-    /// Whether the last page is here.
-    pub(super) is_complete: bool,
-    /// Live changes since it began.
-    pub(super) waiting: Vec<Waiting>,
+    /// Whether it takes the rows' place as soon as the last verdict is here.
+    pub(super) is_swapping: bool,
+    /// Operations that come after it, while verdicts are outstanding.
+    pub(super) after: Vec<CellId>,
 }
 
 impl Staging {
-    pub(super) fn new(attempt: u32, epoch: EpochId, sequence: u64, rows: &Rows) -> Self {
+    pub(super) fn new(rows: &Rows) -> Self {
         Self {
-            attempt,
-            epoch,
-            sequence,
             rows: Names::with_hasher(rows.rows.hasher().clone()),
             refused: Vec::new(),
             unjudged: 0,
-            is_complete: false,
-            waiting: Vec::new(),
+            is_swapping: false,
+            after: Vec::new(),
         }
     }
 
-    pub(super) fn add(&mut self, cells: &mut Cells, cell: Cell) -> CellId {
-        let key = cell.key.clone().unwrap_or_default();
-        let id = cells.put(cell);
-        if let Some(previous) = self.rows.insert(key, id.number()) {
-            cells.retire(CellId::from_number(previous));
-        }
-        id
+    /// Folds a row or tombstone in, unless a newer one is there.
+    pub(super) fn fold(&mut self, cells: &mut Cells, id: CellId) {
+        fold(&mut self.rows, cells, id);
     }
 
     /// The gate refused a staged row.
     pub(super) fn refuse(&mut self, cells: &mut Cells, id: CellId) {
-        if let Some(key) = cells.get(id).and_then(|cell| cell.key.clone())
-            && self.rows.remove(&key).is_some()
-        {
-            self.refused.push(key);
+        let Some(key) = cells.get(id).and_then(|cell| cell.key.clone()) else { return };
+        if self.rows.get(&key) == Some(&id.number()) {
+            self.rows.remove(&key);
             cells.retire(id);
+            self.refused.push(key);
         }
     }
 
     /// Gives back what was staged.
     pub(super) fn abandon(self, cells: &mut Cells) {
-        for id in self.rows.into_values() {
-            cells.retire(CellId::from_number(id));
+        for id in self.rows.into_values().map(CellId::from_number).chain(self.after) {
+            cells.retire(id);
         }
     }
 }
@@ -107,34 +104,21 @@ impl Rows {
         self.rows.len()
     }
 
-    /// Shows a value that is already in a cell, unless a newer one is shown.
+    /// Shows a row, or removes it by a tombstone, unless a newer value is shown.
     pub(super) fn show(&mut self, cells: &mut Cells, id: CellId) -> Option<Diff> {
         let cell = cells.get(id)?;
-        let key = cell.key.clone()?;
-        let newer_is_shown = self
-            .rows
-            .get(&key)
-            .and_then(|shown| cells.get(CellId::from_number(*shown)))
-            .is_some_and(|shown| shown.sequence > cell.sequence);
-        if newer_is_shown {
-            cells.retire(id);
-            return None;
+        if cell.value().is_some() {
+            return fold(&mut self.rows, cells, id).then_some(Diff::Shown(id));
         }
-        if let Some(previous) = self.rows.insert(key, id.number()) {
-            cells.retire(CellId::from_number(previous));
-        }
-        Some(Diff::Shown(id))
-    }
-
-    /// Removes a row, unless a newer value is shown.
-    pub(super) fn remove(&mut self, cells: &mut Cells, key: &str, sequence: u64) -> Option<Diff> {
-        let id = self.get(key)?;
-        if cells.get(id)?.sequence > sequence {
-            return None;
-        }
-        self.rows.remove(key);
+        let (key, sequence) = (cell.key.clone()?, cell.sequence);
         cells.retire(id);
-        Some(Diff::Gone(id))
+        let shown = self.get(&key)?;
+        if cells.get(shown)?.sequence > sequence {
+            return None;
+        }
+        self.rows.remove(&key);
+        cells.retire(shown);
+        Some(Diff::Gone(shown))
     }
 
     /// Replaces all rows at once. A row with the same bytes keeps its cell, so observers see no change of it; a row
@@ -145,6 +129,10 @@ impl Rows {
         let mut before = std::mem::replace(&mut self.rows, empty);
         for (key, new) in staging.rows {
             let new = CellId::from_number(new);
+            if cells.get(new).is_none_or(|cell| cell.value().is_none()) {
+                cells.retire(new);
+                continue;
+            }
             let old = before.remove(&key).map(CellId::from_number);
             let shown = match old {
                 Some(old) if cells.is_same(old, new) => {
@@ -173,4 +161,22 @@ impl Rows {
         }
         diff
     }
+}
+
+/// Puts a cell under its key unless a newer one is there; one of the two is given back.
+fn fold(rows: &mut Names, cells: &mut Cells, id: CellId) -> bool {
+    let Some((key, sequence)) = cells.get(id).and_then(|cell| Some((cell.key.clone()?, cell.sequence)))
+    else {
+        return false;
+    };
+    let there = rows.get(&key).copied().map(CellId::from_number);
+    if there.and_then(|there| cells.get(there)).is_some_and(|there| there.sequence > sequence) {
+        cells.retire(id);
+        return false;
+    }
+    if let Some(there) = there {
+        cells.retire(there);
+    }
+    rows.insert(key, id.number());
+    true
 }

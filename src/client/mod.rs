@@ -5,6 +5,7 @@
 //! Start at [`Client::handle_frame`] for the way in and at [`Client::poll_changes`] for the way out.
 
 mod cells;
+mod change;
 mod collection;
 mod intern;
 mod receive;
@@ -18,14 +19,16 @@ use thiserror::Error;
 
 pub use self::{
     cells::CellId,
+    change::{Change, HostTicket, Output},
     slot::{OwnOptions, SlotId},
     writes::Outcome,
 };
 use self::{
     cells::Cells,
+    collection::Rows,
     intern::Interner,
     slab::Slab,
-    slot::{Collection, Object, Own, Slot},
+    slot::{About, Slot},
     writes::{Owned, Stage, Writes},
 };
 use crate::{
@@ -34,7 +37,7 @@ use crate::{
         Timestamp, TopicId, Writer, limits,
     },
     replica::{
-        Effect, EpochId, Header, Offer, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version,
+        EpochId, Header, Mark, Offer, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version,
     },
     session::{Action, Generation, Phase, Session},
 };
@@ -42,109 +45,15 @@ use crate::{
 /// Frames are cut at this size, so that no message waits behind a megabyte.
 const FRAME_TARGET: usize = 64 * 1024;
 
-/// A verdict that the host owes, as it crosses to the host. Above 0.
-pub type HostTicket = u32;
-
-/// What the host does for the client, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Output {
-    /// Open a new link.
-    Dial(Generation),
-    /// Send a frame.
-    Transmit(Generation, Vec<u8>),
-    /// Close a link and forget it.
-    Hang {
-        /// The link.
-        link: Generation,
-        /// The close code.
-        code: u16,
-    },
-}
-
-/// What changed, for whoever shows it. In order of happening.
+/// What became of an offered value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// An object shows another value.
-    Value {
-        /// The object's slot.
-        slot: SlotId,
-        /// The value; `None`: deleted.
-        cell: Option<CellId>,
-        /// The ticket of its verdict; 0 where it has no gate.
-        ticket: HostTicket,
-    },
-    /// A collection shows a new or other row.
-    Row {
-        /// The collection's slot.
-        slot: SlotId,
-        /// The row.
-        cell: CellId,
-        /// The ticket of its verdict; 0 where it has no gate.
-        ticket: HostTicket,
-    },
-    /// A collection lost a row.
-    Gone {
-        /// The collection's slot.
-        slot: SlotId,
-        /// The row as it was.
-        cell: CellId,
-    },
-    /// The host's gate is asked; answered with [`Client::judged`].
-    Judge {
-        /// The slot.
-        slot: SlotId,
-        /// The value.
-        cell: CellId,
-        /// What to answer with.
-        ticket: HostTicket,
-    },
-    /// Position, status or counters of a slot changed.
-    Meta {
-        /// The slot.
-        slot: SlotId,
-    },
-    /// A write ended; [`Client::settlement`] has the message.
-    Settled {
-        /// The write.
-        request: RequestId,
-        /// 0 done, 65535 unknown, else a number of [`ErrorCode`].
-        code: u16,
-    },
-    /// The session's phase changed.
-    Link,
-    /// An own-transport replica shows the host's value.
-    Install {
-        /// The slot.
-        slot: SlotId,
-        /// The host's value.
-        token: Token,
-        /// The ticket of its verdict.
-        ticket: HostTicket,
-    },
-    /// The host may forget a value that it offered.
-    Discard {
-        /// The slot.
-        slot: SlotId,
-        /// The host's value.
-        token: Token,
-    },
-    /// An own-transport replica asks its host to refetch.
-    Refetch {
-        /// The slot.
-        slot: SlotId,
-        /// The number to answer with.
-        attempt: u32,
-    },
-    /// The authority denied a subscription; [`Client::denial`] has the message.
-    Denied {
-        /// The slot.
-        slot: SlotId,
-    },
-    /// A cell that was announced is forgotten.
-    Freed {
-        /// The cell.
-        cell: CellId,
-    },
+pub enum Offered {
+    /// The host may forget it.
+    Dropped,
+    /// The host keeps it until a change names it.
+    Kept,
+    /// The host judges it now, with [`Client::judged`].
+    Judge(HostTicket),
 }
 
 /// A write that cannot be sent as it is.
@@ -158,13 +67,20 @@ pub enum WriteError {
     Value(usize),
 }
 
+/// A history that the server sends once, however many replicas here follow it.
+#[derive(Debug)]
+struct Topic {
+    epoch: EpochId,
+    slots: Vec<SlotId>,
+}
+
 /// A verdict that the host owes, and what it is about.
 #[derive(Debug, Clone, Copy)]
 enum Pending {
-    Object { slot: SlotId, ticket: Ticket },
-    Change { slot: SlotId, cell: CellId },
-    Staged { slot: SlotId, cell: CellId, sequence: u64 },
-    Own { slot: SlotId, ticket: Ticket },
+    /// A value that a replica asks about.
+    Value { slot: SlotId, ticket: Ticket, token: Token },
+    /// A row of a snapshot's page.
+    Row { slot: SlotId, cell: CellId },
 }
 
 /// The client machine.
@@ -176,15 +92,18 @@ enum Pending {
 #[derive(Debug)]
 pub struct Client {
     session: Session,
+    /// The server's number of the present session.
+    session_number: u64,
     phase: Phase,
     slots: Slab<Slot>,
     /// The server's numbers on the present link.
-    topics: HashMap<TopicId, (SlotId, EpochId), foldhash::fast::FixedState>,
+    topics: HashMap<TopicId, Topic, foldhash::fast::FixedState>,
     epochs: Interner,
     versions: Interner,
     cells: Cells,
     writes: Writes,
     settlements: Vec<(RequestId, String)>,
+    last_page: u32,
     pending: Slab<Pending>,
     /// No replica has a deadline before this.
     timer: Option<Timestamp>,
@@ -205,6 +124,7 @@ impl Client {
         let folded = (number >> 64) as u64 ^ number as u64;
         Self {
             session: Session::new(Epoch::from_bytes(seed).text(), token, folded),
+            session_number: 0,
             phase: Phase::Idle,
             slots: Slab::new(),
             topics: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(folded)),
@@ -213,6 +133,7 @@ impl Client {
             cells: Cells::default(),
             writes: Writes::default(),
             settlements: Vec::new(),
+            last_page: 0,
             pending: Slab::new(),
             timer: None,
             changes: Vec::new(),
@@ -263,43 +184,33 @@ impl Client {
     /// The value that an object shows.
     #[must_use]
     pub fn object(&self, slot: SlotId) -> Option<CellId> {
-        if let Some(Slot::Object(object)) = self.slots.get(slot.number()) { object.value } else { None }
+        match &self.slots.get(slot.number())?.about {
+            About::Object { shown, .. } => *shown,
+            About::Collection(_) | About::Own { .. } => None,
+        }
     }
 
     /// The rows that a collection shows, in the order of their keys.
     pub fn rows(&self, slot: SlotId) -> impl Iterator<Item = CellId> {
-        let rows = if let Some(Slot::Collection(collection)) = self.slots.get(slot.number()) {
-            Some(collection.rows.cells())
-        } else {
-            None
-        };
-        rows.into_iter().flatten()
+        self.collection_rows(slot).into_iter().flat_map(Rows::cells)
     }
 
     /// One row of a collection.
     #[must_use]
     pub fn row(&self, slot: SlotId, key: &str) -> Option<CellId> {
-        if let Some(Slot::Collection(collection)) = self.slots.get(slot.number()) {
-            collection.rows.get(key)
-        } else {
-            None
-        }
+        self.collection_rows(slot)?.get(key)
     }
 
     /// How many rows a collection shows.
     #[must_use]
     pub fn row_count(&self, slot: SlotId) -> usize {
-        if let Some(Slot::Collection(collection)) = self.slots.get(slot.number()) {
-            collection.rows.len()
-        } else {
-            0
-        }
+        self.collection_rows(slot).map_or(0, Rows::len)
     }
 
     /// The sequence of the applied value.
     #[must_use]
     pub fn sequence(&self, slot: SlotId) -> Option<u64> {
-        self.replica(slot)?.position().map(|(_, sequence)| sequence)
+        self.replica(slot)?.position().map(|mark| mark.sequence)
     }
 
     /// The sequence up to which order is settled.
@@ -311,13 +222,13 @@ impl Client {
     /// The epoch of the applied value, as text.
     #[must_use]
     pub fn epoch(&self, slot: SlotId) -> Option<&str> {
-        self.epochs.text(self.replica(slot)?.position()?.0.0)
+        self.epochs.text(self.replica(slot)?.epoch()?.0)
     }
 
     /// The schema version of the applied value.
     #[must_use]
     pub fn schema_version(&self, slot: SlotId) -> Option<&str> {
-        self.versions.text(self.replica(slot)?.version().id)
+        self.versions.text(self.replica(slot)?.version())
     }
 
     /// The status of a replica; a forgotten one is stale.
@@ -329,7 +240,7 @@ impl Client {
     /// The counters of a replica.
     #[must_use]
     pub fn stats(&self, slot: SlotId) -> Stats {
-        self.replica(slot).map(|replica| *replica.stats()).unwrap_or_default()
+        self.replica(slot).map(Replica::stats).unwrap_or_default()
     }
 
     /// Whether the first value (of a collection: the first snapshot) is here.
@@ -347,7 +258,7 @@ impl Client {
     /// Why a subscription was denied.
     #[must_use]
     pub fn denial(&self, slot: SlotId) -> Option<&str> {
-        self.slots.get(slot.number())?.denial()
+        self.slots.get(slot.number())?.denial.as_deref()
     }
 
     /// The message of a refused write; read once.
@@ -382,7 +293,7 @@ impl Client {
     /// Subscribes an object. With `gated`, the host judges each value.
     pub fn subscribe_object(&mut self, key: &str, gated: bool) -> Result<SlotId, WriteError> {
         check_key(key)?;
-        let slot = Slot::Object(Object::new(key.into(), gated, self.random.u64(..)));
+        let slot = Slot::object(key.into(), gated, self.random.u64(..));
         Ok(self.subscribe(slot))
     }
 
@@ -397,22 +308,24 @@ impl Client {
         check_key(id)?;
         check_key(primary)?;
         let open = permanent.map(|permanent| (permanent, primary.into()));
-        let slot = Slot::Collection(Collection::new(id.into(), open, gated, self.random.u64(..)));
+        let slot = Slot::collection(id.into(), open, gated, self.random.u64(..));
         Ok(self.subscribe(slot))
     }
 
     /// Adds a replica whose transport is the host's.
     pub fn add_own(&mut self, options: OwnOptions) -> SlotId {
         let seed = self.random.u64(..);
-        self.insert(Slot::Own(Own::new(options, seed)))
+        self.insert(Slot::own(options, seed))
     }
 
     /// Forgets a replica and all that it shows.
     pub fn release(&mut self, slot: SlotId) {
         let Some(removed) = self.slots.remove(slot.number()) else { return };
-        self.topics.retain(|_, (owner, _)| *owner != slot);
+        for topic in self.topics.values_mut() {
+            topic.slots.retain(|follower| *follower != slot);
+        }
         self.pending.retain(|pending| pending.slot() != slot);
-        if !matches!(removed, Slot::Own(_)) && self.session.live_link().is_some() {
+        if removed.is_remote() && self.session.live_link().is_some() {
             self.send(&ClientMessage::Unsubscribe(slot.number()));
         }
         removed.abandon(&mut self.cells);
@@ -482,7 +395,7 @@ impl Client {
         self.versions.number(text)
     }
 
-    /// Offers a value of an own transport by its header. Returns the ticket to judge it under; `None`: dropped.
+    /// Offers a value of an own transport by its header.
     pub fn offer(
         &mut self,
         now: Timestamp,
@@ -490,20 +403,21 @@ impl Client {
         source: Source,
         header: Header,
         token: Token,
-    ) -> Option<HostTicket> {
+    ) -> Offered {
         let header = Header { version: self.version(header.version.id), ..header };
-        let offer = self.replica_mut(slot)?.offer(now, source, header, token);
-        let ticket = match offer {
-            Offer::Dropped => None,
-            Offer::Judge(ticket) => Some(self.owe(Pending::Own { slot, ticket })),
+        let Some(replica) = self.replica_mut(slot) else { return Offered::Dropped };
+        let offered = match replica.offer(now, source, header, token, 0, &[]) {
+            Offer::Drop(_) => Offered::Dropped,
+            Offer::Judge(ticket) => Offered::Judge(self.owe(Pending::Value { slot, ticket, token })),
+            Offer::Held | Offer::Settled | Offer::Installed { .. } => Offered::Kept,
         };
-        self.settle_replica(now, slot, 0);
-        ticket
+        self.settle_replica(now, slot);
+        offered
     }
 
     /// A refetch of an own transport found no value.
     pub fn refetch_null(&mut self, now: Timestamp, slot: SlotId, attempt: u32) {
-        self.with_replica(now, slot, |replica| replica.handle_null(attempt));
+        self.with_replica(now, slot, |replica| replica.handle_null(now, attempt));
     }
 
     /// A refetch of an own transport failed.
@@ -573,18 +487,29 @@ impl Client {
 
     // ---- inside
 
+    fn collection_rows(&self, slot: SlotId) -> Option<&Rows> {
+        match &self.slots.get(slot.number())?.about {
+            About::Collection(collection) => Some(&collection.rows),
+            About::Object { .. } | About::Own { .. } => None,
+        }
+    }
+
+    fn is_own(&self, slot: SlotId) -> bool {
+        self.slots.get(slot.number()).is_some_and(|slot| !slot.is_remote())
+    }
+
     fn replica(&self, slot: SlotId) -> Option<&Replica> {
-        self.slots.get(slot.number()).map(Slot::replica)
+        self.slots.get(slot.number()).map(|slot| &slot.replica)
     }
 
     fn replica_mut(&mut self, slot: SlotId) -> Option<&mut Replica> {
-        self.slots.get_mut(slot.number()).map(Slot::replica_mut)
+        self.slots.get_mut(slot.number()).map(|slot| &mut slot.replica)
     }
 
     fn with_replica(&mut self, now: Timestamp, slot: SlotId, input: impl FnOnce(&mut Replica)) {
         if let Some(replica) = self.replica_mut(slot) {
             input(replica);
-            self.settle_replica(now, slot, 0);
+            self.settle_replica(now, slot);
         }
     }
 
@@ -636,37 +561,24 @@ impl Client {
         self.pending.insert(pending).expect("a million verdicts are never owed at a time")
     }
 
-    /// Carries out what a replica asked for; `ticket` is the verdict that led here.
-    fn settle_replica(&mut self, now: Timestamp, slot: SlotId, ticket: HostTicket) {
-        while let Some(effect) = self.replica_mut(slot).and_then(Replica::poll_effect) {
-            match effect {
-                Effect::Install { token } => self.install(slot, token, ticket),
-                Effect::Discard { token } => self.discard(slot, token),
-                Effect::Refetch { attempt, position } => self.refetch(now, slot, attempt, position),
-            }
-        }
-        self.set_timer(slot);
-        if self.changes.last() != Some(&Change::Meta { slot }) {
-            self.changes.push(Change::Meta { slot });
-        }
-        self.settle_acknowledged();
-    }
-
-    fn refetch(&mut self, now: Timestamp, slot: SlotId, attempt: u32, position: Option<(EpochId, u64)>) {
-        if let Some(Slot::Own(_)) = self.slots.get(slot.number()) {
+    fn refetch(&mut self, now: Timestamp, slot: SlotId, attempt: u32, position: Option<Mark>) {
+        let is_live = self.session.live_link().is_some();
+        let position = position.and_then(|mark| self.wire_position(mark));
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        entry.attempt = attempt;
+        if !entry.is_remote() {
             self.changes.push(Change::Refetch { slot, attempt });
-        } else if self.session.live_link().is_some() {
-            let position = position.and_then(|position| self.wire_position(position));
+        } else if is_live {
             self.send(&ClientMessage::Refetch { subscription: slot.number(), attempt, position });
-        } else if let Some(replica) = self.replica_mut(slot) {
+        } else {
             // Without a link the attempt cannot be made; the next session resubscribes with the position anyway.
-            replica.handle_failure(now, attempt);
+            entry.replica.handle_failure(now, attempt);
         }
     }
 
-    fn wire_position(&self, (epoch, sequence): (EpochId, u64)) -> Option<Position> {
-        let epoch = self.epochs.text(epoch.0)?.parse().ok()?;
-        Some(Position { epoch, sequence: Sequence::new(sequence)? })
+    fn wire_position(&self, mark: Mark) -> Option<Position> {
+        let epoch = self.epochs.text(mark.epoch.0)?.parse().ok()?;
+        Some(Position { epoch, sequence: Sequence::new(mark.sequence)? })
     }
 
     // ---- session
@@ -697,17 +609,10 @@ impl Client {
         self.topics.clear();
         self.outbox = Writer::new();
         for slot in self.numbers(Slot::is_remote) {
-            if let Some(Slot::Collection(collection)) = self.slots.get_mut(slot.number())
-                && let Some(staging) = collection.staging.take()
-            {
-                staging.abandon(&mut self.cells);
-            }
-            self.pending
-                .retain(|pending| !matches!(pending, Pending::Staged { slot: owner, .. } if *owner == slot));
-            self.with_replica(now, slot, |replica| {
-                let attempt = replica.attempt();
-                replica.handle_failure(now, attempt);
-            });
+            let Some(entry) = self.slots.get_mut(slot.number()) else { continue };
+            entry.tail = None;
+            let attempt = entry.attempt;
+            self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
         }
     }
 
@@ -776,8 +681,8 @@ impl Client {
         let shown = self.writes.shown(|operation, position| {
             // A write to something that no replica here shows is done with its acknowledgement.
             self.slots.iter().filter(|(_, slot)| slot.is_target_of(operation)).all(|(_, slot)| {
-                let replica = slot.replica();
-                let Some((epoch, _)) = replica.position() else { return false };
+                let replica = &slot.replica;
+                let Some(epoch) = replica.epoch() else { return false };
                 let is_same_epoch =
                     self.epochs.text(epoch.0).is_some_and(|text| text.parse() == Ok(position.epoch));
                 !is_same_epoch || replica.cursor().is_some_and(|cursor| cursor >= position.sequence.get())
@@ -818,10 +723,7 @@ impl Client {
 impl Pending {
     const fn slot(self) -> SlotId {
         match self {
-            Self::Object { slot, .. }
-            | Self::Change { slot, .. }
-            | Self::Staged { slot, .. }
-            | Self::Own { slot, .. } => slot,
+            Self::Value { slot, .. } | Self::Row { slot, .. } => slot,
         }
     }
 }

@@ -1,35 +1,39 @@
-//! The way in: a frame's messages, each to its slot; then the verdicts of gates.
+//! The way in: a frame's messages, each to its replica; then what the replica wants done with the values.
 
 use std::time::Duration;
 
 use super::{
-    Change, Client, HostTicket, Pending,
-    cells::{Cell, CellId},
-    collection::{Diff, Staging, Waiting},
-    slot::{Queued, Slot, SlotId},
+    Change, Client, HostTicket, Pending, Topic,
+    cells::{Cell, CellId, Cells},
+    collection::{Diff, Page, Staging},
+    slot::{About, Collection, SlotId, Tail},
     writes::{Outcome, Stage},
 };
 use crate::{
     protocol::{
-        Answer, ClientMessage, EncodedValue, Epoch, Position, Reader, RequestId, Row, Sequence,
+        Answer, ClientMessage, EncodedValue, Epoch, Lineage, Position, Reader, RequestId, Row, Sequence,
         ServerMessage, Timestamp, TopicId,
     },
-    replica::{EpochId, Header, Offer, Source, Token, Verdict},
+    replica::{self, Effect, EpochId, Header, Offer, Place, Replica, Source, Token, Verdict},
     session::{Generation, Phase},
 };
 
-/// An answer's place: which subscription, which attempt, which history.
+/// An envelope of an object or a record, `None` for a deletion.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    slot: SlotId,
-    attempt: u32,
-    epoch: EpochId,
+struct Envelope<'a> {
+    header: Header,
+    key: Option<&'a str>,
+    value: Option<EncodedValue<'a>>,
 }
 
-impl Place {
-    const fn source(self) -> Source {
-        if self.attempt == 0 { Source::Hydration } else { Source::Refetch { attempt: self.attempt } }
-    }
+/// A page of a datastore's snapshot.
+#[derive(Debug, Clone, Copy)]
+struct Incoming<'a> {
+    source: Source,
+    header: Header,
+    rows: &'a [Row<'a>],
+    next: Option<&'a str>,
+    attempt: u32,
 }
 
 impl Client {
@@ -38,7 +42,7 @@ impl Client {
         if !self.session.is_current(link) {
             return;
         }
-        self.session.handle_heard(now);
+        self.session.handle_heard();
         let mut reader = Reader::new(frame);
         while !reader.is_empty() {
             let Ok(message) = ServerMessage::decode(&mut reader) else {
@@ -53,15 +57,13 @@ impl Client {
     fn receive(&mut self, now: Timestamp, message: ServerMessage<'_>) {
         match message {
             ServerMessage::Envelope { topic, sequence, prev, version, key, value } => {
-                let Some((slot, epoch)) = self.topics.get(&topic).copied() else { return };
+                let Some(epoch) = self.topics.get(&topic).map(|topic| topic.epoch) else { return };
                 let header = self.header(epoch, sequence, prev, version);
-                match key {
-                    None => self.receive_value(now, slot, Source::Receipt, header, value.map(copied)),
-                    Some(key) => {
-                        let change = Waiting { header, key: key.into(), value: value.map(copied) };
-                        self.receive_change(now, slot, change);
-                    }
-                }
+                let envelope = Envelope { header, key, value };
+                self.for_followers(topic, |client, slot| {
+                    client.receive_value(now, slot, Source::Receipt, envelope, &[]);
+                    client.advance_tail(now, slot, epoch, sequence.get());
+                });
             }
             ServerMessage::Answer { subscription, attempt, topic, epoch, answer } => {
                 self.session.handle_useful();
@@ -69,17 +71,21 @@ impl Client {
             }
             ServerMessage::Denied { subscription, attempt, message, .. } => {
                 let slot = SlotId::from_number(subscription);
-                if let Some(entry) = self.slots.get_mut(slot.number()) {
-                    entry.deny(message);
+                if let Some(entry) = self.slots.get_mut(subscription) {
+                    entry.denial = Some(message.into());
                     self.changes.push(Change::Denied { slot });
                     self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
                 }
             }
-            ServerMessage::Beacon { heads, .. } => {
+            ServerMessage::Beacon { number, heads } => {
+                let session = self.session_number;
                 for (topic, head) in heads {
-                    if let Some((slot, epoch)) = self.topics.get(&topic).copied() {
-                        self.with_replica(now, slot, |replica| replica.handle_beacon(now, epoch, head.get()));
-                    }
+                    let Some(epoch) = self.topics.get(&topic).map(|topic| topic.epoch) else { continue };
+                    self.for_followers(topic, |client, slot| {
+                        client.with_replica(now, slot, |replica| {
+                            replica.handle_beacon(now, session, number, epoch, head.get());
+                        });
+                    });
                 }
             }
             ServerMessage::Ack { request, position } => self.receive_ack(request, position),
@@ -89,9 +95,10 @@ impl Client {
                     self.settle(request, Outcome::Refused { code, message: message.to_owned() });
                 }
             }
-            ServerMessage::Welcome { heartbeat, .. } => {
+            ServerMessage::Welcome { session, heartbeat } => {
                 let heartbeat = Duration::from_millis(u64::from(heartbeat.max(1)));
                 if self.session.handle_welcome(now, heartbeat) {
+                    self.session_number = session;
                     self.phase = Phase::Live;
                     self.changes.push(Change::Link);
                     self.resume();
@@ -105,6 +112,15 @@ impl Client {
         }
     }
 
+    /// Does something for every replica that follows a topic.
+    fn for_followers(&mut self, topic: TopicId, mut each: impl FnMut(&mut Self, SlotId)) {
+        let mut index = 0;
+        while let Some(slot) = self.topics.get(&topic).and_then(|topic| topic.slots.get(index)).copied() {
+            each(self, slot);
+            index += 1;
+        }
+    }
+
     fn header(
         &mut self,
         epoch: EpochId,
@@ -112,9 +128,8 @@ impl Client {
         prev: Option<Sequence>,
         version: Option<&str>,
     ) -> Header {
-        let version = version
-            .map(|text| self.versions.number(text))
-            .map_or_else(Default::default, |id| self.version(id));
+        let version =
+            version.map(|text| self.versions.number(text)).map(|id| self.version(id)).unwrap_or_default();
         Header { epoch, sequence: sequence.get(), prev: prev.map(Sequence::get), version }
     }
 
@@ -127,27 +142,66 @@ impl Client {
         epoch: Epoch,
         answer: Answer<'_>,
     ) {
-        if self.slots.get(slot.number()).is_none() {
-            return;
-        }
+        let Some(entry) = self.slots.get(slot.number()) else { return };
+        let position = entry.replica.position();
         let epoch = EpochId(self.epochs.number(&epoch.text()));
-        self.topics.insert(topic, (slot, epoch));
-        let place = Place { slot, attempt, epoch };
+        let topic = self.topics.entry(topic).or_insert_with(|| Topic { epoch, slots: Vec::new() });
+        topic.epoch = epoch;
+        if !topic.slots.contains(&slot) {
+            topic.slots.push(slot);
+        }
+        let source = if attempt == 0 { Source::Hydration } else { Source::Refetch { attempt } };
+        let session = self.session_number;
+        self.with_replica(now, slot, |replica| replica.handle_session(now, session, Some(epoch)));
         match answer {
-            // The envelopes of a tail follow as receipts; either way the attempt has its answer.
-            Answer::Current | Answer::Tail { .. } => {
-                self.with_replica(now, slot, |replica| replica.handle_current(attempt));
+            Answer::Current => {
+                let head = position.map_or(0, |mark| mark.sequence);
+                self.with_replica(now, slot, |replica| replica.handle_current(now, attempt, epoch, head));
             }
-            Answer::Snapshot { sequence, version, value, .. } => {
+            Answer::Tail { count } => {
+                if let Some(entry) = self.slots.get_mut(slot.number()) {
+                    entry.tail = Some(Tail { attempt, left: count });
+                }
+            }
+            Answer::Snapshot { sequence, version, value, lineage } => {
                 let header = self.header(epoch, sequence, None, version);
-                self.receive_value(now, slot, place.source(), header, Some(copied(value)));
+                let lineage = self.lineage(&lineage);
+                let envelope = Envelope { header, key: None, value: Some(value) };
+                self.receive_value(now, slot, source, envelope, &lineage);
             }
             Answer::Absent { sequence } if sequence > Sequence::ZERO => {
                 let header = self.header(epoch, sequence, None, None);
-                self.receive_value(now, slot, place.source(), header, None);
+                let envelope = Envelope { header, key: None, value: None };
+                self.receive_value(now, slot, source, envelope, &[]);
             }
-            Answer::Absent { .. } => self.with_replica(now, slot, |replica| replica.handle_null(attempt)),
-            Answer::Page { sequence, rows, next, .. } => self.receive_page(now, place, sequence, &rows, next),
+            Answer::Absent { .. } => {
+                self.with_replica(now, slot, |replica| replica.handle_null(now, attempt));
+            }
+            Answer::Page { sequence, rows, next, lineage } => {
+                let header = self.header(epoch, sequence, None, None);
+                let lineage = self.lineage(&lineage);
+                let page = Incoming { source, header, rows: &rows, next, attempt };
+                self.receive_page(now, slot, &page, &lineage);
+            }
+        }
+    }
+
+    fn lineage(&mut self, lineage: &Lineage) -> Vec<(EpochId, u64)> {
+        let entries = lineage.entries().iter();
+        entries
+            .map(|entry| (EpochId(self.epochs.number(&entry.epoch.text())), entry.sequence.get()))
+            .collect()
+    }
+
+    /// An announced tail answers its attempt with its last envelope.
+    fn advance_tail(&mut self, now: Timestamp, slot: SlotId, epoch: EpochId, sequence: u64) {
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        let Some(tail) = &mut entry.tail else { return };
+        tail.left = tail.left.saturating_sub(1);
+        if tail.left == 0 {
+            let attempt = tail.attempt;
+            entry.tail = None;
+            self.with_replica(now, slot, |replica| replica.handle_current(now, attempt, epoch, sequence));
         }
     }
 
@@ -163,107 +217,257 @@ impl Client {
         }
     }
 
-    // ---- objects
-
-    /// A value of an object, `None` for its deletion.
     fn receive_value(
         &mut self,
         now: Timestamp,
         slot: SlotId,
         source: Source,
-        header: Header,
-        value: Option<Box<[u8]>>,
+        envelope: Envelope<'_>,
+        lineage: &[(EpochId, u64)],
     ) {
-        let Some(Slot::Object(object)) = self.slots.get_mut(slot.number()) else { return };
-        if object.is_judging {
-            object.queue.push_back(Queued { source, header, value });
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        if envelope.key.is_some() != matches!(entry.about, About::Collection(_)) {
             return;
         }
-        let is_gated = object.is_gated && value.is_some();
-        let bytes = value.unwrap_or_default();
-        let cell = self.cells.put(Cell { bytes, key: None, sequence: header.sequence, ticket: 0 });
-        match object.replica.offer(now, source, header, Token(cell.number())) {
-            Offer::Dropped => self.cells.discard(cell),
-            Offer::Judge(ticket) if is_gated => {
-                object.is_judging = true;
-                let ticket = self.owe(Pending::Object { slot, ticket });
-                self.changes.push(Change::Judge { slot, cell, ticket });
+        let bytes: Box<[u8]> = envelope.value.map(|value| value.as_bytes().into()).unwrap_or_default();
+        let weight = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let sequence = envelope.header.sequence;
+        let cell = self.cells.put(Cell { bytes, key: envelope.key.map(Into::into), sequence, ticket: 0 });
+        let token = Token(cell.number());
+        match entry.replica.offer(now, source, envelope.header, token, weight, lineage) {
+            Offer::Drop(_) => self.cells.discard(cell),
+            Offer::Judge(ticket) => {
+                entry.owned.push(cell);
+                self.ask(now, slot, ticket, token);
             }
-            Offer::Judge(ticket) => object.replica.judged(now, ticket, Verdict::Accepted),
+            Offer::Held | Offer::Settled => entry.owned.push(cell),
+            Offer::Installed { previous } => self.install(slot, token, previous, Place::Live),
         }
-        self.settle_replica(now, slot, 0);
+        self.settle_replica(now, slot);
     }
 
-    /// The replica shows a value.
-    pub(super) fn install(&mut self, slot: SlotId, token: Token, ticket: HostTicket) {
-        match self.slots.get_mut(slot.number()) {
-            Some(Slot::Object(object)) => {
-                let cell = CellId::from_number(token.0);
-                let shown = self.cells.get(cell).is_some_and(|cell| cell.value().is_some()).then_some(cell);
-                if let Some(previous) = std::mem::replace(&mut object.value, shown) {
-                    self.cells.retire(previous);
+    // ---- what replicas want done
+
+    /// Carries out what a replica asked for.
+    pub(super) fn settle_replica(&mut self, now: Timestamp, slot: SlotId) {
+        while let Some(effect) = self.replica_mut(slot).and_then(Replica::poll_effect) {
+            match effect {
+                Effect::Judge { ticket, token } => self.ask(now, slot, ticket, token),
+                Effect::Install { token, previous, place } => {
+                    self.disown(slot, token);
+                    self.install(slot, token, previous, place);
                 }
-                if shown.is_none() {
-                    self.cells.discard(cell);
+                Effect::Quarantine { token, previous, .. } => self.quarantine(slot, token, previous),
+                Effect::Discard { token } => {
+                    self.disown(slot, token);
+                    self.forget(slot, token);
                 }
-                self.changes.push(Change::Value { slot, cell: shown, ticket });
+                Effect::Refetch { attempt, position, .. } => self.refetch(now, slot, attempt, position),
+                Effect::Abort { attempt } => {
+                    if self.is_own(slot) {
+                        self.changes.push(Change::Abort { slot, attempt });
+                    }
+                }
+                Effect::Stage => self.stage(slot),
+                Effect::Page { token } => self.fold_page(slot, token),
+                Effect::Swap => {
+                    if let Some(staging) = self.staging(slot) {
+                        staging.is_swapping = true;
+                    }
+                    self.swap(slot);
+                }
+                Effect::Unstage => self.unstage(slot),
+                Effect::Rollback { .. } => self.changes.push(Change::RolledBack { slot }),
+                Effect::Ready => {}
             }
-            Some(Slot::Own(_)) => self.changes.push(Change::Install { slot, token, ticket }),
-            // A collection's rows are installed by the client itself; the replica only keeps order.
-            Some(Slot::Collection(_)) | None => {}
+        }
+        self.set_timer(slot);
+        if self.changes.last() != Some(&Change::Meta { slot }) {
+            self.changes.push(Change::Meta { slot });
+        }
+        self.settle_acknowledged();
+    }
+
+    /// Asks the host's gate; a deletion needs none.
+    fn ask(&mut self, now: Timestamp, slot: SlotId, ticket: replica::Ticket, token: Token) {
+        let cell = CellId::from_number(token.0);
+        let is_deletion = self.cells.get(cell).is_some_and(|cell| cell.value().is_none());
+        if self.is_own(slot) {
+            let ticket = self.owe(Pending::Value { slot, ticket, token });
+            self.changes.push(Change::JudgeOwn { slot, token, ticket });
+        } else if is_deletion {
+            if let Some(replica) = self.replica_mut(slot) {
+                replica.judged(now, ticket, Verdict::Accepted);
+            }
+        } else {
+            let ticket = self.owe(Pending::Value { slot, ticket, token });
+            self.changes.push(Change::Judge { slot, cell, ticket });
         }
     }
 
-    /// The replica does not want a value any more.
-    pub(super) fn discard(&mut self, slot: SlotId, token: Token) {
-        match self.slots.get(slot.number()) {
-            Some(Slot::Object(_)) => self.cells.retire(CellId::from_number(token.0)),
-            Some(Slot::Own(_)) => self.changes.push(Change::Discard { slot, token }),
-            Some(Slot::Collection(_)) | None => {}
+    fn disown(&mut self, slot: SlotId, token: Token) {
+        if let Some(entry) = self.slots.get_mut(slot.number()) {
+            entry.disown(CellId::from_number(token.0));
+        }
+    }
+
+    /// A value that no replica needs any more.
+    fn forget(&mut self, slot: SlotId, token: Token) {
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        match &mut entry.about {
+            About::Own { judged } => {
+                judged.retain(|(kept, _)| *kept != token);
+                self.changes.push(Change::Discard { slot, token });
+            }
+            About::Object { .. } | About::Collection(_) => self.cells.retire(CellId::from_number(token.0)),
+        }
+    }
+
+    /// A value is to be shown, or an operation to be folded in.
+    fn install(&mut self, slot: SlotId, token: Token, previous: Option<Token>, place: Place) {
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        let cell = CellId::from_number(token.0);
+        match &mut entry.about {
+            About::Object { shown, .. } => {
+                let has_value = self.cells.get(cell).is_some_and(|cell| cell.value().is_some());
+                *shown = has_value.then_some(cell);
+                let ticket = self.cells.get(cell).map_or(0, |cell| cell.ticket);
+                self.changes.push(Change::Value { slot, cell: has_value.then_some(cell), ticket });
+                if let Some(previous) = previous {
+                    self.cells.retire(CellId::from_number(previous.0));
+                }
+            }
+            About::Own { judged } => {
+                let kept = judged.iter().position(|(kept, _)| *kept == token);
+                let ticket = kept.map_or(0, |index| judged.swap_remove(index).1);
+                self.changes.push(Change::Install { slot, token, ticket });
+                if let Some(token) = previous {
+                    self.changes.push(Change::Discard { slot, token });
+                }
+            }
+            About::Collection(collection) => {
+                let diff = fold_operation(collection, &mut self.cells, cell, place);
+                self.announce(slot, diff);
+            }
+        }
+    }
+
+    /// A value was refused: an object's goes into the quarantine slot, a row's is forgotten and its last good stays.
+    fn quarantine(&mut self, slot: SlotId, token: Token, previous: Option<Token>) {
+        self.changes.push(Change::Quarantined { slot });
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        if matches!(entry.about, About::Collection(_)) {
+            self.disown(slot, token);
+            self.forget(slot, token);
+        }
+        if let Some(previous) = previous {
+            self.disown(slot, previous);
+            self.forget(slot, previous);
         }
     }
 
     // ---- collections
 
-    /// A change of a record.
-    fn receive_change(&mut self, now: Timestamp, slot: SlotId, change: Waiting) {
-        let Some(Slot::Collection(collection)) = self.slots.get_mut(slot.number()) else { return };
-        if let Some(staging) = &mut collection.staging {
-            staging.waiting.push(change);
-            return;
+    fn collection(&mut self, slot: SlotId) -> Option<&mut Collection> {
+        match &mut self.slots.get_mut(slot.number())?.about {
+            About::Collection(collection) => Some(collection),
+            About::Object { .. } | About::Own { .. } => None,
         }
-        let is_gated = collection.is_gated;
-        let Waiting { header, key, value } = change;
-        if let Offer::Judge(ticket) = collection.replica.offer(now, Source::Receipt, header, Token(0)) {
-            // Order is settled by the header alone: a bad row is quarantined and holds nothing up.
-            collection.replica.judged(now, ticket, Verdict::Accepted);
-            match value {
-                None => {
-                    let diff = collection.rows.remove(&mut self.cells, &key, header.sequence);
-                    self.announce(slot, diff);
-                }
-                Some(bytes) => {
-                    let cell =
-                        self.cells.put(Cell { bytes, key: Some(key), sequence: header.sequence, ticket: 0 });
-                    if is_gated {
-                        let ticket = self.owe(Pending::Change { slot, cell });
-                        self.changes.push(Change::Judge { slot, cell, ticket });
-                    } else {
-                        self.show_row(slot, cell);
-                    }
-                }
-            }
-        }
-        self.settle_replica(now, slot, 0);
     }
 
-    fn show_row(&mut self, slot: SlotId, cell: CellId) {
-        if let Some(Slot::Collection(collection)) = self.slots.get_mut(slot.number()) {
-            let diff = collection.rows.show(&mut self.cells, cell);
-            self.announce(slot, diff);
-        } else {
-            self.cells.retire(cell);
+    fn staging(&mut self, slot: SlotId) -> Option<&mut Staging> {
+        self.collection(slot)?.staging.as_mut()
+    }
+
+    fn receive_page(
+        &mut self,
+        now: Timestamp,
+        slot: SlotId,
+        page: &Incoming<'_>,
+        lineage: &[(EpochId, u64)],
+    ) {
+        let Incoming { source, header, rows, next, attempt } = *page;
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        let About::Collection(collection) = &mut entry.about else { return };
+        self.last_page = self.last_page.wrapping_add(1);
+        let token = Token(self.last_page);
+        let head = rows.iter().map(|row| row.sequence.get()).max().unwrap_or(0);
+        let page = replica::Page { token, head, is_last: next.is_none() };
+        let cells = rows.iter().map(|row| {
+            // Bytes that were accepted before need no second verdict.
+            let shown = collection.rows.get(row.key).and_then(|shown| self.cells.get(shown));
+            let ticket =
+                shown.filter(|shown| *shown.bytes == *row.value.as_bytes()).map(|shown| shown.ticket);
+            let bytes = row.value.as_bytes().into();
+            let sequence = row.sequence.get();
+            let cell =
+                Cell { bytes, key: Some(row.key.into()), sequence, ticket: ticket.unwrap_or(UNJUDGED) };
+            self.cells.put(cell)
+        });
+        let rows = cells.collect();
+        collection.pages.push((token, Page { rows, attempt, next: next.map(Into::into) }));
+        if let Offer::Drop(_) = entry.replica.offer_page(now, source, header, page, lineage)
+            && let Some(page) = take_page(collection, token)
+        {
+            page.abandon(&mut self.cells);
         }
+        self.settle_replica(now, slot);
+    }
+
+    fn stage(&mut self, slot: SlotId) {
+        self.unstage(slot);
+        if let Some(collection) = self.collection(slot) {
+            collection.staging = Some(Staging::new(&collection.rows));
+        }
+    }
+
+    fn unstage(&mut self, slot: SlotId) {
+        if let Some(staging) = self.collection(slot).and_then(|collection| collection.staging.take()) {
+            staging.abandon(&mut self.cells);
+        }
+    }
+
+    /// A page is let in: asks for its rows' verdicts and for the next page.
+    fn fold_page(&mut self, slot: SlotId, token: Token) {
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        let is_gated = entry.is_gated;
+        let About::Collection(collection) = &mut entry.about else { return };
+        let Some(page) = take_page(collection, token) else { return };
+        let Some(staging) = &mut collection.staging else { return page.abandon(&mut self.cells) };
+        let mut asked = Vec::new();
+        for row in page.rows {
+            let Some(cell) = self.cells.get_mut(row) else { continue };
+            if cell.ticket == UNJUDGED {
+                cell.ticket = 0;
+                if is_gated {
+                    asked.push(row);
+                }
+            }
+            staging.fold(&mut self.cells, row);
+        }
+        staging.unjudged += u32::try_from(asked.len()).unwrap_or(u32::MAX);
+        for cell in asked {
+            let ticket = self.owe(Pending::Row { slot, cell });
+            self.changes.push(Change::Judge { slot, cell, ticket });
+        }
+        if let Some(cursor) = &page.next {
+            self.send(&ClientMessage::Page { subscription: slot.number(), attempt: page.attempt, cursor });
+        }
+    }
+
+    /// Puts the staged rows in the place of the shown ones, once the last verdict is here.
+    fn swap(&mut self, slot: SlotId) {
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        let About::Collection(collection) = &mut entry.about else { return };
+        let Some(mut staging) =
+            collection.staging.take_if(|staging| staging.is_swapping && staging.unjudged == 0)
+        else {
+            return;
+        };
+        let after = std::mem::take(&mut staging.after);
+        let mut diff = collection.rows.replace(&mut self.cells, staging);
+        diff.extend(after.into_iter().filter_map(|cell| collection.rows.show(&mut self.cells, cell)));
+        self.announce(slot, diff);
     }
 
     fn announce(&mut self, slot: SlotId, diff: impl IntoIterator<Item = Diff>) {
@@ -278,94 +482,6 @@ impl Client {
         }
     }
 
-    fn receive_page(
-        &mut self,
-        now: Timestamp,
-        place: Place,
-        sequence: Sequence,
-        rows: &[Row<'_>],
-        next: Option<&str>,
-    ) {
-        let slot = place.slot;
-        let Some(Slot::Collection(collection)) = self.slots.get_mut(slot.number()) else { return };
-        let is_gated = collection.is_gated;
-        let continues = collection.staging.as_ref().is_some_and(|staging| {
-            staging.attempt == place.attempt
-                && staging.epoch == place.epoch
-                && staging.sequence == sequence.get()
-        });
-        if !continues {
-            let mut staging = Staging::new(place.attempt, place.epoch, sequence.get(), &collection.rows);
-            if let Some(mut dropped) = collection.staging.take() {
-                // The live changes since are in order whichever snapshot they follow.
-                staging.waiting = std::mem::take(&mut dropped.waiting);
-                dropped.abandon(&mut self.cells);
-            }
-            collection.staging = Some(staging);
-        }
-        let Some(staging) = &mut collection.staging else { return };
-        let mut asked = Vec::new();
-        for row in rows {
-            // Bytes that were accepted before need no second verdict.
-            let accepted = collection
-                .rows
-                .get(row.key)
-                .and_then(|shown| self.cells.get(shown))
-                .filter(|shown| *shown.bytes == *row.value.as_bytes());
-            let is_known = accepted.is_some();
-            let ticket = accepted.map_or(0, |shown| shown.ticket);
-            let cell = Cell {
-                bytes: copied(row.value),
-                key: Some(row.key.into()),
-                sequence: row.sequence.get(),
-                ticket,
-            };
-            let cell = staging.add(&mut self.cells, cell);
-            if is_gated && !is_known {
-                asked.push(cell);
-            }
-        }
-        staging.unjudged += u32::try_from(asked.len()).unwrap_or(u32::MAX);
-        staging.is_complete = next.is_none();
-        for cell in asked {
-            let ticket = self.owe(Pending::Staged { slot, cell, sequence: sequence.get() });
-            self.changes.push(Change::Judge { slot, cell, ticket });
-        }
-        if let Some(cursor) = next {
-            self.send(&ClientMessage::Page { subscription: slot.number(), attempt: place.attempt, cursor });
-        }
-        self.install_snapshot(now, slot);
-    }
-
-    /// Replaces the rows by the staged ones, once the last page and the last verdict are here.
-    fn install_snapshot(&mut self, now: Timestamp, slot: SlotId) {
-        let Some(Slot::Collection(collection)) = self.slots.get_mut(slot.number()) else { return };
-        if !collection.staging.as_ref().is_some_and(|staging| staging.is_complete && staging.unjudged == 0) {
-            return;
-        }
-        let Some(mut staging) = collection.staging.take() else { return };
-        let place = Place { slot, attempt: staging.attempt, epoch: staging.epoch };
-        let header = Header {
-            epoch: staging.epoch,
-            sequence: staging.sequence,
-            prev: None,
-            version: Default::default(),
-        };
-        let waiting = std::mem::take(&mut staging.waiting);
-        match collection.replica.offer(now, place.source(), header, Token(0)) {
-            Offer::Dropped => staging.abandon(&mut self.cells),
-            Offer::Judge(ticket) => {
-                collection.replica.judged(now, ticket, Verdict::Accepted);
-                let diff = collection.rows.replace(&mut self.cells, staging);
-                self.announce(slot, diff);
-            }
-        }
-        self.settle_replica(now, slot, 0);
-        for change in waiting {
-            self.receive_change(now, slot, change);
-        }
-    }
-
     // ---- verdicts
 
     pub(super) fn receive_verdict(
@@ -376,61 +492,76 @@ impl Client {
         verdict: Verdict,
     ) {
         match pending {
-            Pending::Own { slot, ticket } => {
-                if let Some(replica) = self.replica_mut(slot) {
-                    replica.judged(now, ticket, verdict);
+            Pending::Value { slot, ticket, token } => {
+                let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+                match &mut entry.about {
+                    About::Own { judged } if verdict == Verdict::Accepted => {
+                        judged.push((token, host_ticket));
+                    }
+                    About::Own { .. } => {}
+                    About::Object { .. } | About::Collection(_) => {
+                        if let Some(cell) = self.cells.get_mut(CellId::from_number(token.0)) {
+                            cell.ticket = host_ticket;
+                        }
+                    }
                 }
-                self.settle_replica(now, slot, host_ticket);
+                entry.replica.judged(now, ticket, verdict);
+                self.settle_replica(now, slot);
             }
-            Pending::Object { slot, ticket } => {
-                let Some(Slot::Object(object)) = self.slots.get_mut(slot.number()) else { return };
-                object.is_judging = false;
-                object.replica.judged(now, ticket, verdict);
-                self.settle_replica(now, slot, host_ticket);
-                self.receive_queued(now, slot);
-            }
-            Pending::Change { slot, cell } => {
-                if let Some(entry) = self.cells.get_mut(cell) {
-                    entry.ticket = host_ticket;
-                }
-                match verdict {
-                    Verdict::Accepted => self.show_row(slot, cell),
-                    Verdict::Refused => self.cells.retire(cell),
-                }
-                self.changes.push(Change::Meta { slot });
-            }
-            Pending::Staged { slot, cell, sequence } => {
-                let Some(Slot::Collection(collection)) = self.slots.get_mut(slot.number()) else { return };
-                let Some(staging) =
-                    collection.staging.as_mut().filter(|staging| staging.sequence == sequence)
-                else {
-                    return;
-                };
+            Pending::Row { slot, cell } => {
+                let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+                let About::Collection(collection) = &mut entry.about else { return };
+                let Some(staging) = &mut collection.staging else { return };
                 staging.unjudged = staging.unjudged.saturating_sub(1);
                 match verdict {
                     Verdict::Accepted => {
-                        if let Some(entry) = self.cells.get_mut(cell) {
-                            entry.ticket = host_ticket;
+                        if let Some(cell) = self.cells.get_mut(cell) {
+                            cell.ticket = host_ticket;
                         }
                     }
-                    Verdict::Refused => staging.refuse(&mut self.cells, cell),
+                    Verdict::Refused => {
+                        staging.refuse(&mut self.cells, cell);
+                        entry.replica.count_refused_row();
+                        self.changes.push(Change::Quarantined { slot });
+                    }
                 }
-                self.install_snapshot(now, slot);
+                self.swap(slot);
+                self.changes.push(Change::Meta { slot });
             }
-        }
-    }
-
-    /// Takes up the inputs of an object that waited for a verdict.
-    fn receive_queued(&mut self, now: Timestamp, slot: SlotId) {
-        while let Some(Slot::Object(object)) = self.slots.get_mut(slot.number())
-            && !object.is_judging
-            && let Some(Queued { source, header, value }) = object.queue.pop_front()
-        {
-            self.receive_value(now, slot, source, header, value);
         }
     }
 }
 
-fn copied(value: EncodedValue<'_>) -> Box<[u8]> {
-    value.as_bytes().into()
+/// The ticket of a row that no gate has judged yet. Tickets that the client gives are below.
+const UNJUDGED: HostTicket = HostTicket::MAX;
+
+fn take_page(collection: &mut Collection, token: Token) -> Option<Page> {
+    let index = collection.pages.iter().position(|(offered, _)| *offered == token)?;
+    Some(collection.pages.swap_remove(index).1)
+}
+
+/// Folds an operation into the staged table, the shown one, or both. Returns what changed of the shown one.
+fn fold_operation(
+    collection: &mut Collection,
+    cells: &mut Cells,
+    cell: CellId,
+    place: Place,
+) -> Option<Diff> {
+    match (&mut collection.staging, place) {
+        (Some(staging), Place::Live) if staging.is_swapping => {
+            staging.after.push(cell);
+            None
+        }
+        (Some(staging), Place::Staging) => {
+            staging.fold(cells, cell);
+            None
+        }
+        (Some(staging), Place::Both) => {
+            if let Some(copy) = cells.copy(cell) {
+                staging.fold(cells, copy);
+            }
+            collection.rows.show(cells, cell)
+        }
+        (Some(_), Place::Live) | (None, _) => collection.rows.show(cells, cell),
+    }
 }

@@ -1,15 +1,13 @@
 //! One slot per replica: what it is about, its reconciler and the values that it shows.
 
-use std::collections::VecDeque;
-
 use super::{
     cells::{CellId, Cells},
-    collection::{Rows, Staging},
+    collection::{Page, Rows, Staging},
     writes::Owned,
 };
 use crate::{
     protocol::{Open, Target},
-    replica::{Header, Replica, Source},
+    replica::{Kind, OnGap, Options, Replica, Token},
 };
 
 /// Names one replica of a client. Above 0, and not used again soon, so a late answer meets nobody else.
@@ -31,175 +29,163 @@ impl SlotId {
 }
 
 /// How a replica over an own transport behaves.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct OwnOptions {
+    /// The major schema version that the host understands.
+    pub declared_major: Option<u32>,
+    /// What to do with a receipt beyond a gap.
+    pub on_gap: OnGap,
     /// Whether the host can refetch.
     pub has_refetch: bool,
+    /// Whether failed refetches are tried again.
+    pub retry: bool,
 }
 
-/// An input that came while a verdict is outstanding.
+/// What a replica is about.
 #[derive(Debug)]
-pub(super) struct Queued {
-    pub(super) source: Source,
-    pub(super) header: Header,
-    pub(super) value: Option<Box<[u8]>>,
-}
-
-/// The replica of one object.
-#[derive(Debug)]
-pub(super) struct Object {
-    key: Box<str>,
-    pub(super) is_gated: bool,
-    pub(super) replica: Replica,
-    pub(super) value: Option<CellId>,
-    /// Whether the host owes a verdict; inputs queue behind it, so that values are judged in order.
-    pub(super) is_judging: bool,
-    pub(super) queue: VecDeque<Queued>,
-    denial: Option<Box<str>>,
-}
-
-impl Object {
-    pub(super) fn new(key: Box<str>, is_gated: bool, _seed: u64) -> Self {
-        Self {
-            key,
-            is_gated,
-            replica: Replica::new(true),
-            value: None,
-            is_judging: false,
-            queue: VecDeque::new(),
-            denial: None,
-        }
-    }
+pub(super) enum About {
+    /// An object of the authority.
+    Object {
+        key: Box<str>,
+        /// The value shown; `None` before the first, and once it is deleted.
+        shown: Option<CellId>,
+    },
+    /// A datastore of the authority.
+    Collection(Collection),
+    /// Something that the host's own transport carries. Values are judged before they may be held back, so the
+    /// ticket under which the host keeps a gate's output is remembered until it is shown.
+    Own { judged: Vec<(Token, u32)> },
 }
 
 /// The replica of one datastore.
 #[derive(Debug)]
 pub(super) struct Collection {
-    id: Box<str>,
-    /// How to open the datastore where it does not exist.
+    pub(super) id: Box<str>,
+    /// How to open the datastore where it does not exist: whether permanent, and its primary field.
     open: Option<(bool, Box<str>)>,
-    pub(super) is_gated: bool,
-    pub(super) replica: Replica,
     pub(super) rows: Rows,
     pub(super) staging: Option<Staging>,
-    denial: Option<Box<str>>,
+    /// Pages that are offered to the replica, by their tokens.
+    pub(super) pages: Vec<(Token, Page)>,
 }
 
-impl Collection {
-    pub(super) fn new(id: Box<str>, open: Option<(bool, Box<str>)>, is_gated: bool, seed: u64) -> Self {
-        Self {
-            id,
-            open,
-            is_gated,
-            replica: Replica::new(true),
-            rows: Rows::new(seed),
-            staging: None,
-            denial: None,
-        }
-    }
-}
-
-/// A replica whose transport and values are the host's.
-#[derive(Debug)]
-pub(super) struct Own {
-    replica: Replica,
-}
-
-impl Own {
-    pub(super) fn new(options: OwnOptions, _seed: u64) -> Self {
-        Self { replica: Replica::new(options.has_refetch) }
-    }
+/// A tail that the server announced, and of which envelopes are still to come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tail {
+    pub(super) attempt: u32,
+    pub(super) left: u32,
 }
 
 /// What a slot holds.
 #[derive(Debug)]
-pub(super) enum Slot {
-    Object(Object),
-    Collection(Collection),
-    Own(Own),
+pub(super) struct Slot {
+    pub(super) about: About,
+    pub(super) replica: Replica,
+    /// Whether the host judges values.
+    pub(super) is_gated: bool,
+    /// Values that the replica judges, holds back or keeps in quarantine.
+    pub(super) owned: Vec<CellId>,
+    /// The last refetch that was sent; it fails with its link.
+    pub(super) attempt: u32,
+    pub(super) tail: Option<Tail>,
+    pub(super) denial: Option<Box<str>>,
 }
 
 impl Slot {
-    pub(super) const fn replica(&self) -> &Replica {
-        match self {
-            Self::Object(object) => &object.replica,
-            Self::Collection(collection) => &collection.replica,
-            Self::Own(own) => &own.replica,
-        }
+    fn new(about: About, options: Options, is_gated: bool, seed: u64) -> Self {
+        let replica = Replica::new(options, seed);
+        Self { about, replica, is_gated, owned: Vec::new(), attempt: 0, tail: None, denial: None }
     }
 
-    pub(super) const fn replica_mut(&mut self) -> &mut Replica {
-        match self {
-            Self::Object(object) => &mut object.replica,
-            Self::Collection(collection) => &mut collection.replica,
-            Self::Own(own) => &mut own.replica,
-        }
+    pub(super) fn object(key: Box<str>, is_gated: bool, seed: u64) -> Self {
+        let options = Options { trusted: !is_gated, ..Options::default() };
+        Self::new(About::Object { key, shown: None }, options, is_gated, seed)
+    }
+
+    pub(super) fn collection(
+        id: Box<str>,
+        open: Option<(bool, Box<str>)>,
+        is_gated: bool,
+        seed: u64,
+    ) -> Self {
+        let options = Options { kind: Kind::Collection, trusted: !is_gated, ..Options::default() };
+        let collection = Collection { id, open, rows: Rows::new(seed), staging: None, pages: Vec::new() };
+        Self::new(About::Collection(collection), options, is_gated, seed)
+    }
+
+    pub(super) fn own(options: OwnOptions, seed: u64) -> Self {
+        let options = Options {
+            declared_major: options.declared_major,
+            on_gap: options.on_gap,
+            has_refetch: options.has_refetch,
+            retry: options.retry,
+            ordered_transport: false,
+            ..Options::default()
+        };
+        Self::new(About::Own { judged: Vec::new() }, options, true, seed)
     }
 
     /// Whether the session feeds it.
     pub(super) const fn is_remote(&self) -> bool {
-        self.target().is_some()
+        !matches!(self.about, About::Own { .. })
     }
 
     /// What it asks the server for.
-    pub(super) const fn target(&self) -> Option<Target<'_>> {
-        match self {
-            Self::Object(object) => Some(Target::Object(&object.key)),
-            Self::Collection(collection) => {
-                let open = match &collection.open {
-                    Some((permanent, primary)) => Some(Open { permanent: *permanent, primary }),
-                    None => None,
-                };
+    pub(super) fn target(&self) -> Option<Target<'_>> {
+        match &self.about {
+            About::Object { key, .. } => Some(Target::Object(key)),
+            About::Collection(collection) => {
+                let open = collection.open.as_ref();
+                let open = open.map(|(permanent, primary)| Open { permanent: *permanent, primary });
                 Some(Target::Datastore { id: &collection.id, open })
             }
-            Self::Own(_) => None,
+            About::Own { .. } => None,
         }
     }
 
     pub(super) fn is_target_of(&self, operation: &Owned) -> bool {
-        match (self, operation) {
-            (Self::Object(object), Owned::Put { key, .. } | Owned::Delete { key }) => object.key == *key,
+        match (&self.about, operation) {
+            (About::Object { key, .. }, Owned::Put { key: written, .. } | Owned::Delete { key: written }) => {
+                key == written
+            }
             (
-                Self::Collection(collection),
+                About::Collection(collection),
                 Owned::Set { datastore, .. } | Owned::Remove { datastore, .. },
             ) => collection.id == *datastore,
-            (Self::Object(_) | Self::Collection(_) | Self::Own(_), _) => false,
-        }
-    }
-
-    pub(super) fn denial(&self) -> Option<&str> {
-        match self {
-            Self::Object(object) => object.denial.as_deref(),
-            Self::Collection(collection) => collection.denial.as_deref(),
-            Self::Own(_) => None,
-        }
-    }
-
-    pub(super) fn deny(&mut self, message: &str) {
-        match self {
-            Self::Object(object) => object.denial = Some(message.into()),
-            Self::Collection(collection) => collection.denial = Some(message.into()),
-            Self::Own(_) => {}
+            (About::Object { .. } | About::Collection(_) | About::Own { .. }, _) => false,
         }
     }
 
     /// Gives back the cells of a slot that is forgotten.
-    pub(super) fn abandon(self, cells: &mut Cells) {
-        match self {
-            Self::Object(object) => {
-                if let Some(cell) = object.value {
-                    cells.retire(cell);
+    pub(super) fn abandon(mut self, cells: &mut Cells) {
+        match &mut self.about {
+            About::Object { shown, .. } => {
+                if let Some(cell) = shown {
+                    cells.retire(*cell);
                 }
             }
-            Self::Collection(collection) => {
+            About::Collection(collection) => {
                 for cell in collection.rows.cells() {
                     cells.retire(cell);
                 }
-                if let Some(staging) = collection.staging {
+                if let Some(staging) = collection.staging.take() {
                     staging.abandon(cells);
                 }
+                for (_, page) in collection.pages.drain(..) {
+                    page.abandon(cells);
+                }
             }
-            Self::Own(_) => {}
+            About::Own { .. } => {}
+        }
+        for cell in self.owned {
+            cells.retire(cell);
+        }
+    }
+
+    /// The replica gives a value back, or hands it over.
+    pub(super) fn disown(&mut self, cell: CellId) {
+        if let Some(index) = self.owned.iter().rposition(|owned| *owned == cell) {
+            self.owned.swap_remove(index);
         }
     }
 }

@@ -1,349 +1,496 @@
-//! The reconciler: judges the headers of inbound values and says which value is shown. It never sees a value.
+//! The reconciler: which of the envelopes and snapshots that arrive is shown, and when to ask the authority again.
+//!
+//! [`Replica`] is one pure machine per key. It reads no clock, draws no randomness but from a given seed, does no I/O
+//! and **never sees a value**: it judges [`Header`]s, and names the values that the host keeps by [`Token`]. So the
+//! same machine serves JavaScript objects, encoded bytes and Rust types. Its rules are PROTOCOL.md, part "Replica";
+//! "rule 8" in a comment is a number there.
+//!
+//! # Where to read
+//!
+//! | file | rules |
+//! |---|---|
+//! | `receipt.rs` | 1-7: what comes from the transport, the hold-back |
+//! | `snapshot.rs` | 5, 9: hydration, results, change of epoch |
+//! | `recovery.rs` | 8, 10: one request at a time, retry |
+//! | `beacon.rs` | 11-13: epochs sighted, rollback, lost tails |
+//! | `staging.rs` | collections: paged snapshots |
+//! | `buffer.rs`, `epochs.rs` | what is remembered of envelopes and of histories |
+//!
+//! # The contract for the host
+//!
+//! Methods come in four kinds: **inputs** (`offer`, `judged`, `handle_*`), **commands** (`refresh`, `dispose`),
+//! **outputs** (`poll_effect`, `poll_timeout`) and getters. After each input or command, call
+//! [`poll_effect`](Replica::poll_effect) until it gives `None` and carry the effects out in that order; then set one
+//! timer for [`poll_timeout`](Replica::poll_timeout) and call [`handle_timeout`](Replica::handle_timeout) when it is
+//! due. `now` never goes back.
+//!
+//! The gate runs outside of every borrow. While a verdict is outstanding every other input queues inside the machine
+//! and takes its turn after [`judged`](Replica::judged), so a gate may publish, refresh or dispose.
+//!
+//! A token belongs to the machine from [`Offer::Held`], [`Offer::Judge`] or [`Offer::Settled`] on, until an effect
+//! gives it back: [`Effect::Discard`], or `previous` of [`Effect::Install`] and [`Effect::Quarantine`]. Of
+//! collections, an `Install`, `Quarantine` or `Page` hands the token over for good: the host keeps rows by key.
+//!
+//! ```
+//! use tidewire::{protocol::Timestamp, replica::{Effect, Header, Offer, Options, Replica, Source, Token, Verdict}};
+//!
+//! let now = Timestamp::from_millis(0);
+//! let mut replica = Replica::new(Options::default(), 7);
+//! let Offer::Judge(ticket) = replica.offer(now, Source::Receipt, Header::plain(1), Token(1), 0, &[]) else {
+//!     panic!("a first receipt crosses the gate");
+//! };
+//! replica.judged(now, ticket, Verdict::Accepted);
+//! assert!(matches!(replica.poll_effect(), Some(Effect::Install { token: Token(1), .. })));
+//!
+//! // Sequence 2 is lost: 3 is held back, and the authority is asked.
+//! let Offer::Judge(ticket) = replica.offer(now, Source::Receipt, Header::plain(3), Token(3), 0, &[]) else {
+//!     panic!("and so does every other");
+//! };
+//! replica.judged(now, ticket, Verdict::Accepted);
+//! assert_eq!(replica.position().map(|mark| mark.sequence), Some(1));
+//! # assert!(matches!(replica.poll_effect(), Some(Effect::Ready)));
+//! assert!(matches!(replica.poll_effect(), Some(Effect::Refetch { attempt: 1, .. })));
+//! ```
 
-use std::{collections::VecDeque, time::Duration};
+mod beacon;
+mod buffer;
+mod epochs;
+mod receipt;
+mod recovery;
+mod snapshot;
+mod staging;
+mod types;
 
-use crate::protocol::{Timestamp, limits::MAX_SEQUENCE};
+use std::collections::VecDeque;
 
-/// An interned epoch: only equality means something. The host interns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EpochId(pub u32);
+use crate::protocol::Timestamp;
 
-impl EpochId {
-    /// The envelope carries no epoch.
-    pub const NONE: Self = Self(0);
-}
+use epochs::{History, Lineage, Retired, Session, Sightings};
+use receipt::Subject;
+use recovery::{Ledger, Outcome, Recovery};
+use staging::Staging;
 
-/// An interned schema version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Version {
-    /// The host's number for the text; 0 for none.
-    pub id: u32,
-    /// The major part; `None` where the version is absent or malformed.
-    pub major: Option<u32>,
-}
+pub use types::{
+    Effect, EpochId, Header, Kind, Mark, Offer, OnGap, Options, Page, Place, Quarantined, Reason, Source,
+    Stats, Status, Ticket, Token, Verdict, Version,
+};
 
-/// What the reconciler sees of an envelope or snapshot.
+/// Where the shown value stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
-    /// The history.
-    pub epoch: EpochId,
-    /// The position in it; beyond 2^53 - 1 it is malformed.
-    pub sequence: u64,
-    /// The subscriber's own previous position, where the authority sends it.
-    pub prev: Option<u64>,
-    /// The schema version.
-    pub version: Version,
-}
-
-/// Names a value that the host keeps for the reconciler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Token(pub u32);
-
-/// Names one verdict that the host owes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Ticket(pub u32);
-
-/// Where a value came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// A snapshot that no attempt asked for: a seed, or the answer to a subscription.
-    Hydration,
-    /// A live envelope.
-    Receipt,
-    /// The result of a refetch.
-    Refetch {
-        /// The attempt.
-        attempt: u32,
+enum Base {
+    /// Nothing was ever applied. Exits: the first good value (a collection: the first complete snapshot) -> `At`.
+    Empty,
+    /// A value is shown that was the authority's at this position. Exits: a fence -> `Fenced`; whatever applies moves
+    /// it within `At`.
+    At {
+        epoch: EpochId,
+        /// P: the sequence of what is shown.
+        sequence: u64,
+        /// C: the sequence up to which order is settled; at or above P, above it where values were refused.
+        cursor: u64,
+        /// When P last moved (rule 12).
+        moved_at: Timestamp,
     },
+    /// The authority went back within this epoch: the value is kept, its position means nothing (rule 12). Exits: a
+    /// snapshot of the epoch, of any sequence, or of another one by rule 9 -> `At`; with `commit` a receipt -> `At`.
+    Fenced { epoch: EpochId },
 }
 
-/// The answer to an offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offer {
-    /// Not wanted; the host may forget the value.
-    Dropped,
-    /// To be judged by the gate; the host answers with [`Replica::judged`].
-    Judge(Ticket),
+/// A question to the gate that is not answered yet.
+#[derive(Debug)]
+struct Judging {
+    ticket: Ticket,
+    subject: Subject,
 }
 
-/// What the gate said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The value may be shown.
-    Accepted,
-    /// It may not.
-    Refused,
+/// An input that came while a verdict was outstanding.
+#[derive(Debug)]
+enum Input {
+    Offer { source: Source, header: Header, token: Token, weight: u32, lineage: Box<Lineage> },
+    Page { source: Source, header: Header, page: Page, lineage: Box<Lineage> },
+    Current { attempt: u32, epoch: EpochId, head: u64 },
+    Null { attempt: u32 },
+    Failure { attempt: u32 },
+    Beacon { session: u64, n: u64, epoch: EpochId, head: u64 },
+    Session { session: u64, epoch: Option<EpochId> },
+    Refresh,
+    Timeout,
 }
 
-/// What the host has to do, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
-    /// Show this value.
-    Install {
-        /// The value.
-        token: Token,
-    },
-    /// Forget this value.
-    Discard {
-        /// The value.
-        token: Token,
-    },
-    /// Ask the authority for a snapshot or the missing tail.
-    Refetch {
-        /// The number to answer with.
-        attempt: u32,
-        /// Where the replica stands.
-        position: Option<(EpochId, u64)>,
-    },
-}
-
-/// See the variants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// Current as far as is known.
-    Ok,
-    /// Nothing applied, or the last refetch failed.
-    Stale,
-    /// The last value was refused.
-    Skew,
-    /// A refetch is in flight.
-    Refetching,
-}
-
-/// Counters for observers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Values shown.
-    pub applied: u32,
-    /// Stale, duplicate or out-of-order receipts.
-    pub ignored_stale: u32,
-    /// Receipts beyond the next one.
-    pub gaps: u32,
-    /// Values that the gate refused, and malformed headers.
-    pub parse_errors: u32,
-    /// Refetches asked for.
-    pub refetches: u32,
-}
-
-/// The reconciler of one key.
+/// The read-only copy of one key: judges headers, holds back, recovers. See the [module](self) for the contract.
 #[derive(Debug)]
 pub struct Replica {
-    has_refetch: bool,
-    applied: Option<(EpochId, u64)>,
-    cursor: Option<u64>,
-    version: Version,
-    attempt: u32,
-    in_flight: Option<Timestamp>,
-    retry_at: Option<Timestamp>,
-    status: Status,
-    pending: Option<(Ticket, Header, Source, Token)>,
-    tickets: u32,
+    options: Options,
+    is_disposed: bool,
+    /// Nothing is going on but receipts in order, and there is no gate: `offer` may take its short way.
+    is_calm: bool,
+    base: Base,
+    /// The applied epoch's history. Means nothing while the base is empty.
+    own: History,
+    sightings: Sightings,
+    retired: Retired,
+    session: Session,
+    recovery: Recovery,
+    ledger: Ledger,
+    /// A `null` that was final and is not cleared yet (rule 10).
+    absent: bool,
+    /// The snapshot before this one, where it was an attempt's (rule 9).
+    last_snapshot: Option<Mark>,
+    /// A plain snapshot below the applied one that answered a `refresh`, and where it was asked for (rule 9).
+    last_lower: Option<(u64, Option<Mark>)>,
+    staging: Option<Box<Staging>>,
+    restarts: u32,
+    shown: Option<Token>,
+    version: u32,
+    quarantine: Option<Quarantined>,
     stats: Stats,
+    judging: Option<Judging>,
+    tickets: u32,
+    /// What the input under way leaves to be decided once the hold-back is drained.
+    closing: receipt::Closing,
+    queue: VecDeque<(Timestamp, Input)>,
     effects: VecDeque<Effect>,
 }
 
-const DEADLINE: Duration = Duration::from_secs(10);
-
 impl Replica {
-    /// A replica that has seen nothing.
+    /// A replica to which nothing was applied yet. `seed` feeds the jitter of its backoff and nothing else.
     #[must_use]
-    pub fn new(has_refetch: bool) -> Self {
+    pub fn new(options: Options, seed: u64) -> Self {
         Self {
-            has_refetch,
-            applied: None,
-            cursor: None,
-            version: Version::default(),
-            attempt: 0,
-            in_flight: None,
-            retry_at: None,
-            status: Status::Stale,
-            pending: None,
-            tickets: 0,
+            options,
+            is_disposed: false,
+            is_calm: false,
+            base: Base::Empty,
+            own: History::new(EpochId::NONE),
+            sightings: Sightings::default(),
+            retired: Retired::default(),
+            session: Session::default(),
+            recovery: Recovery::Idle,
+            ledger: Ledger::new(seed),
+            absent: false,
+            last_snapshot: None,
+            last_lower: None,
+            staging: None,
+            restarts: 0,
+            shown: None,
+            version: 0,
+            quarantine: None,
             stats: Stats::default(),
+            judging: None,
+            tickets: 0,
+            closing: receipt::Closing::default(),
+            queue: VecDeque::new(),
             effects: VecDeque::new(),
         }
     }
 
-    /// The applied position.
-    #[must_use]
-    pub fn position(&self) -> Option<(EpochId, u64)> {
-        self.applied
-    }
+    // Inputs.
 
-    /// The sequence up to which order is settled.
-    #[must_use]
-    pub fn cursor(&self) -> Option<u64> {
-        self.cursor
-    }
-
-    /// The number of the last refetch.
-    #[must_use]
-    pub fn attempt(&self) -> u32 {
-        self.attempt
-    }
-
-    /// The schema version of the applied value.
-    #[must_use]
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// See [`Status`].
-    #[must_use]
-    pub fn status(&self) -> Status {
-        if self.in_flight.is_some() { Status::Refetching } else { self.status }
-    }
-
-    /// See [`Stats`].
-    #[must_use]
-    pub fn stats(&self) -> &Stats {
-        &self.stats
-    }
-
-    /// Whether no refetch is in flight.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.in_flight.is_none()
-    }
-
-    /// Offers a value by its header.
-    pub fn offer(&mut self, now: Timestamp, source: Source, header: Header, token: Token) -> Offer {
-        if header.sequence > MAX_SEQUENCE || header.prev.is_some_and(|prev| prev >= header.sequence) {
-            self.stats.parse_errors += 1;
-            return Offer::Dropped;
+    /// A value arrived. `weight` is what it costs to hold it back, in bytes (0 for JavaScript objects). `lineage` is
+    /// what the snapshot carried, newest first; empty for receipts.
+    ///
+    /// Of a collection, `Source::Receipt` only: its snapshots come by [`offer_page`](Self::offer_page).
+    pub fn offer(
+        &mut self,
+        now: Timestamp,
+        source: Source,
+        header: Header,
+        token: Token,
+        weight: u32,
+        lineage: &Lineage,
+    ) -> Offer {
+        if self.is_calm
+            && source == Source::Receipt
+            && let Some(offer) = self.receive_in_order(now, &header, token)
+        {
+            return offer;
         }
-        match source {
-            Source::Refetch { attempt } if attempt != self.attempt || self.in_flight.is_none() => {
-                return Offer::Dropped;
-            }
-            Source::Refetch { .. } => self.in_flight = None,
-            Source::Hydration | Source::Receipt => {}
+        if self.is_disposed {
+            return Offer::Drop(Reason::Disposed);
         }
-        if let Some((epoch, _)) = self.applied {
-            let cursor = self.cursor.unwrap_or(0);
-            match source {
-                Source::Receipt if epoch != header.epoch => {
-                    self.recover(now);
-                    return Offer::Dropped;
-                }
-                Source::Receipt if header.sequence <= cursor => {
-                    self.stats.ignored_stale += 1;
-                    return Offer::Dropped;
-                }
-                Source::Receipt if header.prev.unwrap_or(header.sequence - 1) > cursor => {
-                    self.stats.gaps += 1;
-                    self.recover(now);
-                    return Offer::Dropped;
-                }
-                Source::Hydration | Source::Refetch { .. }
-                    if epoch == header.epoch && header.sequence < cursor =>
-                {
-                    self.stats.ignored_stale += 1;
-                    return Offer::Dropped;
-                }
-                Source::Receipt | Source::Hydration | Source::Refetch { .. } => {}
-            }
+        if self.judging.is_some() {
+            let lineage = Box::from(lineage);
+            self.queue.push_back((now, Input::Offer { source, header, token, weight, lineage }));
+            return Offer::Held;
         }
-        self.tickets += 1;
-        let ticket = Ticket(self.tickets);
-        self.pending = Some((ticket, header, source, token));
-        Offer::Judge(ticket)
+        let offer = self.run_offer(now, source, header, token, weight, lineage);
+        self.mark_calm();
+        offer
     }
 
-    /// The gate's verdict.
+    /// A page of a collection's snapshot arrived. The token names its rows; the header is that of the whole snapshot.
+    ///
+    /// The host answers [`Effect::Page`] by folding the page's rows into the staging table by (key, sequence), and
+    /// pulls the next page. See PROTOCOL.md, "Collections".
+    pub fn offer_page(
+        &mut self,
+        now: Timestamp,
+        source: Source,
+        header: Header,
+        page: Page,
+        lineage: &Lineage,
+    ) -> Offer {
+        if self.is_disposed {
+            return Offer::Drop(Reason::Disposed);
+        }
+        if self.judging.is_some() {
+            let lineage = Box::from(lineage);
+            self.queue.push_back((now, Input::Page { source, header, page, lineage }));
+            return Offer::Held;
+        }
+        let offer = self.run_page(now, source, header, page, lineage);
+        self.mark_calm();
+        offer
+    }
+
+    /// The gate's answer. A ticket that is not the outstanding one is ignored: its question is over.
     pub fn judged(&mut self, now: Timestamp, ticket: Ticket, verdict: Verdict) {
-        let Some((expected, header, source, token)) = self.pending.take() else { return };
-        if expected != ticket {
-            self.pending = Some((expected, header, source, token));
+        let Some(judging) = self.judging.take_if(|judging| judging.ticket == ticket) else { return };
+        self.rule(now, judging.subject, verdict);
+        self.pump();
+        self.mark_calm();
+    }
+
+    /// The attempt's answer: with what was sent before it the replica stands at `head` (an empty or finished tail).
+    pub fn handle_current(&mut self, now: Timestamp, attempt: u32, epoch: EpochId, head: u64) {
+        self.input(now, Input::Current { attempt, epoch, head });
+    }
+
+    /// The attempt's answer: the authority has no value (rule 10).
+    pub fn handle_null(&mut self, now: Timestamp, attempt: u32) {
+        self.input(now, Input::Null { attempt });
+    }
+
+    /// The attempt failed: an error, or the link was lost (rule 10).
+    pub fn handle_failure(&mut self, now: Timestamp, attempt: u32) {
+        self.input(now, Input::Failure { attempt });
+    }
+
+    /// A beacon: the `n`th of `session`, which has sent this subscriber everything up to `head` (rule 13).
+    pub fn handle_beacon(&mut self, now: Timestamp, session: u64, n: u64, epoch: EpochId, head: u64) {
+        self.input(now, Input::Beacon { session, n, epoch, head });
+    }
+
+    /// The hello of a session, new or the same: which epoch it speaks for, where it says so. Over the wire that is
+    /// the answer to the subscription; call this before offering what the answer carries.
+    pub fn handle_session(&mut self, now: Timestamp, session: u64, epoch: Option<EpochId>) {
+        self.input(now, Input::Session { session, epoch });
+    }
+
+    /// The time of [`poll_timeout`](Self::poll_timeout) has come. Calling it early does nothing.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.input(now, Input::Timeout);
+    }
+
+    // Commands.
+
+    /// Asks the authority, whatever is known: also the way to notice a reset where there are no epochs (rule 11).
+    pub fn refresh(&mut self, now: Timestamp) {
+        self.input(now, Input::Refresh);
+    }
+
+    /// Ends this replica. The request in flight is aborted; nothing else comes out, whatever comes in. The host frees
+    /// every value that it keeps for it.
+    pub fn dispose(&mut self) {
+        if self.is_disposed {
             return;
         }
-        match verdict {
-            Verdict::Accepted => {
-                self.applied = Some((header.epoch, header.sequence));
-                self.cursor = Some(header.sequence);
-                self.version = header.version;
-                self.stats.applied += 1;
-                self.status = Status::Ok;
-                self.retry_at = None;
-                self.effects.push_back(Effect::Install { token });
-            }
-            Verdict::Refused => {
-                self.stats.parse_errors += 1;
-                self.status = Status::Skew;
-                self.effects.push_back(Effect::Discard { token });
-                if !matches!(source, Source::Refetch { .. }) {
-                    self.recover(now);
-                }
-            }
-        }
+        self.is_disposed = true;
+        self.is_calm = false;
+        self.effects.clear();
+        self.abandon();
+        self.recovery = Recovery::Idle;
+        self.staging = None;
+        self.judging = None;
+        self.queue.clear();
+        self.own.held.clear(|_| {});
+        self.sightings = Sightings::default();
     }
 
-    /// The refetch failed.
-    pub fn handle_failure(&mut self, now: Timestamp, attempt: u32) {
-        if attempt == self.attempt && self.in_flight.take().is_some() {
-            self.status = Status::Stale;
-            self.retry_at = Some(now + Duration::from_secs(2));
-        }
-    }
+    // Outputs.
 
-    /// The refetch found nothing.
-    pub fn handle_null(&mut self, attempt: u32) {
-        if attempt == self.attempt && self.in_flight.take().is_some() {
-            self.status = Status::Stale;
-        }
-    }
-
-    /// The refetch found that nothing, or only a tail that follows as receipts, is missing.
-    pub fn handle_current(&mut self, attempt: u32) {
-        if attempt == self.attempt && self.in_flight.take().is_some() {
-            self.status = Status::Ok;
-        }
-    }
-
-    /// The authority's head.
-    pub fn handle_beacon(&mut self, now: Timestamp, epoch: EpochId, head: u64) {
-        if let Some((applied, _)) = self.applied
-            && (applied != epoch || self.cursor.unwrap_or(0) < head)
-        {
-            self.recover(now);
-        }
-    }
-
-    /// A deadline has come.
-    pub fn handle_timeout(&mut self, now: Timestamp) {
-        if self.in_flight.is_some_and(|deadline| deadline <= now) {
-            self.handle_failure(now, self.attempt);
-        }
-        if self.retry_at.is_some_and(|at| at <= now) {
-            self.recover(now);
-        }
-    }
-
-    /// Asks the authority again.
-    pub fn refresh(&mut self, now: Timestamp) {
-        self.recover(now);
-    }
-
-    /// When to call [`Self::handle_timeout`].
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Timestamp> {
-        [self.in_flight, self.retry_at].into_iter().flatten().min()
-    }
-
-    /// What to do next.
+    /// The next thing to do, in order.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
 
-    fn recover(&mut self, now: Timestamp) {
-        self.retry_at = None;
-        if !self.has_refetch {
-            self.status = Status::Stale;
-        } else if self.in_flight.is_none() {
-            self.attempt += 1;
-            self.in_flight = Some(now + DEADLINE);
-            self.stats.refetches += 1;
-            self.effects.push_back(Effect::Refetch { attempt: self.attempt, position: self.applied });
+    /// When [`handle_timeout`](Self::handle_timeout) is due next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let request = match self.recovery {
+            Recovery::Idle => None,
+            Recovery::InFlight(request) => Some(request.deadline),
+            Recovery::Backoff { until, .. } => Some(until),
+        };
+        let staging = self.staging.as_ref().and_then(|staging| staging.deadline());
+        match (request, staging) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
         }
+    }
+
+    // Getters.
+
+    /// P: where the shown value stands. `None` before the first value and behind a fence.
+    #[must_use]
+    pub fn position(&self) -> Option<Mark> {
+        match self.base {
+            Base::Empty | Base::Fenced { .. } => None,
+            Base::At { epoch, sequence, .. } => Some(Mark { epoch, sequence }),
+        }
+    }
+
+    /// C: the sequence up to which order is settled.
+    #[must_use]
+    pub fn cursor(&self) -> Option<u64> {
+        match self.base {
+            Base::Empty | Base::Fenced { .. } => None,
+            Base::At { cursor, .. } => Some(cursor),
+        }
+    }
+
+    /// The epoch of what is shown, also behind a fence.
+    #[must_use]
+    pub fn epoch(&self) -> Option<EpochId> {
+        match self.base {
+            Base::Empty => None,
+            Base::At { epoch, .. } | Base::Fenced { epoch } => Some(epoch),
+        }
+    }
+
+    /// The host's number of the applied schema version.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Rule 15: the first that matches.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        if matches!(self.recovery, Recovery::InFlight(_)) {
+            return Status::Refetching;
+        }
+        if !self.is_applied() || self.absent {
+            return Status::Stale;
+        }
+        if self.is_satisfied() && !matches!(self.recovery, Recovery::Backoff { refresh: true, .. }) {
+            return Status::Ok;
+        }
+        match self.ledger.outcome {
+            _ if !self.options.has_refetch => Status::Stale,
+            Outcome::Failed => Status::Stale,
+            Outcome::Refused => Status::Skew,
+            Outcome::Good => Status::Ok,
+        }
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Whether no request is in flight, and so none remembered. A backoff is idle (rule 15).
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        !matches!(self.recovery, Recovery::InFlight(_))
+    }
+
+    /// Whether the replica is disposed.
+    #[must_use]
+    pub fn is_disposed(&self) -> bool {
+        self.is_disposed
+    }
+
+    /// Object: what is in the quarantine slot.
+    #[must_use]
+    pub fn quarantined(&self) -> Option<Quarantined> {
+        self.quarantine
+    }
+
+    /// How many envelopes are held back, of all epochs.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.own.held.len() + self.sightings.iter().map(|history| history.held.len()).sum::<usize>()
+    }
+
+    /// What the envelopes held back weigh, of all epochs.
+    #[must_use]
+    pub fn held_weight(&self) -> u64 {
+        self.own.held.weight() + self.sightings.iter().map(|history| history.held.weight()).sum::<u64>()
+    }
+
+    /// The options it was made with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    // The way every input takes.
+
+    fn input(&mut self, now: Timestamp, input: Input) {
+        if self.is_disposed {
+            return;
+        }
+        if self.judging.is_some() {
+            self.queue.push_back((now, input));
+            return;
+        }
+        self.run(now, input);
+        self.mark_calm();
+    }
+
+    fn pump(&mut self) {
+        while self.judging.is_none()
+            && let Some((now, input)) = self.queue.pop_front()
+        {
+            self.run(now, input);
+        }
+    }
+
+    fn run(&mut self, now: Timestamp, input: Input) {
+        match input {
+            Input::Offer { source, header, token, weight, lineage } => {
+                match self.run_offer(now, source, header, token, weight, &lineage) {
+                    Offer::Drop(_) => self.effects.push_back(Effect::Discard { token }),
+                    Offer::Judge(ticket) => self.effects.push_back(Effect::Judge { ticket, token }),
+                    Offer::Held | Offer::Settled | Offer::Installed { .. } => {}
+                }
+            }
+            Input::Page { source, header, page, lineage } => {
+                if let Offer::Drop(_) = self.run_page(now, source, header, page, &lineage) {
+                    self.effects.push_back(Effect::Discard { token: page.token });
+                }
+            }
+            Input::Current { attempt, epoch, head } => self.run_current(now, attempt, epoch, head),
+            Input::Null { attempt } => self.run_null(now, attempt),
+            Input::Failure { attempt } => self.run_failure(now, attempt),
+            Input::Beacon { session, n, epoch, head } => self.run_beacon(now, session, n, epoch, head),
+            Input::Session { session, epoch } => self.run_session(session, epoch),
+            Input::Refresh => self.run_refresh(now),
+            Input::Timeout => self.run_timeout(now),
+        }
+    }
+
+    fn mark_calm(&mut self) {
+        self.is_calm = self.options.trusted
+            && !self.is_disposed
+            && matches!(self.base, Base::At { sequence, cursor, .. } if sequence == cursor)
+            && self.is_satisfied()
+            && self.own.held.is_empty()
+            && self.recovery == Recovery::Idle
+            && self.ledger.repeat.is_none()
+            && self.ledger.outcome == Outcome::Good
+            && self.quarantine.is_none()
+            && self.staging.is_none()
+            && !self.absent;
+    }
+
+    const fn is_applied(&self) -> bool {
+        matches!(self.base, Base::At { .. })
+    }
+
+    fn applied_sequence(&self) -> Option<u64> {
+        self.position().map(|mark| mark.sequence)
     }
 }

@@ -4,7 +4,7 @@
 //! `hello` and `ping`. What is subscribed and written again after a reconnect is the client's business.
 //!
 //! Every wait has a deadline and every state an exit, so a session is never silent for ever: `Dialing` and
-//! `Greeting` time out, `Live` probes a silent link and abandons it, `Waiting` ends by its timer or by
+//! `Greeting` time out, `Live` pings every heartbeat and abandons a link that does not answer, `Waiting` ends by its timer or by
 //! [`Session::nudge`]. Only [`Session::close`] and a terminal close code end it.
 
 use std::time::Duration;
@@ -19,6 +19,11 @@ const GREETING_DEADLINE: Duration = Duration::from_secs(10);
 const BACKOFF_BASE: Duration = Duration::from_millis(500);
 /// No backoff is drawn beyond this.
 const BACKOFF_CAP: Duration = Duration::from_secs(30);
+
+/// How long a ping may stay unanswered: with the heartbeat before it, two and a half heartbeats of silence.
+fn patience(heartbeat: Duration) -> Duration {
+    heartbeat * 3 / 2
+}
 
 /// Numbers the links of a session. Input of an older link than the present one is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -68,7 +73,8 @@ enum State {
     /// `hello` is sent. Exits: welcome → Live; closed or deadline → Waiting, or Closed by a terminal code.
     Greeting { deadline: Timestamp },
     /// Welcomed. Exits: closed or silence → Waiting, or Closed by a terminal code.
-    Live { heartbeat: Duration, heard: Timestamp, probed: bool },
+    /// `unanswered` is the first ping since the last frame: a late timer pings before it gives a link up.
+    Live { heartbeat: Duration, pinged: Timestamp, unanswered: Option<Timestamp> },
     /// Between two links. Exits: timer or nudge → Dialing.
     Waiting { until: Timestamp },
     /// No exit.
@@ -191,7 +197,7 @@ impl Session {
         let greeted = matches!(self.state, State::Greeting { .. });
         if greeted {
             self.wish = None;
-            self.state = State::Live { heartbeat, heard: now, probed: false };
+            self.state = State::Live { heartbeat, pinged: now, unanswered: None };
         }
         greeted
     }
@@ -202,10 +208,9 @@ impl Session {
     }
 
     /// A frame came.
-    pub fn handle_heard(&mut self, now: Timestamp) {
-        if let State::Live { heard, probed, .. } = &mut self.state {
-            *heard = now;
-            *probed = false;
+    pub fn handle_heard(&mut self) {
+        if let State::Live { unanswered, .. } = &mut self.state {
+            *unanswered = None;
         }
     }
 
@@ -219,11 +224,11 @@ impl Session {
         match self.state {
             State::Dialing { deadline } if deadline <= now => self.abandon(now, "the server did not answer"),
             State::Greeting { deadline } if deadline <= now => self.abandon(now, "the server did not greet"),
-            State::Live { heartbeat, heard, probed } => {
-                if heard + heartbeat * 5 / 2 <= now {
+            State::Live { heartbeat, pinged, unanswered } => {
+                if unanswered.is_some_and(|ping| ping + patience(heartbeat) <= now) {
                     self.abandon(now, "the connection went silent");
-                } else if !probed && heard + heartbeat * 3 / 2 <= now {
-                    self.probe(now);
+                } else if pinged + heartbeat <= now {
+                    self.ping(now);
                 }
             }
             State::Waiting { until } if until <= now => self.dial(now),
@@ -246,7 +251,7 @@ impl Session {
     pub fn nudge(&mut self, now: Timestamp) {
         match self.state {
             State::Waiting { .. } => self.dial(now),
-            State::Live { .. } => self.probe(now),
+            State::Live { .. } => self.ping(now),
             State::Idle | State::Dialing { .. } | State::Greeting { .. } | State::Closed => {}
         }
     }
@@ -277,8 +282,9 @@ impl Session {
         match self.state {
             State::Idle | State::Closed => None,
             State::Dialing { deadline } | State::Greeting { deadline } => Some(deadline),
-            State::Live { heartbeat, heard, probed } => {
-                Some(heard + heartbeat * if probed { 5 } else { 3 } / 2)
+            State::Live { heartbeat, pinged, unanswered } => {
+                let given_up = unanswered.map(|ping| ping + patience(heartbeat));
+                Some(given_up.map_or(pinged + heartbeat, |given_up| given_up.min(pinged + heartbeat)))
             }
             State::Waiting { until } => Some(until),
         }
@@ -290,15 +296,10 @@ impl Session {
         self.actions.push_back(Action::Dial(self.link));
     }
 
-    fn probe(&mut self, now: Timestamp) {
-        if let State::Live { heartbeat, heard, probed } = &mut self.state {
-            // Whoever was asleep for long gets one heartbeat to answer, not none.
-            *heard =
-                (*heard)
-                    .max(Timestamp::from_millis(now.as_millis().saturating_sub(
-                        u64::try_from((*heartbeat * 3 / 2).as_millis()).unwrap_or(u64::MAX),
-                    )));
-            *probed = true;
+    fn ping(&mut self, now: Timestamp) {
+        if let State::Live { pinged, unanswered, .. } = &mut self.state {
+            *pinged = now;
+            unanswered.get_or_insert(now);
             let mut frame = Writer::new();
             ClientMessage::Ping.encode(&mut frame);
             self.actions.push_back(Action::Send(self.link, frame.into_bytes()));

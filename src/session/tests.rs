@@ -44,32 +44,38 @@ fn every_waiting_state_has_a_deadline_after_which_it_dials_again() {
 }
 
 #[test]
-fn a_silent_link_is_probed_and_then_abandoned() {
+fn a_silent_link_is_abandoned_two_and_a_half_heartbeats_after_the_last_frame() {
     let (mut session, link) = live();
-    session.handle_timeout(session.poll_timeout().unwrap());
-    assert!(matches!(actions(&mut session)[..], [Action::Send(..)]), "a ping");
-    session.handle_timeout(session.poll_timeout().unwrap());
-    assert_eq!(actions(&mut session), [Action::Hang { link, code: CloseCode::Silent.number() }]);
-    assert!(matches!(session.phase(), Phase::Reconnecting { .. }));
+    let mut now = at(0);
+    while session.live_link().is_some() {
+        now = session.poll_timeout().unwrap();
+        session.handle_timeout(now);
+    }
+    assert_eq!(now, at(25_000));
+    assert_eq!(actions(&mut session).last(), Some(&Action::Hang { link, code: CloseCode::Silent.number() }));
 }
 
 #[test]
-fn an_answer_to_the_probe_keeps_the_link() {
+fn a_live_link_is_pinged_every_heartbeat_and_kept_while_frames_come() {
     let (mut session, link) = live();
-    let probe = session.poll_timeout().unwrap();
-    session.handle_timeout(probe);
-    session.handle_heard(probe + Duration::from_secs(1));
-    session.handle_timeout(probe + HEARTBEAT);
+    for _ in 0..100 {
+        let now = session.poll_timeout().unwrap();
+        session.handle_timeout(now);
+        assert!(matches!(actions(&mut session)[..], [Action::Send(..)]), "a ping");
+        session.handle_heard();
+    }
     assert_eq!(session.live_link(), Some(link));
 }
 
 #[test]
-fn after_a_long_sleep_the_link_gets_one_heartbeat_to_answer() {
+fn a_timer_that_comes_an_hour_late_pings_before_it_gives_the_link_up() {
     let (mut session, link) = live();
     let woken = at(3_600_000);
-    session.nudge(woken);
+    session.handle_timeout(woken);
+    assert!(matches!(actions(&mut session)[..], [Action::Send(..)]), "a ping");
     assert_eq!(session.live_link(), Some(link));
-    assert_eq!(session.poll_timeout(), Some(woken + HEARTBEAT));
+    session.handle_timeout(woken + HEARTBEAT * 3 / 2);
+    assert_eq!(session.live_link(), None);
 }
 
 #[test]

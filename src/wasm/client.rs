@@ -7,9 +7,9 @@ use wasm_bindgen::prelude::wasm_bindgen;
 
 use super::host::Host;
 use crate::{
-    client::{CellId, Change, Client, OwnOptions, SlotId, WriteError},
+    client::{CellId, Change, Client, Offered, OwnOptions, SlotId, WriteError},
     protocol::{EncodedValue, RequestId, Timestamp, limits::MAX_SEQUENCE},
-    replica::{EpochId, Header, Source, Status, Token, Verdict, Version},
+    replica::{EpochId, Header, OnGap, Source, Status, Token, Verdict, Version},
     session::Phase,
 };
 
@@ -276,17 +276,22 @@ impl Core {
         self.host.read(|client| client.schema_version(slot(number)).map(str::to_owned))
     }
 
-    /// One counter: 0 applied, 1 ignored as stale, 2 gaps, 3 parse errors, 4 refetches.
-    pub fn stat(&self, number: u32, which: u32) -> u32 {
+    /// One counter: 0 applied, 1 ignored as stale, 2 gaps, 3 parse errors, 4 refetches, 5 schema skews,
+    /// 6 quarantined, 7 buffered, 8 retries.
+    pub fn stat(&self, number: u32, which: u32) -> f64 {
         let stats = self.host.read(|client| client.stats(slot(number)));
-        match which {
+        float(Some(match which {
             0 => stats.applied,
             1 => stats.ignored_stale,
             2 => stats.gaps,
             3 => stats.parse_errors,
             4 => stats.refetches,
+            5 => stats.schema_skews,
+            6 => stats.quarantined,
+            7 => stats.buffered,
+            8 => stats.retries,
             _ => 0,
-        }
+        }))
     }
 
     /// Whether the first value, or first snapshot, is here.
@@ -303,9 +308,13 @@ impl Core {
 
     // ---- replicas over own transports
 
-    /// Adds a replica whose values stay in JavaScript and returns its slot.
-    pub fn replica(&self, has_refetch: bool) -> u32 {
-        self.host.edit(|client| client.add_own(OwnOptions { has_refetch })).number()
+    /// Adds a replica whose values stay in JavaScript and returns its slot. `schema_major` is -1 where none is
+    /// declared; `on_gap` is 0 for refetch, 1 for commit.
+    pub fn replica(&self, schema_major: i32, on_gap: u32, has_refetch: bool, retry: bool) -> u32 {
+        let on_gap = if on_gap == 1 { OnGap::Commit } else { OnGap::Refetch };
+        let options =
+            OwnOptions { declared_major: u32::try_from(schema_major).ok(), on_gap, has_refetch, retry };
+        self.host.edit(|client| client.add_own(options)).number()
     }
 
     /// The number of an epoch; 0 is none.
@@ -320,7 +329,8 @@ impl Core {
         self.host.edit(|client| client.intern_version(text))
     }
 
-    /// Offers a value by its header; `source` is 0 for a seed, 1 for a receipt. Returns a ticket, or 0: dropped.
+    /// Offers a value by its header; `source` is 0 for a seed, 1 for a receipt. Returns a ticket to judge it
+    /// under, 0 where it is dropped, or 4294967295 where it is kept until a change names it.
     #[expect(
         clippy::too_many_arguments,
         reason = "only numbers cross, so that no object is taken apart per envelope"
@@ -337,12 +347,11 @@ impl Core {
     ) -> u32 {
         let source = if source == 0 { Source::Hydration } else { Source::Receipt };
         let header = header(epoch, sequence, prev, version);
-        self.host
-            .run(|client, now| client.offer(now, slot(number), source, header, Token(token)))
-            .unwrap_or(0)
+        offered(self.host.run(|client, now| client.offer(now, slot(number), source, header, Token(token))))
     }
 
-    /// Offers the result of a refetch. Returns a ticket, or 0: dropped.
+    /// Offers the result of a refetch. Returns a ticket to judge it
+    /// under, 0 where it is dropped, or 4294967295 where it is kept until a change names it.
     pub fn refetched(
         &self,
         number: u32,
@@ -354,9 +363,7 @@ impl Core {
     ) -> u32 {
         let source = Source::Refetch { attempt };
         let header = header(epoch, sequence, -1.0, version);
-        self.host
-            .run(|client, now| client.offer(now, slot(number), source, header, Token(token)))
-            .unwrap_or(0)
+        offered(self.host.run(|client, now| client.offer(now, slot(number), source, header, Token(token))))
     }
 
     /// A refetch found no value.
@@ -377,6 +384,14 @@ impl Core {
     }
 }
 
+fn offered(offered: Offered) -> u32 {
+    match offered {
+        Offered::Dropped => 0,
+        Offered::Kept => u32::MAX,
+        Offered::Judge(ticket) => ticket,
+    }
+}
+
 /// A change as the facade reads it: kind, slot, and two words more.
 fn words(change: Change) -> [u32; 4] {
     let request = |request: RequestId| u32::try_from(request).unwrap_or(u32::MAX);
@@ -393,7 +408,11 @@ fn words(change: Change) -> [u32; 4] {
         Change::Install { slot, token, ticket } => [8, slot.number(), token.0, ticket],
         Change::Discard { slot, token } => [9, slot.number(), token.0, 0],
         Change::Refetch { slot, attempt } => [10, slot.number(), attempt, 0],
+        Change::Abort { slot, attempt } => [11, slot.number(), attempt, 0],
+        Change::RolledBack { slot } => [12, slot.number(), 1, 0],
+        Change::Quarantined { slot } => [12, slot.number(), 2, 0],
         Change::Denied { slot } => [12, slot.number(), 3, 0],
         Change::Freed { cell } => [13, 0, cell.number(), 0],
+        Change::JudgeOwn { slot, token, ticket } => [14, slot.number(), token.0, ticket],
     }
 }

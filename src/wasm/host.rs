@@ -126,8 +126,7 @@ impl Host {
     }
 
     fn drain(self: &Rc<Self>) {
-        loop {
-            let Some(output) = self.edit(Client::poll_output) else { break };
+        while let Some(output) = self.edit(Client::poll_output) {
             match output {
                 Output::Dial(link) => self.open_link(link),
                 Output::Transmit(link, frame) => self.transmit(link, &frame),

@@ -5,3 +5,5 @@
 mod client;
 #[cfg(feature = "wasm-client")]
 mod host;
+#[cfg(feature = "wasm-server")]
+mod server;

@@ -1,1 +1,87 @@
-fn main() {}
+//! Every task of the workspace, behind `cargo xtask <task>`.
+//!
+//! One module per task; `setup` holds what a task needs on the machine, `shell` runs other programs. A task installs
+//! what it misses and says so, and does nothing twice: a step whose inputs have not changed is skipped.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+mod build;
+mod check;
+mod ci;
+mod control;
+mod demo;
+mod server;
+mod setup;
+mod shell;
+mod size;
+mod stamp;
+mod test;
+
+use shell::Shell;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The tasks of the Tidewire workspace")]
+struct Options {
+    /// Show all output of the programs that a task runs.
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build everything, start the server with real data and serve the demo page.
+    Demo {
+        /// The port to listen on.
+        #[arg(long, default_value_t = 4400)]
+        port: u16,
+        /// Where the server keeps its database.
+        #[arg(long, value_name = "DIR", default_value = "data")]
+        data: PathBuf,
+        /// Drive the page once in headless Chromium, on a free port with data of its own, and exit.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run every test: native, wasm in Chromium, npm package, end to end.
+    Test {
+        /// Also run the long tiers: the native and the wasm tests once more as release builds.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Build the npm package and the demo page.
+    Build,
+    /// Everything that `test` does, then all static checks and the size budget.
+    Ci,
+    /// Measure what a page downloads, and fail beyond the budget.
+    Size,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<shell::Interrupted>() => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("  because: {cause}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> anyhow::Result<()> {
+    let shell = Shell::new(options.verbose)?;
+    match options.task {
+        Task::Demo { check: true, .. } => demo::check(&shell),
+        Task::Demo { port, data, check: false } => demo::serve(&shell, port, &data),
+        Task::Test { all } => test::run(&shell, all),
+        Task::Build => build::run(&shell),
+        Task::Ci => ci::run(&shell),
+        Task::Size => size::run(&shell),
+    }
+}

@@ -1,0 +1,266 @@
+//! The thread that owns the server module: group commit, time, and the queues of the connections.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use thiserror::Error;
+use tidewire::{
+    protocol::{CloseCode, Timestamp},
+    server::{Action, CommitError, ConnectionId, Server, storage::Storage},
+};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+/// Bytes that may wait for a connection. A reader that is further behind is dropped and resumes later: it would hold
+/// memory that all others need.
+pub const BACKLOG_BYTES: usize = 1024 * 1024;
+
+/// Inputs that may wait for the thread; beyond them the connections stop reading, and their peers stop sending.
+const WAITING_INPUTS: usize = 256;
+
+/// Inputs that share one commit at most: the wait for the disk is spread over many, and none waits long.
+const BATCH_INPUTS: usize = 1_024;
+
+/// When clients that are sent away by a restart shall come back: about what a restart takes.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What a connection's task tells the host.
+#[derive(Debug)]
+pub enum Input {
+    /// A connection was made; this is its outgoing queue.
+    Connect(ConnectionId, Outlet),
+    /// Its frame arrived.
+    Frame(ConnectionId, Vec<u8>),
+    /// A frame that was to be reported has left.
+    Drained(ConnectionId),
+    /// It broke the rules below the protocol.
+    Refuse(ConnectionId, CloseCode, String),
+    /// It is gone.
+    Disconnect(ConnectionId),
+    /// Say goodbye to all and end.
+    Shutdown,
+}
+
+/// What the host tells a connection's task.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// Send this; `report` when it has left.
+    Frame {
+        /// The frame.
+        bytes: Arc<[u8]>,
+        /// Whether to tell the host.
+        report: bool,
+    },
+    /// Close the socket.
+    Close {
+        /// The close code.
+        code: u16,
+        /// For people.
+        reason: String,
+    },
+}
+
+/// A connection's outgoing queue, from the host's side.
+#[derive(Debug)]
+pub struct Outlet {
+    queue: mpsc::UnboundedSender<Outgoing>,
+    backlog: Arc<AtomicUsize>,
+    /// Evicts the connection: whatever is queued is not sent any more.
+    evict: oneshot::Sender<()>,
+}
+
+/// The same queue, from the task's side.
+#[derive(Debug)]
+pub struct Inlet {
+    /// What to send, in order.
+    pub queue: mpsc::UnboundedReceiver<Outgoing>,
+    /// Bytes that wait; the task subtracts what it has sent.
+    pub backlog: Arc<AtomicUsize>,
+    /// Says that the connection is evicted.
+    pub eviction: oneshot::Receiver<()>,
+}
+
+/// The two sides of a new connection's queue.
+#[must_use]
+pub fn queue() -> (Outlet, Inlet) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let (evict, eviction) = oneshot::channel();
+    let backlog = Arc::new(AtomicUsize::new(0));
+    let outlet = Outlet { queue: sender, backlog: backlog.clone(), evict };
+    (outlet, Inlet { queue: receiver, backlog, eviction })
+}
+
+/// The host ended for another reason than being told to.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// The storage is of no more use. What was acknowledged is on disk.
+    #[error("{0}; everything that was acknowledged is on disk, restart once the disk is in order")]
+    Storage(#[from] CommitError),
+    /// A fault in the server.
+    #[error("the server failed inside; everything that was acknowledged is on disk")]
+    Panicked,
+}
+
+/// Wall-clock time that never goes back while the process lives.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    started: Instant,
+    origin: Timestamp,
+}
+
+impl Clock {
+    /// A clock that starts with the system's.
+    #[must_use]
+    pub fn new() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let origin = Timestamp::default() + since;
+        Self { started: Instant::now(), origin }
+    }
+
+    /// The present.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.origin + self.started.elapsed()
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The way to the host's thread.
+#[derive(Debug, Clone)]
+pub struct Host {
+    inputs: mpsc::Sender<Input>,
+}
+
+impl Host {
+    /// Starts the thread. The receiver yields how it ended.
+    ///
+    /// # Errors
+    /// If the system has no thread left.
+    pub fn start<S: Storage + Send + 'static>(
+        server: Server<S>,
+    ) -> std::io::Result<(Self, oneshot::Receiver<Result<(), HostError>>)> {
+        let (inputs, receiver) = mpsc::channel(WAITING_INPUTS);
+        let (ended, end) = oneshot::channel();
+        let runtime = Handle::current();
+        thread::Builder::new().name("tidewire".to_owned()).spawn(move || {
+            let thread = Thread { server, clock: Clock::new(), outlets: HashMap::new() };
+            // Nobody waits for the end any more where the receiver is gone.
+            let _ = ended.send(thread.run(&runtime, receiver));
+        })?;
+        Ok((Self { inputs }, end))
+    }
+
+    /// Hands an input over, once there is room. `false`: the host has ended.
+    pub async fn send(&self, input: Input) -> bool {
+        self.inputs.send(input).await.is_ok()
+    }
+}
+
+struct Thread<S> {
+    server: Server<S>,
+    clock: Clock,
+    outlets: HashMap<ConnectionId, Outlet>,
+}
+
+impl<S: Storage> Thread<S> {
+    fn run(mut self, runtime: &Handle, mut inputs: mpsc::Receiver<Input>) -> Result<(), HostError> {
+        let mut is_ending = false;
+        while !is_ending {
+            let now = self.clock.now();
+            let wait = self.server.poll_timeout().map_or(Duration::MAX, |due| due.since(now));
+            let first = runtime.block_on(async { timeout(wait, inputs.recv()).await });
+            let now = self.clock.now();
+            match first {
+                Ok(Some(input)) => is_ending |= self.input(now, input),
+                Ok(None) => is_ending = true,
+                Err(_elapsed) => {}
+            }
+            for _ in 1..BATCH_INPUTS {
+                match inputs.try_recv() {
+                    Ok(input) => is_ending |= self.input(now, input),
+                    Err(_) => break,
+                }
+            }
+            if self.server.poll_timeout().is_some_and(|due| due <= now) {
+                self.server.handle_timeout(now);
+            }
+            match self.server.commit(now) {
+                Ok(()) => {}
+                Err(error @ CommitError::Undone(_)) => tracing::error!("{error}"),
+                Err(error @ CommitError::Lost(_)) => return Err(error.into()),
+            }
+            self.transmit();
+        }
+        Ok(())
+    }
+
+    /// Takes one input; `true` if it is the last.
+    fn input(&mut self, now: Timestamp, input: Input) -> bool {
+        match input {
+            Input::Connect(connection, outlet) => {
+                self.outlets.insert(connection, outlet);
+                self.server.handle_connect(now, connection);
+            }
+            Input::Frame(connection, frame) => self.server.handle_frame(now, connection, &frame),
+            Input::Drained(connection) => self.server.handle_drained(now, connection),
+            Input::Refuse(connection, code, reason) => self.server.close(connection, code, &reason, None),
+            Input::Disconnect(connection) => {
+                self.outlets.remove(&connection);
+                self.server.handle_disconnect(now, connection);
+            }
+            Input::Shutdown => {
+                let reason = "the server is restarting";
+                self.server.close_all(CloseCode::Restarting, reason, Some(RETRY_AFTER));
+                return true;
+            }
+        }
+        false
+    }
+
+    fn transmit(&mut self) {
+        while let Some(transmit) = self.server.poll_transmit() {
+            let Some(outlet) = self.outlets.get(&transmit.connection) else {
+                continue;
+            };
+            let outgoing = match transmit.action {
+                Action::Frame(bytes) => {
+                    let waiting = outlet.backlog.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
+                    if waiting > BACKLOG_BYTES {
+                        self.evict(transmit.connection);
+                        continue;
+                    }
+                    Outgoing::Frame { bytes, report: transmit.report }
+                }
+                Action::Close { code, reason } => {
+                    tracing::debug!(connection = transmit.connection.0, code, reason, "closed");
+                    Outgoing::Close { code, reason }
+                }
+            };
+            // A task that is gone reports its disconnection itself.
+            let _ = outlet.queue.send(outgoing);
+        }
+    }
+
+    fn evict(&mut self, connection: ConnectionId) {
+        tracing::info!(connection = connection.0, "dropped, as it reads too slowly");
+        if let Some(outlet) = self.outlets.remove(&connection) {
+            let _ = outlet.evict.send(());
+        }
+        self.server.handle_disconnect(self.clock.now(), connection);
+    }
+}

@@ -1,0 +1,10 @@
+//! The native Tidewire server: the reference server module behind a WebSocket, over SQLite.
+//!
+//! A connection is a task that only moves bytes ([`web`]). One thread owns the module and its storage ([`host`]): it
+//! takes what has arrived, runs it as one batch, commits it to disk ([`sqlite`]) and lets the answers go.
+
+pub mod host;
+pub mod import;
+pub mod serve;
+pub mod sqlite;
+pub mod web;

@@ -1,0 +1,549 @@
+//! The storage over SQLite: one file in WAL mode, every commit on disk before it returns.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, TryLockError},
+    io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use rusqlite::{Connection, OptionalExtension, Row, config::DbConfig, params};
+use thiserror::Error;
+use tidewire::{
+    protocol::{Epoch, Lineage, Position, RequestId, Sequence, Timestamp},
+    server::storage::{
+        KEPT_REPLIES, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore, StoredHistory,
+        Visit,
+    },
+};
+
+/// The database's file in the data directory.
+pub const DATABASE: &str = "tidewire.db";
+/// The file whose lock says that a process uses the data directory.
+const LOCK: &str = "tidewire.lock";
+/// "TIDE": tells our databases from others.
+const APPLICATION_ID: i64 = 0x5449_4445;
+/// The version of `schema.sql`.
+const SCHEMA_VERSION: i64 = 1;
+/// Larger databases are not read through at every start; it would take longer than a second.
+const CHECKED_BYTES: u64 = 256 * 1024 * 1024;
+
+/// A data directory cannot be used. Nothing in it was changed.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The directory cannot be made or written to.
+    #[error("the data directory {} cannot be used ({source}); choose another with --data or correct its permissions", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error("the data directory {} is in use by another tidewire-server; stop that one first or choose another with --data", .0.display())]
+    InUse(PathBuf),
+    /// The file belongs to another program.
+    #[error("{} is a database of another program; choose another directory with --data", .0.display())]
+    Foreign(PathBuf),
+    /// The file was written by another version.
+    #[error("{} has schema version {found}, this tidewire-server reads version {SCHEMA_VERSION}; use the version that wrote it", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+    /// The file is damaged.
+    #[error("{} is damaged ({detail}); keep a copy of it and its -wal file, and put a backup in its place or move both away to start empty", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        detail: String,
+    },
+    /// The log is there without its database.
+    #[error("{} is missing while its -wal file is there; put the database back, or move the -wal file away to start empty", .0.display())]
+    Missing(PathBuf),
+    /// SQLite fails otherwise.
+    #[error("{} cannot be opened ({source})", path.display())]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+}
+
+/// A storage in a data directory, which it keeps locked.
+#[derive(Debug)]
+pub struct Sqlite {
+    database: Connection,
+    _lock: File,
+}
+
+impl Sqlite {
+    /// The storage in `directory`, made where there is none.
+    ///
+    /// # Errors
+    /// If the directory or the database in it cannot be used; both are left as they were.
+    pub fn open(directory: &Path) -> Result<Self, OpenError> {
+        let unusable = |source| OpenError::Directory { path: directory.to_owned(), source };
+        fs::create_dir_all(directory).map_err(unusable)?;
+        let lock = File::options().create(true).append(true).open(directory.join(LOCK)).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(directory.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        let path = directory.join(DATABASE);
+        let size = fs::metadata(&path).map_or(0, |about| about.len());
+        if size == 0 && fs::metadata(log_of(&path)).is_ok_and(|about| about.len() > 0) {
+            return Err(OpenError::Missing(path));
+        }
+        let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+                OpenError::Damaged { path: path.clone(), detail: source.to_string() }
+            }
+            Some(
+                rusqlite::ErrorCode::CannotOpen
+                | rusqlite::ErrorCode::PermissionDenied
+                | rusqlite::ErrorCode::ReadOnly,
+            ) => unusable(io::Error::other(source.to_string())),
+            _ => OpenError::Sqlite { path: path.clone(), source },
+        };
+        let database = Connection::open(&path).map_err(failed)?;
+        if size > 0 {
+            recognise(&database, &path, size).map_err(|error| match error {
+                Unrecognised::Sqlite(source) => failed(source),
+                Unrecognised::Other(error) => error,
+            })?;
+        }
+        prepare(&database, size == 0).map_err(failed)?;
+        Ok(Self { database, _lock: lock })
+    }
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push("-wal");
+    name.into()
+}
+
+enum Unrecognised {
+    Sqlite(rusqlite::Error),
+    Other(OpenError),
+}
+
+impl From<rusqlite::Error> for Unrecognised {
+    fn from(source: rusqlite::Error) -> Self {
+        Self::Sqlite(source)
+    }
+}
+
+/// Makes sure that an existing file is a sound database of ours, before anything is written to it.
+fn recognise(database: &Connection, path: &Path, size: u64) -> Result<(), Unrecognised> {
+    let number = |pragma| database.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    if number("application_id")? != APPLICATION_ID {
+        return Err(Unrecognised::Other(OpenError::Foreign(path.to_owned())));
+    }
+    let found = number("user_version")?;
+    if found != SCHEMA_VERSION {
+        return Err(Unrecognised::Other(OpenError::Version { path: path.to_owned(), found }));
+    }
+    if size <= CHECKED_BYTES {
+        let detail: String = database.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if detail != "ok" {
+            // The last line names the fault; the ones before it say which file.
+            let detail = detail.lines().last().unwrap_or_default().to_owned();
+            return Err(Unrecognised::Other(OpenError::Damaged { path: path.to_owned(), detail }));
+        }
+    }
+    Ok(())
+}
+
+fn prepare(database: &Connection, is_new: bool) -> rusqlite::Result<()> {
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    database.pragma_update(None, "journal_mode", "WAL")?;
+    // A commit that returned is on disk: what was acknowledged survives a power cut.
+    database.pragma_update(None, "synchronous", "FULL")?;
+    database.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    database.set_prepared_statement_cache_capacity(64);
+    if is_new {
+        database.execute_batch(concat!("BEGIN IMMEDIATE;", include_str!("schema.sql")))?;
+        database.pragma_update(None, "application_id", APPLICATION_ID)?;
+        database.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+        database.execute_batch("COMMIT")?;
+    }
+    Ok(())
+}
+
+fn while_doing(doing: &'static str) -> impl Fn(rusqlite::Error) -> StorageError {
+    move |source| StorageError::new(doing, source)
+}
+
+fn malformed(column: usize) -> rusqlite::Error {
+    let source = "a stored value is out of its range".into();
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, source)
+}
+
+fn sequence(row: &Row<'_>, column: usize) -> rusqlite::Result<Sequence> {
+    let number = u64::try_from(row.get::<_, i64>(column)?).ok();
+    number.and_then(Sequence::new).ok_or_else(|| malformed(column))
+}
+
+fn epoch(row: &Row<'_>, column: usize) -> rusqlite::Result<Epoch> {
+    Ok(Epoch::from_bytes(row.get(column)?))
+}
+
+/// Numbers of this protocol end at 2^53, so they fit SQLite's.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn millis(time: Timestamp) -> i64 {
+    number(time.as_millis())
+}
+
+/// A lineage as it is stored: per entry the epoch and the sequence, 24 bytes.
+fn lineage_bytes(lineage: &Lineage) -> Vec<u8> {
+    let entry = |entry: &Position| {
+        let mut bytes = entry.epoch.as_bytes().to_vec();
+        bytes.extend_from_slice(&entry.sequence.get().to_be_bytes());
+        bytes
+    };
+    lineage.entries().iter().flat_map(entry).collect()
+}
+
+fn lineage(row: &Row<'_>, column: usize) -> rusqlite::Result<Lineage> {
+    let bytes: Vec<u8> = row.get(column)?;
+    let entry = |bytes: &[u8]| {
+        let (epoch, sequence) = bytes.split_at_checked(16)?;
+        Some(Position {
+            epoch: Epoch::from_bytes(epoch.try_into().ok()?),
+            sequence: Sequence::new(u64::from_be_bytes(sequence.try_into().ok()?))?,
+        })
+    };
+    let entries: Option<Vec<_>> = bytes.chunks(24).map(entry).collect();
+    entries.map(Lineage::new).ok_or_else(|| malformed(column))
+}
+
+/// A change from the columns sequence, version, value, beginning with `first`.
+fn stored(row: &Row<'_>, first: usize) -> rusqlite::Result<Stored> {
+    let value = row.get_ref(first + 2)?.as_blob_or_null()?;
+    Ok(Stored { sequence: sequence(row, first)?, version: row.get(first + 1)?, value: value.map(Arc::from) })
+}
+
+impl Storage for Sqlite {
+    fn begin(&mut self) -> Result<(), StorageError> {
+        self.database.execute_batch("BEGIN IMMEDIATE").map_err(while_doing("beginning a transaction"))
+    }
+
+    fn commit(&mut self) -> Result<(), StorageError> {
+        self.database.execute_batch("COMMIT").map_err(while_doing("committing"))
+    }
+
+    fn rollback(&mut self) -> Result<(), StorageError> {
+        // SQLite ends the transaction on its own after some failures.
+        if self.database.is_autocommit() {
+            return Ok(());
+        }
+        self.database.execute_batch("ROLLBACK").map_err(while_doing("rolling back"))
+    }
+
+    fn history(&self) -> Result<Option<StoredHistory>, StorageError> {
+        self.database
+            .prepare_cached("SELECT epoch, lineage FROM history")
+            .and_then(|mut statement| {
+                let read =
+                    |row: &Row<'_>| Ok(StoredHistory { epoch: epoch(row, 0)?, lineage: lineage(row, 1)? });
+                statement.query_row([], read).optional()
+            })
+            .map_err(while_doing("reading the history"))
+    }
+
+    fn set_history(&mut self, history: &StoredHistory) -> Result<(), StorageError> {
+        self.database
+            .execute(
+                "INSERT OR REPLACE INTO history (only, epoch, lineage) VALUES (1, ?1, ?2)",
+                params![history.epoch.as_bytes(), lineage_bytes(&history.lineage)],
+            )
+            .map(drop)
+            .map_err(while_doing("writing the history"))
+    }
+
+    fn object(&self, key: &str) -> Result<Option<Stored>, StorageError> {
+        self.database
+            .prepare_cached("SELECT sequence, version, value FROM objects WHERE key = ?1")
+            .and_then(|mut statement| statement.query_row([key], |row| stored(row, 0)).optional())
+            .map_err(while_doing("reading an object"))
+    }
+
+    fn object_sequence(&self, key: &str) -> Result<Option<Sequence>, StorageError> {
+        self.database
+            .prepare_cached("SELECT sequence FROM objects WHERE key = ?1")
+            .and_then(|mut statement| statement.query_row([key], |row| sequence(row, 0)).optional())
+            .map_err(while_doing("reading an object"))
+    }
+
+    fn set_object(&mut self, key: &str, object: Stored) -> Result<(), StorageError> {
+        self.database
+            .prepare_cached(
+                "INSERT INTO objects (key, sequence, version, value) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (key) DO UPDATE
+                 SET sequence = excluded.sequence, version = excluded.version, value = excluded.value",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    key,
+                    number(object.sequence.get()),
+                    object.version.as_deref(),
+                    object.value.as_deref()
+                ])
+            })
+            .map(drop)
+            .map_err(while_doing("writing an object"))
+    }
+
+    fn datastore(&self, id: &str) -> Result<Option<StoredDatastore>, StorageError> {
+        let read = |row: &Row<'_>| {
+            let expires: Option<i64> = row.get(5)?;
+            Ok(StoredDatastore {
+                primary: row.get(0)?,
+                epoch: epoch(row, 1)?,
+                lineage: lineage(row, 2)?,
+                head: sequence(row, 3)?,
+                floor: sequence(row, 4)?,
+                expires: expires.map(|millis| Timestamp::from_millis(u64::try_from(millis).unwrap_or(0))),
+            })
+        };
+        self.database
+            .prepare_cached(
+                "SELECT primary_field, epoch, lineage, head, floor, expires FROM datastores WHERE id = ?1",
+            )
+            .and_then(|mut statement| statement.query_row([id], read).optional())
+            .map_err(while_doing("reading a datastore"))
+    }
+
+    fn set_datastore(&mut self, id: &str, datastore: &StoredDatastore) -> Result<(), StorageError> {
+        self.database
+            .prepare_cached(
+                "INSERT INTO datastores (id, primary_field, epoch, lineage, head, floor, expires)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT (id) DO UPDATE
+                 SET primary_field = excluded.primary_field, epoch = excluded.epoch, lineage = excluded.lineage,
+                     head = excluded.head, floor = excluded.floor, expires = excluded.expires",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    id,
+                    &*datastore.primary,
+                    datastore.epoch.as_bytes(),
+                    lineage_bytes(&datastore.lineage),
+                    number(datastore.head.get()),
+                    number(datastore.floor.get()),
+                    datastore.expires.map(millis)
+                ])
+            })
+            .map(drop)
+            .map_err(while_doing("writing a datastore"))
+    }
+
+    fn remove_datastore(&mut self, id: &str) -> Result<(), StorageError> {
+        let records = "DELETE FROM records WHERE datastore = (SELECT number FROM datastores WHERE id = ?1)";
+        self.database
+            .execute(records, [id])
+            .and_then(|_| self.database.execute("DELETE FROM datastores WHERE id = ?1", [id]))
+            .map(drop)
+            .map_err(while_doing("removing a datastore"))
+    }
+
+    fn record(&self, datastore: &str, key: &str) -> Result<Option<Stored>, StorageError> {
+        self.database
+            .prepare_cached(
+                "SELECT sequence, version, value FROM records
+                 WHERE datastore = (SELECT number FROM datastores WHERE id = ?1) AND key = ?2",
+            )
+            .and_then(|mut statement| statement.query_row([datastore, key], |row| stored(row, 0)).optional())
+            .map_err(while_doing("reading a record"))
+    }
+
+    fn set_record(&mut self, datastore: &str, key: &str, record: Stored) -> Result<(), StorageError> {
+        self.database
+            .prepare_cached(
+                "INSERT INTO records (datastore, key, sequence, version, value)
+                 VALUES ((SELECT number FROM datastores WHERE id = ?1), ?2, ?3, ?4, ?5)
+                 ON CONFLICT (datastore, key) DO UPDATE
+                 SET sequence = excluded.sequence, version = excluded.version, value = excluded.value",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    datastore,
+                    key,
+                    number(record.sequence.get()),
+                    record.version.as_deref(),
+                    record.value.as_deref()
+                ])
+            })
+            .map(drop)
+            .map_err(while_doing("writing a record"))
+    }
+
+    fn changes(&self, datastore: &str, after: Sequence, visit: Visit<'_>) -> Result<(), StorageError> {
+        self.database
+            .prepare_cached(
+                "SELECT key, sequence, version, value FROM records
+                 WHERE datastore = (SELECT number FROM datastores WHERE id = ?1) AND sequence > ?2
+                 ORDER BY sequence",
+            )
+            .and_then(|mut statement| {
+                let mut rows = statement.query(params![datastore, number(after.get())])?;
+                while let Some(row) = rows.next()? {
+                    if let ControlFlow::Break(()) = visit(row.get_ref(0)?.as_str()?, &stored(row, 1)?) {
+                        break;
+                    }
+                }
+                Ok(())
+            })
+            .map_err(while_doing("reading records"))
+    }
+
+    fn forget_deletions(&mut self, datastore: &str, keep: usize) -> Result<Option<Sequence>, StorageError> {
+        let keep = i64::try_from(keep).unwrap_or(i64::MAX);
+        self.database
+            .prepare_cached(
+                "SELECT sequence FROM records
+                 WHERE datastore = (SELECT number FROM datastores WHERE id = ?1) AND value IS NULL
+                 ORDER BY sequence DESC LIMIT 1 OFFSET ?2",
+            )
+            .and_then(|mut statement| {
+                statement.query_row(params![datastore, keep], |row| sequence(row, 0)).optional()
+            })
+            .and_then(|newest| {
+                if let Some(newest) = newest {
+                    self.database.execute(
+                        "DELETE FROM records
+                         WHERE datastore = (SELECT number FROM datastores WHERE id = ?1)
+                           AND value IS NULL AND sequence <= ?2",
+                        params![datastore, number(newest.get())],
+                    )?;
+                }
+                Ok(newest)
+            })
+            .map_err(while_doing("forgetting deletions"))
+    }
+
+    fn reply(&self, client: &str, request: RequestId) -> Result<Recollection, StorageError> {
+        let floor = |row: &Row<'_>| {
+            let newest: Option<i64> = row.get(0)?;
+            let kept = newest.map_or(0, |newest| newest + 1 - number(KEPT_REPLIES));
+            Ok(kept.max(row.get::<_, Option<i64>>(1)?.unwrap_or(0)))
+        };
+        let reply = |row: &Row<'_>| {
+            if let Some(code) = row.get::<_, Option<u16>>(0)? {
+                return Ok(Reply::Refused { code, message: row.get(1)? });
+            }
+            let has_position = row.get_ref(2)? != rusqlite::types::ValueRef::Null;
+            Ok(Reply::Done(if has_position {
+                Some(Position { epoch: epoch(row, 2)?, sequence: sequence(row, 3)? })
+            } else {
+                None
+            }))
+        };
+        self.database
+            .prepare_cached(
+                "SELECT (SELECT max(request) FROM replies WHERE client = ?1),
+                        (SELECT floor FROM clients WHERE id = ?1)",
+            )
+            .and_then(|mut statement| statement.query_row([client], floor))
+            .and_then(|floor| {
+                if number(request) < floor {
+                    return Ok(Recollection::Forgotten);
+                }
+                let found = self
+                    .database
+                    .prepare_cached(
+                        "SELECT code, message, epoch, sequence FROM replies WHERE client = ?1 AND request = ?2",
+                    )?
+                    .query_row(params![client, number(request)], reply)
+                    .optional()?;
+                Ok(found.map_or(Recollection::New, Recollection::Answered))
+            })
+            .map_err(while_doing("reading a reply"))
+    }
+
+    fn set_reply(
+        &mut self,
+        now: Timestamp,
+        client: &str,
+        request: RequestId,
+        reply: &Reply,
+    ) -> Result<(), StorageError> {
+        let (code, message, position) = match reply {
+            Reply::Done(position) => (None, None, *position),
+            Reply::Refused { code, message } => (Some(*code), Some(&**message), None),
+        };
+        let write = || -> rusqlite::Result<()> {
+            self.database
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO replies (client, request, at, code, message, epoch, sequence)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                )?
+                .execute(params![
+                    client,
+                    number(request),
+                    millis(now),
+                    code,
+                    message,
+                    position.map(|position| *position.epoch.as_bytes()),
+                    position.map(|position| number(position.sequence.get()))
+                ])?;
+            // What is below the floor is not read any more; to sweep it now and then is enough.
+            if request >= KEPT_REPLIES && request.is_multiple_of(64) {
+                self.database
+                    .prepare_cached("DELETE FROM replies WHERE client = ?1 AND request <= ?2")?
+                    .execute(params![client, number(request - KEPT_REPLIES)])?;
+            }
+            Ok(())
+        };
+        write().map_err(while_doing("writing a reply"))
+    }
+
+    fn forget_replies(&mut self, replies: Timestamp, clients: Timestamp) -> Result<(), StorageError> {
+        let write = || -> rusqlite::Result<()> {
+            self.database.execute(
+                "INSERT INTO clients (id, floor, seen)
+                 SELECT client, max(request) + 1, max(at) FROM replies WHERE at < ?1 GROUP BY client
+                 ON CONFLICT (id) DO UPDATE
+                 SET floor = max(floor, excluded.floor), seen = max(seen, excluded.seen)",
+                [millis(replies)],
+            )?;
+            self.database.execute("DELETE FROM replies WHERE at < ?1", [millis(replies)])?;
+            self.database.execute(
+                "DELETE FROM clients
+                 WHERE seen < ?1 AND NOT EXISTS (SELECT 1 FROM replies WHERE client = clients.id)",
+                [millis(clients)],
+            )?;
+            Ok(())
+        };
+        write().map_err(while_doing("forgetting replies"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidewire::server::storage::conformance;
+
+    #[test]
+    fn sqlite_is_a_storage() {
+        let mut directories = Vec::new();
+        conformance::run(|| {
+            let directory = tempfile::tempdir().unwrap();
+            let storage = Sqlite::open(directory.path()).unwrap();
+            directories.push(directory);
+            storage
+        });
+    }
+}

@@ -1,0 +1,294 @@
+//! What the server says over HTTP: the WebSocket at `/v1/sync`, `/healthz`, and files.
+
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{
+        Request, State, WebSocketUpgrade,
+        ws::{CloseFrame, Message, WebSocket},
+    },
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures_util::{
+    SinkExt, StreamExt,
+    stream::{SplitSink, SplitStream},
+};
+use tidewire::{
+    protocol::{CloseCode, SUBPROTOCOL_MSGPACK, limits::MAX_FRAME_BYTES},
+    server::ConnectionId,
+};
+use tokio::{sync::mpsc, time::timeout};
+use tower_http::services::ServeDir;
+
+use crate::host::{BACKLOG_BYTES, Host, Inlet, Input, Outgoing, queue};
+
+/// The library's 128 KiB for each connection would be more than a gigabyte for ten thousand idle ones.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// How long a close may take: a peer that does not answer it is not waited for.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long one frame may take to leave: a peer that takes nothing for so long is gone.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A WebSocket's close frame has room for 123 bytes of text.
+const MAX_REASON_BYTES: usize = 123;
+
+/// What the routes share.
+#[derive(Debug)]
+pub struct Web {
+    host: Host,
+    origins: Origins,
+    connections: AtomicU64,
+    /// Held by every connection, so that the end of the last one can be awaited.
+    alive: mpsc::Sender<()>,
+}
+
+impl Web {
+    /// Routes to `host`. Every connection holds a clone of `alive`.
+    #[must_use]
+    pub const fn new(host: Host, origins: Origins, alive: mpsc::Sender<()>) -> Self {
+        Self { host, origins, connections: AtomicU64::new(1), alive }
+    }
+
+    /// The routes; `files` is the directory of the page, if there is one.
+    pub fn router(self, files: Option<PathBuf>) -> Router {
+        let router = Router::new()
+            .route("/v1/sync", get(sync))
+            .route("/healthz", get(async || "ok\n"))
+            .with_state(Arc::new(self));
+        match files {
+            Some(files) => router.fallback_service(ServeDir::new(files)).layer(from_fn(file_headers)),
+            None => router,
+        }
+    }
+}
+
+/// Who may connect from a page: browsers say where the page is from, and let any page try.
+#[derive(Debug, Clone)]
+pub struct Origins {
+    /// Exact origins, such as `https://app.example.com`.
+    pub allowed: Vec<String>,
+    /// Whether only this machine can reach the server. Then the name that it was called by must be this machine's too,
+    /// or a foreign page could point its own name here.
+    pub is_local: bool,
+}
+
+impl Origins {
+    /// Whether a page of `origin` may connect to the server that it calls `host`. Programs send no origin.
+    #[must_use]
+    pub fn is_allowed(&self, origin: Option<&str>, host: Option<&str>) -> bool {
+        let Some(origin) = origin else {
+            return true;
+        };
+        if self.allowed.iter().any(|allowed| allowed == origin) {
+            return true;
+        }
+        let Ok(uri) = origin.parse::<Uri>() else {
+            return false;
+        };
+        let (Some("http" | "https"), Some(from)) = (uri.scheme_str(), uri.authority()) else {
+            return false;
+        };
+        if is_loopback(from.host()) {
+            return true;
+        }
+        let is_same = host.is_some_and(|host| host.eq_ignore_ascii_case(from.as_str()));
+        is_same && !self.is_local
+    }
+}
+
+fn is_loopback(name: &str) -> bool {
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Built assets carry a hash in their names and never change; everything else is asked for again.
+async fn file_headers(request: Request, next: Next) -> Response {
+    let is_asset = request.uri().path().starts_with("/assets/");
+    let mut response = next.run(request).await;
+    let is_found = response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;
+    let cache = if is_asset && is_found { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    // A header that is no text is nobody's; it must not pass for a missing one.
+    headers.get(name).map(|value| value.to_str().unwrap_or("invalid"))
+}
+
+async fn sync(State(web): State<Arc<Web>>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+    let origin = text(&headers, header::ORIGIN);
+    if !web.origins.is_allowed(origin, text(&headers, header::HOST)) {
+        let hint = "this origin may not connect; start the server with --allow-origin to allow it\n";
+        return (StatusCode::FORBIDDEN, hint).into_response();
+    }
+    let upgrade = upgrade
+        .protocols([SUBPROTOCOL_MSGPACK])
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .max_frame_size(MAX_FRAME_BYTES)
+        .max_message_size(MAX_FRAME_BYTES)
+        // Frames are written one by one and flushed; the rest waits in the connection's own queue.
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * BACKLOG_BYTES);
+    if upgrade.selected_protocol().is_none() {
+        let hint = format!("this server speaks the WebSocket subprotocol {SUBPROTOCOL_MSGPACK}\n");
+        return (StatusCode::BAD_REQUEST, hint).into_response();
+    }
+    upgrade.on_upgrade(async move |socket| connection(&web, socket).await)
+}
+
+/// Moves the bytes of one connection until either side ends it.
+async fn connection(web: &Web, socket: WebSocket) {
+    let _alive = web.alive.clone();
+    let id = ConnectionId(web.connections.fetch_add(1, Ordering::Relaxed));
+    let (outlet, inlet) = queue();
+    if !web.host.send(Input::Connect(id, outlet)).await {
+        return;
+    }
+    let (mut sink, mut stream) = socket.split();
+    let is_peer_gone = tokio::select! {
+        () = receive(&web.host, id, &mut stream) => true,
+        is_peer_gone = transmit(&web.host, id, &mut sink, inlet) => is_peer_gone,
+    };
+    web.host.send(Input::Disconnect(id)).await;
+    if !is_peer_gone {
+        // The socket is dropped only once the peer has seen the close, or its last bytes could be lost with it.
+        let closing = async { while let Some(Ok(_)) = stream.next().await {} };
+        let _ = timeout(CLOSE_PATIENCE, closing).await;
+    }
+}
+
+/// Hands frames to the host until the peer is gone. After a refusal it only waits for the host's close.
+async fn receive(host: &Host, id: ConnectionId, stream: &mut SplitStream<WebSocket>) {
+    loop {
+        let input = match stream.next().await {
+            Some(Ok(Message::Binary(frame))) => Input::Frame(id, frame.into()),
+            Some(Ok(Message::Text(_))) => {
+                let reason = format!("{SUBPROTOCOL_MSGPACK} has no text frames");
+                Input::Refuse(id, CloseCode::Malformed, reason)
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Close(_))) | None => return,
+            Some(Err(error)) => {
+                // Too large a frame, or no WebSocket at all; nothing can be read after it.
+                let reason = error.to_string();
+                host.send(Input::Refuse(id, CloseCode::LimitExceeded, reason)).await;
+                return std::future::pending().await;
+            }
+        };
+        if !host.send(input).await {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Sends what the host has for the peer. Returns whether the peer is gone.
+async fn transmit(
+    host: &Host,
+    id: ConnectionId,
+    sink: &mut SplitSink<WebSocket, Message>,
+    mut inlet: Inlet,
+) -> bool {
+    let (code, reason) = loop {
+        let outgoing = tokio::select! {
+            biased;
+            Ok(()) = &mut inlet.eviction => break slow(),
+            outgoing = inlet.queue.recv() => outgoing,
+        };
+        match outgoing {
+            Some(Outgoing::Frame { bytes, report }) => {
+                let size = bytes.len();
+                let sending = timeout(WRITE_PATIENCE, sink.send(Message::Binary(Bytes::from_owner(bytes))));
+                tokio::select! {
+                    biased;
+                    Ok(()) = &mut inlet.eviction => break slow(),
+                    sent = sending => match sent {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) => return true,
+                        Err(_elapsed) => break slow(),
+                    },
+                }
+                inlet.backlog.fetch_sub(size, Ordering::Relaxed);
+                if report {
+                    host.send(Input::Drained(id)).await;
+                }
+            }
+            Some(Outgoing::Close { code, reason }) => break (code, reason),
+            None => break (CloseCode::Internal.number(), "the server has stopped".to_owned()),
+        }
+    };
+    let frame = CloseFrame { code, reason: shortened(&reason).into() };
+    timeout(CLOSE_PATIENCE, sink.send(Message::Close(Some(frame)))).await.is_err()
+}
+
+fn slow() -> (u16, String) {
+    (CloseCode::SlowConsumer.number(), "the connection reads too slowly; resume".to_owned())
+}
+
+fn shortened(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_connect_from_their_own_server_this_machine_or_an_allowed_origin() {
+        let origins = Origins { allowed: vec!["https://app.example.com".to_owned()], is_local: false };
+        for (origin, host, is_allowed) in [
+            (None, Some("sync.example.com"), true),
+            (Some("https://app.example.com"), Some("sync.example.com"), true),
+            (Some("https://sync.example.com"), Some("sync.example.com"), true),
+            (Some("http://sync.example.com:4400"), Some("Sync.Example.com:4400"), true),
+            (Some("http://localhost:5173"), Some("localhost:4400"), true),
+            (Some("http://127.0.0.1:4400"), Some("127.0.0.1:4400"), true),
+            (Some("http://[::1]:4400"), Some("[::1]:4400"), true),
+            (Some("http://app.example.com"), Some("sync.example.com"), false),
+            (Some("https://app.example.com:444"), Some("sync.example.com"), false),
+            (Some("https://app.example.com.evil.org"), Some("sync.example.com"), false),
+            (Some("https://evilapp.example.com"), Some("sync.example.com"), false),
+            (Some("https://sync.example.com:4400"), Some("sync.example.com"), false),
+            (Some("https://localhost.evil.org"), Some("sync.example.com"), false),
+            (Some("http://127.0.0.1.evil.org"), Some("sync.example.com"), false),
+            (Some("null"), Some("sync.example.com"), false),
+            (Some(""), Some("sync.example.com"), false),
+            (Some("file://"), Some("sync.example.com"), false),
+            (Some("invalid"), Some("sync.example.com"), false),
+        ] {
+            assert_eq!(origins.is_allowed(origin, host), is_allowed, "{origin:?} calling {host:?}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_name_that_points_to_this_machine_is_no_way_in() {
+        let origins = Origins { allowed: Vec::new(), is_local: true };
+        assert!(!origins.is_allowed(Some("http://evil.org:4400"), Some("evil.org:4400")));
+        assert!(origins.is_allowed(Some("http://localhost:4400"), Some("localhost:4400")));
+    }
+
+    #[test]
+    fn a_close_reason_is_cut_between_characters() {
+        let reason = "ü".repeat(100);
+        assert_eq!(shortened(&reason).len(), 122);
+        assert_eq!(shortened("short"), "short");
+    }
+}

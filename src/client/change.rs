@@ -1,0 +1,135 @@
+//! The way out: what the host does for the client, and what it hears of it.
+
+use super::{cells::CellId, slot::SlotId};
+use crate::{protocol::RequestId, replica::Token, session::Generation};
+
+/// A verdict that the host owes, as it crosses to the host. Above 0.
+pub type HostTicket = u32;
+
+/// What the host does for the client, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Open a new link.
+    Dial(Generation),
+    /// Send a frame.
+    Transmit(Generation, Vec<u8>),
+    /// Close a link and forget it.
+    Hang {
+        /// The link.
+        link: Generation,
+        /// The close code.
+        code: u16,
+    },
+}
+
+/// What changed, for whoever shows it. In order of happening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// An object shows another value.
+    Value {
+        /// The object's slot.
+        slot: SlotId,
+        /// The value; `None`: deleted.
+        cell: Option<CellId>,
+        /// The ticket of its verdict; 0 where it has no gate.
+        ticket: HostTicket,
+    },
+    /// A collection shows a new or other row.
+    Row {
+        /// The collection's slot.
+        slot: SlotId,
+        /// The row.
+        cell: CellId,
+        /// The ticket of its verdict; 0 where it has no gate.
+        ticket: HostTicket,
+    },
+    /// A collection lost a row.
+    Gone {
+        /// The collection's slot.
+        slot: SlotId,
+        /// The row as it was.
+        cell: CellId,
+    },
+    /// The host's gate is asked; answered with [`Client::judged`](super::Client::judged).
+    Judge {
+        /// The slot.
+        slot: SlotId,
+        /// The value.
+        cell: CellId,
+        /// What to answer with.
+        ticket: HostTicket,
+    },
+    /// Position, status or counters of a slot changed.
+    Meta {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// A write ended; [`Client::settlement`](super::Client::settlement) has the message.
+    Settled {
+        /// The write.
+        request: RequestId,
+        /// 0 done, 65535 unknown, else a number of [`ErrorCode`](crate::protocol::ErrorCode).
+        code: u16,
+    },
+    /// The session's phase changed.
+    Link,
+    /// An own-transport replica shows the host's value.
+    Install {
+        /// The slot.
+        slot: SlotId,
+        /// The host's value.
+        token: Token,
+        /// The ticket of its verdict.
+        ticket: HostTicket,
+    },
+    /// The host may forget a value that it offered.
+    Discard {
+        /// The slot.
+        slot: SlotId,
+        /// The host's value.
+        token: Token,
+    },
+    /// An own-transport replica asks its host to refetch.
+    Refetch {
+        /// The slot.
+        slot: SlotId,
+        /// The number to answer with.
+        attempt: u32,
+    },
+    /// An own-transport replica needs the verdict on a value that it held back.
+    JudgeOwn {
+        /// The slot.
+        slot: SlotId,
+        /// The host's value.
+        token: Token,
+        /// What to answer with.
+        ticket: HostTicket,
+    },
+    /// An own-transport replica wants an attempt's request aborted.
+    Abort {
+        /// The slot.
+        slot: SlotId,
+        /// The attempt.
+        attempt: u32,
+    },
+    /// The authority went back behind what was shown.
+    RolledBack {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// A value was refused and is kept from view.
+    Quarantined {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// The authority denied a subscription; [`Client::denial`](super::Client::denial) has the message.
+    Denied {
+        /// The slot.
+        slot: SlotId,
+    },
+    /// A cell that was announced is forgotten.
+    Freed {
+        /// The cell.
+        cell: CellId,
+    },
+}

@@ -1,0 +1,145 @@
+//! The hold-back: envelopes beyond a gap, kept until order reaches them (rule 7).
+//!
+//! One per epoch. It keeps headers and tokens; the values stay with the host. Bounded by count and weight.
+
+use std::collections::BTreeMap;
+
+use super::types::{EpochId, Header, Token, Version};
+
+/// Most envelopes held back per epoch: a long outage of one request at a high rate, and still little memory.
+pub(super) const MAX_HELD: usize = 1_024;
+/// Most bytes held back per epoch.
+pub(super) const MAX_HELD_WEIGHT: u64 = 256 * 1024;
+
+/// What is held of one envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Of an unknown epoch: version and gate come when it is drained.
+    Raw(Token),
+    /// Passed the gate.
+    Good(Token),
+    /// Refused by gate or version: only the header counts, so that its successor is no gap (rule 4).
+    Refused,
+}
+
+impl Content {
+    const fn token(self) -> Option<Token> {
+        match self {
+            Self::Raw(token) | Self::Good(token) => Some(token),
+            Self::Refused => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    prev: Option<u64>,
+    version: Version,
+    weight: u32,
+    content: Content,
+}
+
+impl Held {
+    /// The sequence that must be settled before this one is in order.
+    fn needs(&self, sequence: u64) -> u64 {
+        self.prev.unwrap_or_else(|| sequence.saturating_sub(1))
+    }
+}
+
+/// Envelopes of one epoch beyond a gap, by sequence.
+#[derive(Debug, Default)]
+pub(super) struct HoldBack {
+    entries: BTreeMap<u64, Held>,
+    weight: u64,
+    /// No entry is in order below this: spares a search whenever the cursor moves.
+    least: u64,
+}
+
+impl HoldBack {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) const fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// Holds an envelope. Of two copies of a sequence the better one stays: a good one replaces a refused one, never
+    /// the reverse. Tokens that nothing needs any more go to `discard`; on overflow that is the whole buffer (rule 7).
+    pub(super) fn hold(
+        &mut self,
+        header: &Header,
+        content: Content,
+        weight: u32,
+        mut discard: impl FnMut(Token),
+    ) {
+        if let Some(held) = self.entries.get_mut(&header.sequence) {
+            // Either copy's `prev` is true, so the one that reaches further back decides.
+            if held.needs(header.sequence) > header.prev.unwrap_or(u64::MAX) {
+                held.prev = header.prev;
+                self.least = self.least.min(held.needs(header.sequence));
+            }
+            if held.content != Content::Refused || content == Content::Refused {
+                if let Some(token) = content.token() {
+                    discard(token);
+                }
+                return;
+            }
+            held.content = content;
+            held.version = header.version;
+            held.weight = weight;
+            self.weight += u64::from(weight);
+        } else {
+            let held = Held { prev: header.prev, version: header.version, weight, content };
+            let needs = held.needs(header.sequence);
+            self.least = if self.entries.is_empty() { needs } else { self.least.min(needs) };
+            self.entries.insert(header.sequence, held);
+            self.weight += u64::from(weight);
+        }
+        if self.entries.len() > MAX_HELD || self.weight > MAX_HELD_WEIGHT {
+            self.clear(discard);
+        }
+    }
+
+    /// Takes the first envelope that is in order once everything up to `cursor` is settled.
+    pub(super) fn take_next(&mut self, epoch: EpochId, cursor: u64) -> Option<(Header, Content)> {
+        if self.entries.is_empty() || self.least > cursor {
+            return None;
+        }
+        let found = self.entries.iter().find(|(sequence, held)| held.needs(**sequence) <= cursor);
+        let Some((&sequence, _)) = found else {
+            self.least =
+                self.entries.iter().map(|(sequence, held)| held.needs(*sequence)).min().unwrap_or(u64::MAX);
+            return None;
+        };
+        let held = self.entries.remove(&sequence)?;
+        self.weight -= u64::from(held.weight);
+        Some((Header { epoch, sequence, prev: held.prev, version: held.version }, held.content))
+    }
+
+    /// All that is held, in order.
+    pub(super) fn into_entries(self, epoch: EpochId) -> impl Iterator<Item = (Header, Content)> {
+        self.entries.into_iter().map(move |(sequence, held)| {
+            (Header { epoch, sequence, prev: held.prev, version: held.version }, held.content)
+        })
+    }
+
+    /// Drops what is above `limit` (rule 12).
+    pub(super) fn drop_above(&mut self, limit: u64, mut discard: impl FnMut(Token)) {
+        for held in self.entries.split_off(&limit.saturating_add(1)).into_values() {
+            self.weight -= u64::from(held.weight);
+            held.content.token().map(&mut discard);
+        }
+    }
+
+    pub(super) fn clear(&mut self, mut discard: impl FnMut(Token)) {
+        self.weight = 0;
+        for held in std::mem::take(&mut self.entries).into_values() {
+            held.content.token().map(&mut discard);
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Datastores: tables of records that the authority orders by one sequence each.
+//!
+//! A datastore is permanent (durable) or temporary (in memory, for an hour unless opened for longer or shorter). Writes
+//! are ordered by their arrival and the last one wins. A resume needs no log: the records carry their sequences, and
+//! the last deletions are kept, so whatever changed above a position can be told from the table itself.
+
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
+
+use super::{
+    ConnectionId, Server, WriteError,
+    hub::{Cursor, Subject},
+    object::{check_key, check_value},
+    storage::{Storage, StorageError, Stored, StoredDatastore, Value},
+};
+use crate::protocol::{
+    Answer, EncodedValue, Lineage, Open, Position, Row, Sequence, ServerMessage, SubscriptionId, Timestamp,
+    limits::PAGE_BYTES,
+};
+
+/// How long a temporary datastore lives unless it is opened for another time.
+const DEFAULT_LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// The field that names a record unless another is given.
+const DEFAULT_PRIMARY: &str = "id";
+
+/// Deletions that are kept for resuming clients. A client that missed more gets a snapshot.
+const KEPT_DELETIONS: usize = 1_024;
+
+/// Changes that a resume may carry. Beyond them a snapshot, which comes in pages, is the better answer.
+const MAX_TAIL: usize = 1_024;
+
+/// What a row takes in a page beside its key and value, at most: array, sequence and the key's length.
+const ROW_BYTES: usize = 16;
+
+/// A datastore without its records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datastore {
+    /// The public id.
+    pub id: Arc<str>,
+    /// The field that names a record.
+    pub primary: Arc<str>,
+    /// When it ends; `None`: it is permanent.
+    pub expires: Option<Timestamp>,
+    /// Where its last change stands.
+    pub position: Position,
+}
+
+/// A record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// What its primary field says.
+    pub key: Arc<str>,
+    /// The sequence of its last change.
+    pub sequence: Sequence,
+    /// The whole record, encoded.
+    pub value: Value,
+}
+
+/// All records of a datastore at one position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The position.
+    pub position: Position,
+    /// The records in the order of their sequences.
+    pub records: Vec<Record>,
+}
+
+/// The last changes above a position, in order.
+type Tail = Vec<(Arc<str>, Stored)>;
+
+/// What the server remembers of a datastore between writes.
+#[derive(Debug)]
+pub(super) struct Opened {
+    about: StoredDatastore,
+    is_permanent: bool,
+    /// Whether `about` has changed since it was stored.
+    is_dirty: bool,
+    /// Deletions since the old ones were last forgotten.
+    deletions: usize,
+}
+
+impl Opened {
+    fn is_expired(&self, now: Timestamp) -> bool {
+        self.about.expires.is_some_and(|expires| now > expires)
+    }
+
+    fn position(&self) -> Position {
+        Position { epoch: self.about.epoch, sequence: self.about.head }
+    }
+}
+
+impl<S: Storage> Server<S> {
+    /// The datastore `id`, unless it does not exist or has expired.
+    ///
+    /// # Errors
+    /// If the storage cannot be read.
+    pub fn datastore(&self, now: Timestamp, id: &str) -> Result<Option<Datastore>, StorageError> {
+        let stored = match self.datastores.get(id) {
+            Some(opened) => Some(opened.about.clone()),
+            None => self.stored_datastore(id)?.map(|(about, _)| about),
+        };
+        let live = stored.filter(|about| about.expires.is_none_or(|expires| now <= expires));
+        Ok(live.map(|about| Datastore {
+            id: id.into(),
+            primary: about.primary,
+            expires: about.expires,
+            position: Position { epoch: about.epoch, sequence: about.head },
+        }))
+    }
+
+    /// A record of a datastore.
+    ///
+    /// # Errors
+    /// If the storage cannot be read.
+    pub fn record(&self, now: Timestamp, id: &str, key: &str) -> Result<Option<Record>, StorageError> {
+        let Some(datastore) = self.datastore(now, id)? else {
+            return Ok(None);
+        };
+        let stored = self.storage(datastore.expires.is_none()).record(id, key)?;
+        Ok(stored.and_then(|Stored { sequence, value, .. }| {
+            Some(Record { key: key.into(), sequence, value: value? })
+        }))
+    }
+
+    /// All records of a datastore, and the position they stand at.
+    ///
+    /// # Errors
+    /// If the storage cannot be read.
+    pub fn snapshot(&self, now: Timestamp, id: &str) -> Result<Option<Snapshot>, StorageError> {
+        let Some(datastore) = self.datastore(now, id)? else {
+            return Ok(None);
+        };
+        let mut records = Vec::new();
+        self.storage(datastore.expires.is_none()).changes(id, Sequence::ZERO, &mut |key, stored| {
+            if let Some(value) = &stored.value {
+                records.push(Record { key: key.into(), sequence: stored.sequence, value: value.clone() });
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(Some(Snapshot { position: datastore.position, records }))
+    }
+
+    /// The datastore `id`, made if it does not exist.
+    ///
+    /// An empty `id` stands for a fresh public one of 24 hex digits, an empty primary field for `"id"`. A temporary
+    /// datastore lives for `life`, or for an hour; a permanent one for ever. One that exists is returned as it is; one
+    /// that has expired is replaced by a new one under a new epoch.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn open_datastore(
+        &mut self,
+        now: Timestamp,
+        id: &str,
+        open: Open<'_>,
+        life: Option<Duration>,
+    ) -> Result<Datastore, WriteError> {
+        self.observe(now);
+        let id: Arc<str> = if id.is_empty() { self.random.public_id().into() } else { id.into() };
+        check_key(&id)?;
+        let before = match self.opened(&id)? {
+            Some(opened) if !opened.is_expired(now) => {
+                return Ok(Datastore {
+                    primary: opened.about.primary.clone(),
+                    expires: opened.about.expires,
+                    position: opened.position(),
+                    id,
+                });
+            }
+            before => before.map(|opened| (opened.position(), opened.about.lineage.clone())),
+        };
+        let primary = if open.primary.is_empty() { DEFAULT_PRIMARY } else { open.primary };
+        check_key(primary)?;
+        let lineage =
+            before.as_ref().map_or_else(Lineage::default, |(last, lineage)| lineage.succeeded_by(*last));
+        let about = StoredDatastore {
+            primary: primary.into(),
+            epoch: self.random.epoch(),
+            lineage,
+            head: Sequence::ZERO,
+            floor: Sequence::ZERO,
+            expires: (!open.permanent)
+                .then(|| now + life.filter(|life| !life.is_zero()).unwrap_or(DEFAULT_LIFE)),
+        };
+        // Only temporary datastores expire, so only there can one be in the way.
+        self.on_storage(false, |storage| storage.remove_datastore(&id))?;
+        self.on_storage(open.permanent, |storage| storage.set_datastore(&id, &about))?;
+        let opened = Opened { about, is_permanent: open.permanent, is_dirty: false, deletions: 0 };
+        let datastore = Datastore {
+            id: id.clone(),
+            primary: opened.about.primary.clone(),
+            expires: opened.about.expires,
+            position: opened.position(),
+        };
+        self.datastores.insert(id.clone(), opened);
+        if before.is_some() {
+            self.restart_followers(now, &Subject::Datastore(id));
+        }
+        Ok(datastore)
+    }
+
+    /// Inserts or replaces a record; the datastore's primary field names it.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn set(&mut self, now: Timestamp, id: &str, value: EncodedValue<'_>) -> Result<Position, WriteError> {
+        self.observe(now);
+        let about = &self.live(now, id)?.about;
+        let key = value.string_field(&about.primary).filter(|key| !key.is_empty());
+        let key = key.ok_or(WriteError::NoPrimary)?;
+        check_key(key)?;
+        check_value(value)?;
+        self.change_record(id, key, Some(value))
+    }
+
+    /// Deletes a record; `None` where there is nothing to delete.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn remove(&mut self, now: Timestamp, id: &str, key: &str) -> Result<Option<Position>, WriteError> {
+        self.observe(now);
+        let is_permanent = self.live(now, id)?.is_permanent;
+        let stored = self.storage(is_permanent).record(id, key);
+        match self.sound(stored)? {
+            Some(Stored { value: Some(_), .. }) => self.change_record(id, key, None).map(Some),
+            Some(Stored { value: None, .. }) | None => Ok(None),
+        }
+    }
+
+    fn change_record(
+        &mut self,
+        id: &str,
+        key: &str,
+        value: Option<EncodedValue<'_>>,
+    ) -> Result<Position, WriteError> {
+        let Some(opened) = self.datastores.get_mut(id) else {
+            return Err(WriteError::NoDatastore);
+        };
+        let is_permanent = opened.is_permanent;
+        let sequence = opened.about.head.next().ok_or(WriteError::Exhausted)?;
+        let stored = Stored { sequence, version: None, value: value.map(|value| value.as_bytes().into()) };
+        self.on_storage(is_permanent, |storage| storage.set_record(id, key, stored))?;
+        let Some(opened) = self.datastores.get_mut(id) else {
+            return Err(WriteError::NoDatastore);
+        };
+        opened.about.head = sequence;
+        if !std::mem::replace(&mut opened.is_dirty, true) {
+            self.batch.moved.push(id.into());
+        }
+        opened.deletions += usize::from(value.is_none());
+        let position = opened.position();
+        if opened.deletions > 2 * KEPT_DELETIONS {
+            opened.deletions = KEPT_DELETIONS;
+            let floor =
+                self.on_storage(is_permanent, |storage| storage.forget_deletions(id, KEPT_DELETIONS))?;
+            if let (Some(floor), Some(opened)) = (floor, self.datastores.get_mut(id)) {
+                opened.about.floor = opened.about.floor.max(floor);
+            }
+        }
+        if let Some(topic) = self.hub.current(&Subject::Datastore(id.into())) {
+            self.hub.advance(topic, sequence);
+            let envelope =
+                ServerMessage::Envelope { topic, sequence, prev: None, version: None, key: Some(key), value };
+            self.outbox.publish(&self.hub, topic, &envelope);
+        }
+        Ok(position)
+    }
+
+    pub(super) fn is_permanent(&self, id: &str) -> bool {
+        self.datastores.get(id).is_some_and(|opened| opened.is_permanent)
+    }
+
+    fn storage(&self, is_durable: bool) -> &dyn Storage {
+        if is_durable { &self.durable } else { &self.temporary }
+    }
+
+    /// What is stored about a datastore, and whether it is permanent.
+    pub(super) fn stored_datastore(&self, id: &str) -> Result<Option<(StoredDatastore, bool)>, StorageError> {
+        if let Some(about) = self.temporary.datastore(id)? {
+            return Ok(Some((about, false)));
+        }
+        Ok(self.durable.datastore(id)?.map(|about| (about, true)))
+    }
+
+    /// A datastore, expired or not.
+    fn opened(&mut self, id: &str) -> Result<Option<&mut Opened>, WriteError> {
+        if !self.datastores.contains_key(id) {
+            let stored = self.stored_datastore(id);
+            if let Some((about, is_permanent)) = self.sound(stored)? {
+                // Nobody counted the deletions so far: the next one has it done.
+                let opened = Opened { about, is_permanent, is_dirty: false, deletions: 2 * KEPT_DELETIONS };
+                self.datastores.insert(id.into(), opened);
+            }
+        }
+        Ok(self.datastores.get_mut(id))
+    }
+
+    fn live(&mut self, now: Timestamp, id: &str) -> Result<&mut Opened, WriteError> {
+        self.opened(id)?.filter(|opened| !opened.is_expired(now)).ok_or(WriteError::NoDatastore)
+    }
+
+    /// Stores the heads that the batch moved, each once.
+    pub(super) fn store_heads(&mut self) {
+        for id in std::mem::take(&mut self.batch.moved) {
+            if let Some(opened) = self.datastores.get_mut(&id) {
+                opened.is_dirty = false;
+                let (about, is_permanent) = (opened.about.clone(), opened.is_permanent);
+                // A failure is noted for the commit that called this.
+                let _ = self.on_storage(is_permanent, |storage| storage.set_datastore(&id, &about));
+            }
+        }
+    }
+
+    /// Removes the datastores that have expired, and forgets what can be read again.
+    pub(super) fn purge(&mut self, now: Timestamp) {
+        self.store_heads();
+        self.datastores.clear();
+        for id in self.temporary.expired(now) {
+            if self.on_storage(false, |storage| storage.remove_datastore(&id)).is_ok() {
+                self.dismiss_followers(&Subject::Datastore(id));
+            }
+        }
+    }
+
+    /// Answers what changed in a datastore since `position`: nothing, a tail, or the first page of a snapshot.
+    pub(super) fn answer_datastore(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+        subscription: SubscriptionId,
+        attempt: u32,
+        id: &Arc<str>,
+        position: Option<Position>,
+    ) -> Result<usize, WriteError> {
+        let opened = self.live(now, id)?;
+        let (head, floor, is_permanent) = (opened.about.head, opened.about.floor, opened.is_permanent);
+        let epoch = opened.about.epoch;
+        let since = position
+            .filter(|position| position.epoch == epoch)
+            .map(|position| position.sequence)
+            .filter(|since| (floor..=head).contains(since));
+        let subject = Subject::Datastore(id.clone());
+        let topic = self.hub.follow(connection, subscription, &subject, epoch, head);
+        let message = |answer| ServerMessage::Answer { subscription, attempt, topic, epoch, answer };
+        if since == Some(head) {
+            return Ok(self.outbox.answer(connection, &message(Answer::Current)));
+        }
+        if let Some(since) = since
+            && let Some(tail) = self.tail(id, is_permanent, since)?
+        {
+            let count = u32::try_from(tail.len()).expect("a tail has at most 1,024 changes");
+            let mut size = self.outbox.answer(connection, &message(Answer::Tail { count }));
+            let mut before = since;
+            for (key, Stored { sequence, version, value }) in &tail {
+                let envelope = ServerMessage::Envelope {
+                    topic,
+                    sequence: *sequence,
+                    prev: Some(before).filter(|before| before.next() != Some(*sequence)),
+                    version: version.as_deref(),
+                    key: Some(key),
+                    value: value.as_deref().map(EncodedValue::trusted),
+                };
+                size += self.outbox.answer(connection, &envelope);
+                before = *sequence;
+            }
+            return Ok(size);
+        }
+        let session = self.hub.session(connection).map_or(0, |session| session.number);
+        let cursor = Cursor { session, topic, snapshot: head, after: Sequence::ZERO };
+        self.answer_page(now, connection, subscription, attempt, id, cursor)
+    }
+
+    /// The last changes above `since`, or `None` where a snapshot is the better answer.
+    fn tail(&mut self, id: &str, is_permanent: bool, since: Sequence) -> Result<Option<Tail>, WriteError> {
+        let mut tail = Vec::new();
+        let mut bytes = 0;
+        let read = self.storage(is_permanent).changes(id, since, &mut |key, stored| {
+            bytes += key.len() + stored.value.as_ref().map_or(0, |value| value.len());
+            tail.push((key.into(), stored.clone()));
+            if bytes > PAGE_BYTES || tail.len() > MAX_TAIL {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        self.sound(read)?;
+        Ok(Some(tail).filter(|tail| bytes <= PAGE_BYTES && tail.len() <= MAX_TAIL))
+    }
+
+    /// Answers with the page of a snapshot that `cursor` points at.
+    ///
+    /// The rows come in the order of their sequences, up to the snapshot's. A record that changes meanwhile moves out
+    /// of that range: the change has been sent to this subscriber, which has followed the topic since the first page.
+    pub(super) fn answer_page(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+        subscription: SubscriptionId,
+        attempt: u32,
+        id: &Arc<str>,
+        cursor: Cursor,
+    ) -> Result<usize, WriteError> {
+        let opened = self.live(now, id)?;
+        let (is_permanent, epoch, lineage) =
+            (opened.is_permanent, opened.about.epoch, opened.about.lineage.clone());
+        let mut records: Vec<Record> = Vec::new();
+        let mut bytes = 0;
+        let mut has_more = false;
+        let read = self.storage(is_permanent).changes(id, cursor.after, &mut |key, stored| {
+            if stored.sequence > cursor.snapshot {
+                return ControlFlow::Break(());
+            }
+            let Some(value) = &stored.value else {
+                return ControlFlow::Continue(());
+            };
+            if bytes >= PAGE_BYTES {
+                has_more = true;
+                return ControlFlow::Break(());
+            }
+            bytes += ROW_BYTES + key.len() + value.len();
+            records.push(Record { key: key.into(), sequence: stored.sequence, value: value.clone() });
+            ControlFlow::Continue(())
+        });
+        self.sound(read)?;
+        let next = records.last().filter(|_| has_more);
+        let next = next.map(|last| Cursor { after: last.sequence, ..cursor }.to_text());
+        let rows = records.iter().map(|Record { key, sequence, value }| {
+            let value = EncodedValue::trusted(value);
+            Row { sequence: *sequence, key, value }
+        });
+        let answer =
+            Answer::Page { sequence: cursor.snapshot, rows: rows.collect(), next: next.as_deref(), lineage };
+        let answer = ServerMessage::Answer { subscription, attempt, topic: cursor.topic, epoch, answer };
+        Ok(self.outbox.answer(connection, &answer))
+    }
+}

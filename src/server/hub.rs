@@ -1,0 +1,391 @@
+//! Who is connected, who follows what, and when a connection is next due.
+//!
+//! A *topic* is one history under the number that envelopes carry: a target under one epoch. It exists as long as
+//! somebody follows it. A connection that goes takes everything it had along: [`Hub::residue`] counts what is left.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use super::{ConnectionId, Residue};
+use crate::protocol::{Epoch, Position, Sequence, SubscriptionId, Timestamp, TopicId};
+
+/// What a topic or subscription is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Subject {
+    Object(Arc<str>),
+    Datastore(Arc<str>),
+}
+
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub(super) subject: Subject,
+    pub(super) epoch: Epoch,
+    /// The last sequence sent to its followers.
+    pub(super) head: Sequence,
+    /// The tick in which `head` last moved.
+    moved: u64,
+    followers: BTreeSet<(ConnectionId, SubscriptionId)>,
+}
+
+impl Topic {
+    /// The connections that follow the topic, each once.
+    pub(super) fn connections(&self) -> Vec<ConnectionId> {
+        let mut connections: Vec<_> = self.followers.iter().map(|(connection, _)| *connection).collect();
+        connections.dedup();
+        connections
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) phase: Phase,
+    /// When it last sent anything.
+    pub(super) heard: Timestamp,
+    due: Timestamp,
+}
+
+/// Where a connection stands. The only way forward is `hello`; the way out is removal from the hub.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// Connected, nothing said yet. Ends with `hello`, or when its time is up.
+    Greeting,
+    /// Greeted.
+    Live(Session),
+}
+
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) number: u64,
+    pub(super) client: Arc<str>,
+    pub(super) subscriptions: BTreeMap<SubscriptionId, Followed>,
+    /// What is asked for and not yet answered, in order.
+    pub(super) asked: VecDeque<Asked>,
+    pub(super) outflow: Outflow,
+    beacons: u64,
+    /// The tick after the one that the last beacon reported.
+    reported: u64,
+}
+
+/// Whether answers may be sent: a client that asks for more than it reads waits, instead of filling memory.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outflow {
+    /// So many bytes of answers are under way.
+    Open(usize),
+    /// Too many are; the host reports when they have left.
+    Full,
+}
+
+/// A subscription.
+#[derive(Debug)]
+pub(super) enum Followed {
+    /// Its answer has not been sent; it hears nothing yet.
+    Waiting(Subject),
+    /// It hears every envelope of this topic.
+    Topic(TopicId),
+}
+
+/// Something to answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) subscription: SubscriptionId,
+    pub(super) attempt: u32,
+    pub(super) wish: Wish,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wish {
+    /// What changed since a position; `None`: everything.
+    Since(Option<Position>),
+    /// The next page of a snapshot.
+    Page(Cursor),
+}
+
+/// Where a snapshot goes on. It travels to the client and back as text, so nothing of it is kept here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cursor {
+    pub(super) session: u64,
+    pub(super) topic: TopicId,
+    /// The position of the whole snapshot.
+    pub(super) snapshot: Sequence,
+    /// The last row sent.
+    pub(super) after: Sequence,
+}
+
+impl Cursor {
+    pub(super) fn to_text(self) -> String {
+        format!("{:x}.{:x}.{:x}.{:x}", self.session, self.topic, self.snapshot.get(), self.after.get())
+    }
+
+    pub(super) fn from_text(text: &str) -> Option<Self> {
+        let mut parts = text.split('.').map(|part| u64::from_str_radix(part, 16).ok());
+        let mut next = || parts.next().flatten();
+        Some(Self {
+            session: next()?,
+            topic: TopicId::try_from(next()?).ok()?,
+            snapshot: Sequence::new(next()?)?,
+            after: Sequence::new(next()?)?,
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Hub {
+    connections: BTreeMap<ConnectionId, Connection>,
+    topics: BTreeMap<TopicId, Topic>,
+    current: HashMap<Subject, TopicId>,
+    last_topic: TopicId,
+    /// Ordered by when they are due, so that the next one costs no search.
+    timers: BTreeSet<(Timestamp, ConnectionId)>,
+    tick: u64,
+}
+
+impl Hub {
+    pub(super) fn residue(&self) -> Residue {
+        Residue {
+            connections: self.connections.len(),
+            topics: self.topics.len().max(self.current.len()),
+            subscriptions: self.topics.values().map(|topic| topic.followers.len()).sum::<usize>()
+                + self
+                    .connections
+                    .values()
+                    .map(|connection| match &connection.phase {
+                        Phase::Greeting => 0,
+                        Phase::Live(session) => session.subscriptions.len(),
+                    })
+                    .sum::<usize>(),
+            timers: self.timers.len(),
+        }
+    }
+
+    pub(super) fn connect(&mut self, now: Timestamp, id: ConnectionId, due: Timestamp) {
+        self.disconnect(id);
+        self.connections.insert(id, Connection { phase: Phase::Greeting, heard: now, due });
+        self.timers.insert((due, id));
+    }
+
+    /// Starts the session of a connection that is still greeting; `false` if it is not.
+    pub(super) fn greet(&mut self, id: ConnectionId, number: u64, client: &str) -> bool {
+        let tick = self.tick;
+        match self.connections.get_mut(&id) {
+            Some(Connection { phase: phase @ Phase::Greeting, .. }) => {
+                *phase = Phase::Live(Session {
+                    number,
+                    client: client.into(),
+                    subscriptions: BTreeMap::new(),
+                    asked: VecDeque::new(),
+                    outflow: Outflow::Open(0),
+                    beacons: 0,
+                    reported: tick,
+                });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
+        self.timers.remove(&(connection.due, id));
+        if let Phase::Live(session) = connection.phase {
+            for (subscription, followed) in session.subscriptions {
+                self.leave(id, subscription, &followed);
+            }
+        }
+    }
+
+    pub(super) fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_mut(&id)
+    }
+
+    pub(super) fn session(&mut self, id: ConnectionId) -> Option<&mut Session> {
+        match self.connections.get_mut(&id) {
+            Some(Connection { phase: Phase::Live(session), .. }) => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(super) fn connections(&self) -> Vec<ConnectionId> {
+        self.connections.keys().copied().collect()
+    }
+
+    pub(super) fn topic(&self, id: TopicId) -> Option<&Topic> {
+        self.topics.get(&id)
+    }
+
+    /// The topic of a subject, if anybody follows it.
+    pub(super) fn current(&self, subject: &Subject) -> Option<TopicId> {
+        self.current.get(subject).copied()
+    }
+
+    /// Moves the head of a topic.
+    pub(super) fn advance(&mut self, topic: TopicId, head: Sequence) {
+        if let Some(topic) = self.topics.get_mut(&topic) {
+            topic.head = head;
+            topic.moved = self.tick;
+        }
+    }
+
+    /// Puts a subscription on hold until its next answer, in the place of any before it under that number.
+    pub(super) fn hold(&mut self, id: ConnectionId, subscription: SubscriptionId, subject: Subject) {
+        if let Some(session) = self.session(id) {
+            let before = session.subscriptions.insert(subscription, Followed::Waiting(subject));
+            if let Some(before) = before {
+                self.leave(id, subscription, &before);
+            }
+        }
+    }
+
+    /// What a subscription is about.
+    pub(super) fn subject(&mut self, id: ConnectionId, subscription: SubscriptionId) -> Option<Subject> {
+        match self.session(id)?.subscriptions.get(&subscription)? {
+            Followed::Waiting(subject) => Some(subject.clone()),
+            Followed::Topic(topic) => {
+                let topic = *topic;
+                self.topics.get(&topic).map(|topic| topic.subject.clone())
+            }
+        }
+    }
+
+    /// Lets a subscription hear the envelopes of its subject's history under `epoch`.
+    pub(super) fn follow(
+        &mut self,
+        id: ConnectionId,
+        subscription: SubscriptionId,
+        subject: &Subject,
+        epoch: Epoch,
+        head: Sequence,
+    ) -> TopicId {
+        let current = self.current(subject).filter(|topic| self.topics[topic].epoch == epoch);
+        let number = current.unwrap_or_else(|| self.start(subject, epoch, head));
+        if let Some(session) = self.session(id) {
+            let before = session.subscriptions.insert(subscription, Followed::Topic(number));
+            match before {
+                Some(Followed::Topic(before)) if before == number => return number,
+                Some(before) => self.leave(id, subscription, &before),
+                None => {}
+            }
+            if let Some(topic) = self.topics.get_mut(&number) {
+                topic.followers.insert((id, subscription));
+            }
+        }
+        number
+    }
+
+    fn start(&mut self, subject: &Subject, epoch: Epoch, head: Sequence) -> TopicId {
+        loop {
+            self.last_topic = self.last_topic.wrapping_add(1);
+            if !self.topics.contains_key(&self.last_topic) {
+                break;
+            }
+        }
+        let moved = self.tick;
+        let topic = Topic { subject: subject.clone(), epoch, head, moved, followers: BTreeSet::new() };
+        self.topics.insert(self.last_topic, topic);
+        self.current.insert(subject.clone(), self.last_topic);
+        self.last_topic
+    }
+
+    /// Ends a subscription; `false` if there is none.
+    pub(super) fn unsubscribe(&mut self, id: ConnectionId, subscription: SubscriptionId) -> bool {
+        let Some(session) = self.session(id) else {
+            return false;
+        };
+        session.asked.retain(|asked| asked.subscription != subscription);
+        let Some(followed) = session.subscriptions.remove(&subscription) else {
+            return false;
+        };
+        self.leave(id, subscription, &followed);
+        true
+    }
+
+    fn leave(&mut self, id: ConnectionId, subscription: SubscriptionId, followed: &Followed) {
+        let Followed::Topic(number) = followed else {
+            return;
+        };
+        if let Some(topic) = self.topics.get_mut(number) {
+            topic.followers.remove(&(id, subscription));
+            if topic.followers.is_empty() {
+                let subject = topic.subject.clone();
+                self.topics.remove(number);
+                if self.current.get(&subject) == Some(number) {
+                    self.current.remove(&subject);
+                }
+            }
+        }
+    }
+
+    /// All subscriptions to a subject that have their answer.
+    pub(super) fn followers(&self, subject: &Subject) -> Vec<(ConnectionId, SubscriptionId)> {
+        let topic = self.current.get(subject).and_then(|topic| self.topics.get(topic));
+        topic.map(|topic| topic.followers.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// The number and heads of a connection's next beacon.
+    pub(super) fn beacon(&mut self, id: ConnectionId) -> Option<(u64, Vec<(TopicId, Sequence)>)> {
+        let Some(Connection { phase: Phase::Live(session), .. }) = self.connections.get_mut(&id) else {
+            return None;
+        };
+        let mut heads = BTreeMap::new();
+        for followed in session.subscriptions.values() {
+            if let Followed::Topic(number) = followed
+                && let Some(topic) = self.topics.get(number)
+                && topic.moved >= session.reported
+            {
+                heads.insert(*number, topic.head);
+            }
+        }
+        self.tick += 1;
+        session.reported = self.tick;
+        session.beacons += 1;
+        Some((session.beacons, heads.into_iter().collect()))
+    }
+
+    /// Has every head reported again: those of a batch that was undone were never sent.
+    pub(super) fn report_all(&mut self) {
+        for topic in self.topics.values_mut() {
+            topic.moved = self.tick;
+        }
+    }
+
+    /// Corrects the head of a topic after a batch was undone.
+    pub(super) fn reset_head(&mut self, topic: TopicId, head: Sequence) {
+        if let Some(topic) = self.topics.get_mut(&topic) {
+            topic.head = head;
+        }
+    }
+
+    pub(super) fn topics(&self) -> Vec<(TopicId, Subject, Epoch)> {
+        self.topics.iter().map(|(number, topic)| (*number, topic.subject.clone(), topic.epoch)).collect()
+    }
+
+    pub(super) fn schedule(&mut self, id: ConnectionId, due: Timestamp) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            self.timers.remove(&(connection.due, id));
+            connection.due = due;
+            self.timers.insert((due, id));
+        }
+    }
+
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// A connection that is due, and since when.
+    pub(super) fn due(&self, now: Timestamp) -> Option<(ConnectionId, Timestamp)> {
+        self.timers.first().filter(|(due, _)| *due <= now).map(|(due, id)| (*id, *due))
+    }
+
+    /// Takes the present for the beginning of every wait: the clock went back, so the waits mean nothing any more.
+    pub(super) fn restart_waits(&mut self, now: Timestamp) {
+        for id in self.connections() {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.heard = now;
+            }
+            self.schedule(id, now);
+        }
+    }
+}

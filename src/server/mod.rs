@@ -1,0 +1,467 @@
+//! The reference server module: it owns the values, orders the changes and says who must be told what.
+//!
+//! [`Server`] is a machine without transport, clock, threads or randomness of its own: the same code answers inside a
+//! browser page and inside the native server. The parts: `hub` knows who is connected and follows what, `object` and
+//! `datastore` hold the rules of what they are named after, `outbox` holds back what is to be sent until it is true,
+//! [`storage`] keeps what must last. Not here: sockets, files, time.
+
+mod datastore;
+mod hub;
+mod object;
+mod outbox;
+mod random;
+mod session;
+pub mod storage;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use thiserror::Error;
+
+pub use datastore::{Datastore, Record, Snapshot};
+pub use object::Object;
+
+use crate::protocol::{CloseCode, ErrorCode, RequestId, ServerMessage, SubscriptionId, Timestamp};
+use datastore::Opened;
+use hub::{Hub, Subject};
+use outbox::Outbox;
+use random::Random;
+use storage::{Memory, Storage, StorageError, StoredHistory};
+
+/// A connection, as its host numbers it. A number is never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// How a server behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where all randomness comes from. From the operating system, except where a run has to be repeatable.
+    pub seed: [u8; 32],
+    /// Time between two beacons; a client that is silent for two and a half of them is gone.
+    pub heartbeat: Duration,
+    /// How long a connection may stay without `hello`.
+    pub greeting: Duration,
+}
+
+impl Options {
+    /// The defaults with a seed.
+    #[must_use]
+    pub const fn new(seed: [u8; 32]) -> Self {
+        Self {
+            seed,
+            // Below the idle limits of common proxies (30 s and up), and rare enough to cost nothing.
+            heartbeat: Duration::from_secs(10),
+            // Several round trips over a very slow line.
+            greeting: Duration::from_secs(15),
+        }
+    }
+}
+
+/// A server cannot be opened over a storage.
+#[derive(Debug, Error)]
+#[error("the storage cannot be opened: {0}")]
+pub struct OpenError(#[from] StorageError);
+
+/// A write is refused. Nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The datastore does not exist or has expired.
+    #[error("no such datastore; open it first")]
+    NoDatastore,
+    /// The record does not say its name.
+    #[error("the record has no string in its primary field")]
+    NoPrimary,
+    /// The name of a record, object or datastore is empty or too long.
+    #[error("a key is 1 to 1024 bytes of text")]
+    BadKey,
+    /// The value is too large.
+    #[error("a value is at most 256 KiB")]
+    TooLarge,
+    /// All sequences of the epoch are used.
+    #[error("the history has no sequences left")]
+    Exhausted,
+    /// The storage failed. The whole batch is undone by the next [`Server::commit`], which says why.
+    #[error("the storage failed; nothing was changed")]
+    StorageFailed,
+}
+
+impl WriteError {
+    /// The error's number on the wire.
+    #[must_use]
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::NoDatastore => ErrorCode::NotFound,
+            Self::NoPrimary => ErrorCode::InvalidRequest,
+            Self::BadKey | Self::TooLarge | Self::Exhausted => ErrorCode::LimitExceeded,
+            Self::StorageFailed => ErrorCode::StorageFailed,
+        }
+    }
+}
+
+/// A batch was undone: its writes are refused with `storage_failed`, and nobody saw them.
+#[derive(Debug, Error)]
+pub enum CommitError {
+    /// The server stands where it stood before the batch and goes on.
+    #[error("a batch was undone: {0}")]
+    Undone(#[source] StorageError),
+    /// The storage cannot be brought back to its last commit. The host closes every connection and ends.
+    #[error("the storage is lost: {0}")]
+    Lost(#[source] StorageError),
+}
+
+/// What the host does for a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// What to do.
+    pub action: Action<Arc<[u8]>>,
+    /// Whether to call [`Server::handle_drained`] when this, and with it all before it, has left.
+    pub report: bool,
+}
+
+/// What is done for a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action<Frame> {
+    /// Send this frame. The connections that get the same changes share its bytes.
+    Frame(Frame),
+    /// Close it, after what was sent before. The connection is forgotten already.
+    Close {
+        /// The close code, most often one of [`CloseCode`].
+        code: u16,
+        /// For people.
+        reason: String,
+    },
+}
+
+/// What a server holds for connections: all zero when nobody is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Residue {
+    /// Connections.
+    pub connections: usize,
+    /// Histories that somebody follows.
+    pub topics: usize,
+    /// Subscriptions, each counted on both its sides.
+    pub subscriptions: usize,
+    /// Connections that wait for a point in time.
+    pub timers: usize,
+}
+
+/// The inputs since the last commit, as far as a failure has to be told.
+#[derive(Debug, Default)]
+struct Batch {
+    /// Whether the durable storage has a transaction open. One that nothing was written to costs no disk access.
+    is_open: bool,
+    writes: Vec<(ConnectionId, RequestId)>,
+    asked: BTreeSet<(ConnectionId, SubscriptionId, u32)>,
+    /// The datastores whose heads moved.
+    moved: Vec<Arc<str>>,
+    failure: Option<StorageError>,
+}
+
+/// The authority: objects, datastores, and everybody who follows them.
+///
+/// The contract with its host, on one thread:
+///
+/// - **Inputs** ([`handle_connect`](Self::handle_connect), [`handle_frame`](Self::handle_frame),
+///   [`handle_drained`](Self::handle_drained), [`handle_disconnect`](Self::handle_disconnect),
+///   [`handle_timeout`](Self::handle_timeout)) and **commands** ([`put`](Self::put), [`delete`](Self::delete),
+///   [`open_datastore`](Self::open_datastore), [`set`](Self::set), [`remove`](Self::remove),
+///   [`close`](Self::close)) belong to a batch, which the first of them opens.
+/// - [`commit`](Self::commit) ends the batch. Nothing that the batch did can be polled before, and nothing of it
+///   remains if it fails. Many inputs in one batch share one write to disk.
+/// - **Outputs**: after every commit, [`poll_transmit`](Self::poll_transmit) until `None`; then
+///   [`poll_timeout`](Self::poll_timeout) says when to call `handle_timeout` at the latest.
+/// - **Getters** read what the batch has done so far.
+///
+/// Time is wall-clock time, since expiry has to survive a restart. It may jump: a jump back restarts all waits, and
+/// nobody is taken for dead because the host itself was asleep.
+///
+/// ```
+/// use tidewire::{
+///     protocol::{EncodedValue, Timestamp, from_json},
+///     server::{Options, Server, storage::Memory},
+/// };
+///
+/// let now = Timestamp::from_millis(1_700_000_000_000);
+/// let mut server = Server::open(Memory::new(), Options::new([7; 32]))?;
+/// let value = from_json(r#"{"name":"Ada"}"#)?;
+/// let position = server.put(now, "user:1", EncodedValue::check(&value)?)?;
+/// server.commit(now)?;
+/// assert_eq!(position.sequence.get(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Server<S> {
+    options: Options,
+    random: Random,
+    durable: S,
+    /// What expires or may be forgotten at the end of the process.
+    temporary: Memory,
+    history: StoredHistory,
+    datastores: BTreeMap<Arc<str>, Opened>,
+    hub: Hub,
+    outbox: Outbox,
+    batch: Batch,
+    /// The latest time that was passed in.
+    clock: Timestamp,
+    /// When expired datastores are purged next.
+    purge_due: Timestamp,
+    /// When old replies are forgotten next.
+    forget_due: Timestamp,
+}
+
+/// How often expired datastores are purged: they are invisible from the moment they expire, so this is only memory.
+const PURGE_PERIOD: Duration = Duration::from_secs(60);
+/// How often old replies are forgotten.
+const FORGET_PERIOD: Duration = Duration::from_secs(60 * 60);
+/// How long a reply is remembered (DESIGN §7).
+const REPLY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a silent client id is known at all: far beyond the life of a page that could still repeat a request.
+const CLIENT_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+impl<S: Storage> Server<S> {
+    /// A server over what `storage` holds.
+    ///
+    /// # Errors
+    /// If the storage cannot be read, or a new one not be written to.
+    pub fn open(mut storage: S, options: Options) -> Result<Self, OpenError> {
+        let mut random = Random::new(options.seed);
+        let history = match storage.history()? {
+            Some(history) => history,
+            None => {
+                let history =
+                    StoredHistory { epoch: random.epoch(), lineage: crate::protocol::Lineage::default() };
+                storage.begin()?;
+                storage.set_history(&history)?;
+                storage.commit()?;
+                history
+            }
+        };
+        let mut temporary = Memory::new();
+        temporary.begin()?;
+        Ok(Self {
+            options,
+            random,
+            durable: storage,
+            temporary,
+            history,
+            datastores: BTreeMap::new(),
+            hub: Hub::default(),
+            outbox: Outbox::default(),
+            batch: Batch::default(),
+            clock: Timestamp::default(),
+            purge_due: Timestamp::default(),
+            forget_due: Timestamp::default(),
+        })
+    }
+
+    /// Ends the server and gives its storage back. Uncommitted inputs are undone.
+    ///
+    /// # Errors
+    /// If the storage cannot be brought back to its last commit.
+    pub fn into_storage(mut self) -> Result<S, StorageError> {
+        if self.batch.is_open {
+            self.durable.rollback()?;
+        }
+        Ok(self.durable)
+    }
+
+    // Getters
+
+    /// What the server holds for connections.
+    #[must_use]
+    pub fn residue(&self) -> Residue {
+        self.hub.residue()
+    }
+
+    /// Whether there is nothing to send or to commit.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.outbox.is_empty() && !self.batch.is_open
+    }
+
+    // Inputs: a peer's are in `session`
+
+    /// Does what is due: beacons, silent connections, expired datastores.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.observe(now);
+        self.serve_timers(now);
+        if now >= self.purge_due {
+            self.purge_due = now + PURGE_PERIOD;
+            self.purge(now);
+        }
+        if now >= self.forget_due {
+            self.forget_due = now + FORGET_PERIOD;
+            self.forget_replies(now);
+        }
+    }
+
+    fn observe(&mut self, now: Timestamp) {
+        if now < self.clock {
+            self.hub.restart_waits(now);
+        }
+        if now < self.clock || self.clock == Timestamp::default() {
+            (self.purge_due, self.forget_due) = (now + PURGE_PERIOD, now + FORGET_PERIOD);
+        }
+        self.clock = now;
+    }
+
+    fn forget_replies(&mut self, now: Timestamp) {
+        let before = |life: Duration| {
+            Timestamp::from_millis(
+                now.as_millis().saturating_sub(u64::try_from(life.as_millis()).unwrap_or(u64::MAX)),
+            )
+        };
+        let (replies, clients) = (before(REPLY_LIFE), before(CLIENT_LIFE));
+        let _ = self.on_storage(true, |storage| storage.forget_replies(replies, clients));
+        let _ = self.on_storage(false, |storage| storage.forget_replies(replies, clients));
+    }
+
+    // Commands: those on values are in `object` and `datastore`
+
+    /// Closes a connection, with a word to its client.
+    pub fn close(
+        &mut self,
+        connection: ConnectionId,
+        code: CloseCode,
+        reason: &str,
+        retry_after: Option<Duration>,
+    ) {
+        if self.hub.connection(connection).is_none() {
+            return;
+        }
+        let retry_after = retry_after.map(|wait| u32::try_from(wait.as_millis()).unwrap_or(u32::MAX));
+        self.outbox.send(connection, &ServerMessage::Goodbye { code: code.number(), reason, retry_after });
+        self.outbox.close(connection, code.number(), reason.to_owned());
+        self.hub.disconnect(connection);
+    }
+
+    /// Closes every connection.
+    pub fn close_all(&mut self, code: CloseCode, reason: &str, retry_after: Option<Duration>) {
+        for connection in self.hub.connections() {
+            self.close(connection, code, reason, retry_after);
+        }
+    }
+
+    /// Ends the batch: makes what it did durable and lets its outputs go.
+    ///
+    /// # Errors
+    /// If the storage failed. The batch is undone and its requests are refused; those refusals can be polled. After
+    /// [`CommitError::Lost`] the server must not be used on.
+    pub fn commit(&mut self, now: Timestamp) -> Result<(), CommitError> {
+        self.observe(now);
+        self.store_heads();
+        let mut failure = self.batch.failure.take();
+        if failure.is_none() && self.batch.is_open {
+            failure = self.durable.commit().err();
+        }
+        let result = match failure {
+            None => {
+                // In memory, nothing can fail.
+                let _ = self.temporary.commit();
+                self.batch = Batch::default();
+                Ok(())
+            }
+            Some(failure) => self.undo(failure),
+        };
+        let _ = self.temporary.begin();
+        self.outbox.release(&self.hub);
+        result
+    }
+
+    /// Goes back to the last commit and refuses what the batch was asked.
+    fn undo(&mut self, failure: StorageError) -> Result<(), CommitError> {
+        let batch = std::mem::take(&mut self.batch);
+        let _ = self.temporary.rollback();
+        self.outbox.retract();
+        self.datastores.clear();
+        let message = WriteError::StorageFailed.to_string();
+        let code = ErrorCode::StorageFailed.number();
+        for (connection, request) in batch.writes {
+            if self.hub.connection(connection).is_some() {
+                self.outbox.send(connection, &ServerMessage::Refusal { request, code, message: &message });
+            }
+        }
+        for (connection, subscription, attempt) in batch.asked {
+            // A subscription whose answer was never sent is gone; one that only asked again stays.
+            if attempt == 0 {
+                self.hub.unsubscribe(connection, subscription);
+            }
+            if self.hub.connection(connection).is_some() {
+                let denied = ServerMessage::Denied { subscription, attempt, code, message: &message };
+                self.outbox.send(connection, &denied);
+            }
+        }
+        if batch.is_open
+            && let Err(lost) = self.durable.rollback()
+        {
+            return Err(CommitError::Lost(lost));
+        }
+        self.reload().map_err(CommitError::Lost)?;
+        Err(CommitError::Undone(failure))
+    }
+
+    /// Brings what is kept in memory about the storage back in line with it.
+    fn reload(&mut self) -> Result<(), StorageError> {
+        if let Some(history) = self.durable.history()? {
+            self.history = history;
+        }
+        for (topic, subject, _) in self.hub.topics() {
+            let head = match &subject {
+                Subject::Object(key) => self.durable.object_sequence(key)?,
+                Subject::Datastore(id) => self.stored_datastore(id)?.map(|(about, _)| about.head),
+            };
+            self.hub.reset_head(topic, head.unwrap_or_default());
+        }
+        self.hub.report_all();
+        Ok(())
+    }
+
+    // Outputs
+
+    /// The next thing to do for a connection, in order.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.outbox.poll()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let janitor = self.purge_due.min(self.forget_due);
+        Some(self.hub.next_due().map_or(janitor, |due| due.min(janitor)))
+    }
+
+    // Shared by the parts
+
+    /// Writes to one of the two storages, inside the batch's transaction.
+    fn on_storage<T>(
+        &mut self,
+        is_durable: bool,
+        write: impl FnOnce(&mut dyn Storage) -> Result<T, StorageError>,
+    ) -> Result<T, WriteError> {
+        if self.batch.failure.is_some() {
+            return Err(WriteError::StorageFailed);
+        }
+        let result = if is_durable {
+            let begun = if self.batch.is_open { Ok(()) } else { self.durable.begin() };
+            self.batch.is_open |= begun.is_ok();
+            begun.and_then(|()| write(&mut self.durable))
+        } else {
+            write(&mut self.temporary)
+        };
+        self.sound(result)
+    }
+
+    /// Notes a failure of the storage for the commit.
+    fn sound<T>(&mut self, result: Result<T, StorageError>) -> Result<T, WriteError> {
+        result.map_err(|failure| {
+            self.batch.failure.get_or_insert(failure);
+            WriteError::StorageFailed
+        })
+    }
+}

@@ -1,0 +1,137 @@
+//! Objects: one value per key, each key with its own sequence, all under one epoch. They are durable.
+
+use std::sync::Arc;
+
+use super::{
+    ConnectionId, Server, WriteError,
+    hub::Subject,
+    storage::{Storage, StorageError, Stored, Value},
+};
+use crate::protocol::{
+    Answer, EncodedValue, Position, Sequence, ServerMessage, SubscriptionId, Timestamp,
+    limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES},
+};
+
+/// An object as the authority has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Where its last change stands.
+    pub position: Position,
+    /// The schema version that the value was written under.
+    pub version: Option<Arc<str>>,
+    /// The encoded value; `None`: deleted.
+    pub value: Option<Value>,
+}
+
+pub(super) fn check_key(key: &str) -> Result<(), WriteError> {
+    if (1..=MAX_KEY_BYTES).contains(&key.len()) { Ok(()) } else { Err(WriteError::BadKey) }
+}
+
+pub(super) fn check_value(value: EncodedValue<'_>) -> Result<(), WriteError> {
+    if value.as_bytes().len() <= MAX_VALUE_BYTES { Ok(()) } else { Err(WriteError::TooLarge) }
+}
+
+impl<S: Storage> Server<S> {
+    /// An object's last change; `None`: it was never written.
+    ///
+    /// # Errors
+    /// If the storage cannot be read.
+    pub fn object(&self, key: &str) -> Result<Option<Object>, StorageError> {
+        let stored = self.durable.object(key)?;
+        Ok(stored.map(|Stored { sequence, version, value }| Object {
+            position: Position { epoch: self.history.epoch, sequence },
+            version,
+            value,
+        }))
+    }
+
+    /// Sets an object's value.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn put(
+        &mut self,
+        now: Timestamp,
+        key: &str,
+        value: EncodedValue<'_>,
+    ) -> Result<Position, WriteError> {
+        self.observe(now);
+        check_key(key)?;
+        check_value(value)?;
+        let head = self.durable.object_sequence(key);
+        let head = self.sound(head)?;
+        self.change_object(key, head.unwrap_or_default(), Some(value))
+    }
+
+    /// Deletes an object; `None` where there is nothing to delete.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn delete(&mut self, now: Timestamp, key: &str) -> Result<Option<Position>, WriteError> {
+        self.observe(now);
+        check_key(key)?;
+        let stored = self.durable.object(key);
+        match self.sound(stored)? {
+            Some(Stored { sequence, value: Some(_), .. }) => {
+                self.change_object(key, sequence, None).map(Some)
+            }
+            Some(Stored { value: None, .. }) | None => Ok(None),
+        }
+    }
+
+    fn change_object(
+        &mut self,
+        key: &str,
+        head: Sequence,
+        value: Option<EncodedValue<'_>>,
+    ) -> Result<Position, WriteError> {
+        let sequence = head.next().ok_or(WriteError::Exhausted)?;
+        let stored = Stored { sequence, version: None, value: value.map(|value| value.as_bytes().into()) };
+        self.on_storage(true, |storage| storage.set_object(key, stored))?;
+        let subject = Subject::Object(key.into());
+        if let Some(topic) = self.hub.current(&subject) {
+            self.hub.advance(topic, sequence);
+            let envelope =
+                ServerMessage::Envelope { topic, sequence, prev: None, version: None, key: None, value };
+            self.outbox.publish(&self.hub, topic, &envelope);
+        }
+        Ok(Position { epoch: self.history.epoch, sequence })
+    }
+
+    /// Answers what changed on an object since `position`. Its last change alone is its whole tail.
+    pub(super) fn answer_object(
+        &mut self,
+        connection: ConnectionId,
+        subscription: SubscriptionId,
+        attempt: u32,
+        key: &Arc<str>,
+        position: Option<Position>,
+    ) -> Result<usize, WriteError> {
+        let stored = self.durable.object(key);
+        let stored = self.sound(stored)?;
+        let head = stored.as_ref().map_or(Sequence::ZERO, |stored| stored.sequence);
+        let epoch = self.history.epoch;
+        let since = position.filter(|position| position.epoch == epoch).map(|position| position.sequence);
+        let version = stored.as_ref().and_then(|stored| stored.version.as_deref());
+        let value = stored.as_ref().and_then(|stored| stored.value.as_deref()).map(EncodedValue::trusted);
+        let answer = match (since, value) {
+            (Some(since), _) if since == head => Answer::Current,
+            (Some(since), _) if since < head => Answer::Tail { count: 1 },
+            (_, Some(value)) => {
+                let lineage = self.history.lineage.clone();
+                Answer::Snapshot { sequence: head, version, value, lineage }
+            }
+            (_, None) => Answer::Absent { sequence: head },
+        };
+        let tail = since.filter(|_| matches!(answer, Answer::Tail { .. }));
+        let topic = self.hub.follow(connection, subscription, &Subject::Object(key.clone()), epoch, head);
+        let answer = ServerMessage::Answer { subscription, attempt, topic, epoch, answer };
+        let mut size = self.outbox.answer(connection, &answer);
+        if let Some(since) = tail {
+            let prev = Some(since).filter(|since| since.next() != Some(head));
+            let envelope = ServerMessage::Envelope { topic, sequence: head, prev, version, key: None, value };
+            size += self.outbox.answer(connection, &envelope);
+        }
+        Ok(size)
+    }
+}

@@ -1,0 +1,199 @@
+//! What is to be sent, held back until the batch that caused it is committed.
+//!
+//! Envelopes of one topic gather into one frame that all its followers share; acknowledgements of one connection gather
+//! into one frame. Everything else keeps its place in line. Before a topic's answer goes into the line, the envelopes
+//! gathered for that topic go in, so that a follower never sees a change and its own snapshot in the wrong order.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use super::{Action, ConnectionId, Transmit, hub::Hub};
+use crate::protocol::{ServerMessage, TopicId, Writer};
+
+/// A frame is closed above this size: large enough to carry hundreds of small changes, small enough that a change
+/// behind it does not wait.
+const FRAME_BYTES: usize = 64 * 1024;
+
+#[derive(Debug)]
+enum Staged {
+    Frame {
+        to: ConnectionId,
+        bytes: Vec<u8>,
+        /// Whether it speaks of what the batch did, and falls with it.
+        needs_commit: bool,
+        report: bool,
+    },
+    /// Changes; they always need the commit.
+    Shared {
+        to: Vec<ConnectionId>,
+        bytes: Vec<u8>,
+    },
+    Close {
+        to: ConnectionId,
+        code: u16,
+        reason: String,
+    },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    staged: Vec<Staged>,
+    envelopes: BTreeMap<TopicId, Writer>,
+    replies: BTreeMap<ConnectionId, Writer>,
+    released: VecDeque<Transmit>,
+}
+
+impl Outbox {
+    /// Stages a message that stays true whatever becomes of the batch. Returns its size.
+    pub(super) fn send(&mut self, to: ConnectionId, message: &ServerMessage<'_>) -> usize {
+        self.stage(to, message, false)
+    }
+
+    /// Stages a message that speaks of what the batch read or did. Returns its size.
+    pub(super) fn answer(&mut self, to: ConnectionId, message: &ServerMessage<'_>) -> usize {
+        self.stage(to, message, true)
+    }
+
+    fn stage(&mut self, to: ConnectionId, message: &ServerMessage<'_>, needs_commit: bool) -> usize {
+        let mut writer = Writer::new();
+        message.encode(&mut writer);
+        let size = writer.len();
+        self.staged.push(Staged::Frame { to, bytes: writer.into_bytes(), needs_commit, report: false });
+        size
+    }
+
+    /// Has the host report when everything staged for `to` so far has left.
+    pub(super) fn report(&mut self, to: ConnectionId) {
+        let mut frames = self.staged.iter_mut().rev().filter_map(|staged| match staged {
+            Staged::Frame { to: receiver, report, .. } if *receiver == to => Some(report),
+            Staged::Frame { .. } | Staged::Shared { .. } | Staged::Close { .. } => None,
+        });
+        if let Some(report) = frames.next() {
+            *report = true;
+        }
+    }
+
+    /// Gathers a reply to a write.
+    pub(super) fn reply(&mut self, to: ConnectionId, message: &ServerMessage<'_>) {
+        let writer = self.replies.entry(to).or_default();
+        message.encode(writer);
+        if writer.len() >= FRAME_BYTES {
+            self.flush_replies(to);
+        }
+    }
+
+    fn flush_replies(&mut self, to: ConnectionId) {
+        if let Some(writer) = self.replies.remove(&to) {
+            let bytes = writer.into_bytes();
+            self.staged.push(Staged::Frame { to, bytes, needs_commit: true, report: false });
+        }
+    }
+
+    /// Gathers a change for all who follow its topic.
+    pub(super) fn publish(&mut self, hub: &Hub, topic: TopicId, envelope: &ServerMessage<'_>) {
+        let writer = self.envelopes.entry(topic).or_default();
+        envelope.encode(writer);
+        if writer.len() >= FRAME_BYTES {
+            self.flush(hub, topic);
+        }
+    }
+
+    /// Puts the gathered changes of a topic in line.
+    pub(super) fn flush(&mut self, hub: &Hub, topic: TopicId) {
+        if let Some(writer) = self.envelopes.remove(&topic)
+            && let Some(topic) = hub.topic(topic)
+        {
+            self.staged.push(Staged::Shared { to: topic.connections(), bytes: writer.into_bytes() });
+        }
+    }
+
+    /// Stages the end of a connection.
+    pub(super) fn close(&mut self, to: ConnectionId, code: u16, reason: String) {
+        self.flush_replies(to);
+        self.staged.push(Staged::Close { to, code, reason });
+    }
+
+    /// Drops what the batch did; it was undone.
+    pub(super) fn retract(&mut self) {
+        self.envelopes.clear();
+        self.replies.clear();
+        self.staged.retain(|staged| match staged {
+            Staged::Frame { needs_commit, .. } => !needs_commit,
+            Staged::Shared { .. } => false,
+            Staged::Close { .. } => true,
+        });
+    }
+
+    /// Lets everything staged go.
+    pub(super) fn release(&mut self, hub: &Hub) {
+        while let Some(topic) = self.envelopes.keys().next().copied() {
+            self.flush(hub, topic);
+        }
+        while let Some(connection) = self.replies.keys().next().copied() {
+            self.flush_replies(connection);
+        }
+        let mut open: Option<(ConnectionId, Vec<u8>)> = None;
+        for staged in std::mem::take(&mut self.staged) {
+            match staged {
+                Staged::Frame { to, bytes, report, .. } => {
+                    open = match open.take() {
+                        Some((same, mut frame)) if same == to && frame.len() + bytes.len() <= FRAME_BYTES => {
+                            frame.extend_from_slice(&bytes);
+                            Some((to, frame))
+                        }
+                        before => {
+                            self.finish(before, false);
+                            Some((to, bytes))
+                        }
+                    };
+                    if report {
+                        self.finish(open.take(), true);
+                    }
+                }
+                Staged::Shared { to, bytes } => {
+                    self.finish(open.take(), false);
+                    let frame: Arc<[u8]> = bytes.into();
+                    self.released.extend(to.into_iter().map(|connection| {
+                        let action = Action::Frame(frame.clone());
+                        Transmit { connection, action, report: false }
+                    }));
+                }
+                Staged::Close { to: connection, code, reason } => {
+                    self.finish(open.take(), false);
+                    let action = Action::Close { code, reason };
+                    self.released.push_back(Transmit { connection, action, report: false });
+                }
+            }
+        }
+        self.finish(open, false);
+    }
+
+    fn finish(&mut self, frame: Option<(ConnectionId, Vec<u8>)>, report: bool) {
+        if let Some((connection, bytes)) = frame {
+            self.released.push_back(Transmit { connection, action: Action::Frame(bytes.into()), report });
+        }
+    }
+
+    /// Drops what is staged or released for a connection that is gone.
+    pub(super) fn forget(&mut self, connection: ConnectionId) {
+        self.replies.remove(&connection);
+        self.staged.retain(|staged| match staged {
+            Staged::Frame { to, .. } | Staged::Close { to, .. } => *to != connection,
+            Staged::Shared { .. } => true,
+        });
+        self.released.retain(|transmit| transmit.connection != connection);
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Transmit> {
+        self.released.pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.staged.is_empty()
+            && self.envelopes.is_empty()
+            && self.replies.is_empty()
+            && self.released.is_empty()
+    }
+}

@@ -1,0 +1,402 @@
+//! One connection's side of the server: its frames, its answers, its timers.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    ConnectionId, Server, WriteError,
+    hub::{Asked, Cursor, Followed, Outflow, Phase, Subject, Wish},
+    storage::{Recollection, Reply, Storage},
+};
+use crate::protocol::{
+    ClientMessage, CloseCode, ErrorCode, Operation, Position, Reader, RequestId, ServerMessage, Subscription,
+    SubscriptionId, Target, Timestamp,
+    limits::{MAX_FRAME_BYTES, MAX_SEQUENCE, MAX_SUBSCRIPTIONS},
+};
+
+/// Answers under way to one connection, in bytes, above which the next ones wait: enough to fill a fast line between
+/// two reports, and with the largest answer on top still below what a slow reader is dropped for.
+const OUTFLOW_BYTES: usize = MAX_FRAME_BYTES / 4;
+
+/// What a connection may have asked for without reading the answers: all its subscriptions, twice.
+const MAX_ASKED: usize = 2 * MAX_SUBSCRIPTIONS;
+
+impl<S: Storage> Server<S> {
+    /// A connection was made.
+    pub fn handle_connect(&mut self, now: Timestamp, connection: ConnectionId) {
+        self.observe(now);
+        let due = now + self.options.greeting;
+        self.hub.connect(now, connection, due);
+    }
+
+    /// A connection is gone. What it sent before still counts.
+    pub fn handle_disconnect(&mut self, now: Timestamp, connection: ConnectionId) {
+        self.observe(now);
+        self.hub.disconnect(connection);
+        self.outbox.forget(connection);
+    }
+
+    /// A connection's frame arrived: one or more messages. Frames of connections that are gone are ignored.
+    ///
+    /// A frame that cannot be read ends its connection; the messages before the fault count.
+    pub fn handle_frame(&mut self, now: Timestamp, connection: ConnectionId, frame: &[u8]) {
+        self.observe(now);
+        let Some(about) = self.hub.connection(connection) else {
+            return;
+        };
+        about.heard = now;
+        if frame.len() > MAX_FRAME_BYTES {
+            let reason = format!("a frame is at most {MAX_FRAME_BYTES} bytes");
+            self.close(connection, CloseCode::LimitExceeded, &reason, None);
+            return;
+        }
+        let mut reader = Reader::new(frame);
+        while !reader.is_empty() && self.hub.connection(connection).is_some() {
+            match ClientMessage::decode(&mut reader) {
+                Ok(message) => self.message(now, connection, message),
+                Err(error) => self.close(connection, CloseCode::Malformed, &error.to_string(), None),
+            }
+        }
+    }
+
+    /// A frame that was sent with [`report`](super::Transmit::report) has left, and with it all before it.
+    pub fn handle_drained(&mut self, now: Timestamp, connection: ConnectionId) {
+        self.observe(now);
+        if let Some(session) = self.hub.session(connection) {
+            session.outflow = Outflow::Open(0);
+            self.answer_asked(now, connection);
+        }
+    }
+
+    fn message(&mut self, now: Timestamp, connection: ConnectionId, message: ClientMessage<'_>) {
+        if let ClientMessage::Hello { client, token: _ } = message {
+            return self.hello(now, connection, client);
+        }
+        let Some(session) = self.hub.session(connection) else {
+            self.close(connection, CloseCode::Unexpected, "the first message is hello", None);
+            return;
+        };
+        match message {
+            ClientMessage::Hello { .. } => {}
+            ClientMessage::Subscribe(subscriptions) => {
+                for subscription in subscriptions {
+                    self.subscribe(now, connection, subscription);
+                }
+                self.answer_asked(now, connection);
+            }
+            ClientMessage::Unsubscribe(subscription) => {
+                self.hub.unsubscribe(connection, subscription);
+            }
+            ClientMessage::Write { request, operation } => {
+                let client = session.client.clone();
+                self.write(now, connection, &client, request, operation);
+            }
+            ClientMessage::Refetch { subscription, attempt, position } => {
+                self.ask(connection, Asked { subscription, attempt, wish: Wish::Since(position) });
+                self.answer_asked(now, connection);
+            }
+            ClientMessage::Page { subscription, attempt, cursor } => {
+                if let Some(cursor) = Cursor::from_text(cursor) {
+                    self.ask(connection, Asked { subscription, attempt, wish: Wish::Page(cursor) });
+                    self.answer_asked(now, connection);
+                } else {
+                    let message = "the cursor is not one of this server";
+                    self.deny(connection, subscription, attempt, ErrorCode::InvalidRequest, message);
+                }
+            }
+            ClientMessage::Ping => {
+                self.outbox.send(connection, &ServerMessage::Pong);
+            }
+        }
+    }
+
+    fn hello(&mut self, now: Timestamp, connection: ConnectionId, client: &str) {
+        let number = self.random.session();
+        if !self.hub.greet(connection, number, client) {
+            self.close(connection, CloseCode::Unexpected, "hello comes once", None);
+            return;
+        }
+        let heartbeat = u32::try_from(self.options.heartbeat.as_millis()).unwrap_or(u32::MAX);
+        self.outbox.send(connection, &ServerMessage::Welcome { session: number, heartbeat });
+        self.hub.schedule(connection, now + self.options.heartbeat);
+    }
+
+    fn subscribe(&mut self, now: Timestamp, connection: ConnectionId, asked: Subscription<'_>) {
+        let Some(session) = self.hub.session(connection) else {
+            return;
+        };
+        let known = &session.subscriptions;
+        if known.len() >= MAX_SUBSCRIPTIONS && !known.contains_key(&asked.id) {
+            let message = "the connection has all the subscriptions it may have";
+            self.deny(connection, asked.id, 0, ErrorCode::LimitExceeded, message);
+            return;
+        }
+        session.asked.retain(|before| before.subscription != asked.id);
+        let subject = match asked.target {
+            Target::Object(key) => Subject::Object(key.into()),
+            Target::Datastore { id, open } => {
+                if let Some(open) = open
+                    && let Err(error) = self.open_datastore(now, id, open, None)
+                    && error != WriteError::StorageFailed
+                {
+                    self.hub.unsubscribe(connection, asked.id);
+                    self.deny(connection, asked.id, 0, error.code(), &error.to_string());
+                    return;
+                }
+                Subject::Datastore(id.into())
+            }
+        };
+        self.hub.hold(connection, asked.id, subject);
+        let wish = Wish::Since(asked.position);
+        self.ask(connection, Asked { subscription: asked.id, attempt: 0, wish });
+    }
+
+    /// Has every subscription to a subject answered anew: its history was replaced by another.
+    pub(super) fn restart_followers(&mut self, now: Timestamp, subject: &Subject) {
+        let followers = self.hub.followers(subject);
+        for (connection, subscription) in &followers {
+            self.hub.hold(*connection, *subscription, subject.clone());
+            let asked = Asked { subscription: *subscription, attempt: 0, wish: Wish::Since(None) };
+            self.ask(*connection, asked);
+        }
+        for (connection, _) in followers {
+            self.answer_asked(now, connection);
+        }
+    }
+
+    /// Ends every subscription to a subject that is gone.
+    pub(super) fn dismiss_followers(&mut self, subject: &Subject) {
+        for (connection, subscription) in self.hub.followers(subject) {
+            self.hub.unsubscribe(connection, subscription);
+            self.deny(connection, subscription, 0, ErrorCode::NotFound, "the datastore has expired");
+        }
+    }
+
+    fn ask(&mut self, connection: ConnectionId, asked: Asked) {
+        let Some(session) = self.hub.session(connection) else {
+            return;
+        };
+        if session.asked.len() >= MAX_ASKED {
+            let reason = "too many questions whose answers were not read";
+            self.close(connection, CloseCode::LimitExceeded, reason, None);
+            return;
+        }
+        session.asked.push_back(asked);
+        self.batch.asked.insert((connection, asked.subscription, asked.attempt));
+    }
+
+    fn answer_asked(&mut self, now: Timestamp, connection: ConnectionId) {
+        loop {
+            let Some(session) = self.hub.session(connection) else {
+                return;
+            };
+            if session.outflow == Outflow::Full {
+                return;
+            }
+            let Some(asked) = session.asked.pop_front() else {
+                return;
+            };
+            self.batch.asked.insert((connection, asked.subscription, asked.attempt));
+            let size = self.answer(now, connection, asked);
+            if let Some(session) = self.hub.session(connection)
+                && let Outflow::Open(before) = session.outflow
+            {
+                session.outflow = if before + size < OUTFLOW_BYTES {
+                    Outflow::Open(before + size)
+                } else {
+                    self.outbox.report(connection);
+                    Outflow::Full
+                };
+            }
+        }
+    }
+
+    /// Answers one question; returns the size of the answer.
+    fn answer(&mut self, now: Timestamp, connection: ConnectionId, asked: Asked) -> usize {
+        let Asked { subscription, attempt, wish } = asked;
+        let Some(subject) = self.hub.subject(connection, subscription) else {
+            return self.deny(connection, subscription, attempt, ErrorCode::NotFound, "no such subscription");
+        };
+        // What was published before the answer is part of it, and goes first.
+        if let Some(topic) = self.hub.current(&subject) {
+            self.outbox.flush(&self.hub, topic);
+        }
+        let answered = match (&subject, wish) {
+            (Subject::Object(key), Wish::Since(position)) => {
+                self.answer_object(connection, subscription, attempt, key, position)
+            }
+            (Subject::Object(_), Wish::Page(_)) => {
+                return self.deny(
+                    connection,
+                    subscription,
+                    attempt,
+                    ErrorCode::InvalidRequest,
+                    "an object has no pages",
+                );
+            }
+            (Subject::Datastore(id), Wish::Since(position)) => {
+                self.answer_datastore(now, connection, subscription, attempt, id, position)
+            }
+            (Subject::Datastore(id), Wish::Page(cursor)) => {
+                let session = self.hub.session(connection);
+                let is_valid = session.is_some_and(|session| {
+                    let followed = session.subscriptions.get(&subscription);
+                    session.number == cursor.session
+                        && matches!(followed, Some(Followed::Topic(topic)) if *topic == cursor.topic)
+                });
+                if !is_valid {
+                    let message = "the snapshot that the cursor is of has ended; ask for a new one";
+                    return self.deny(connection, subscription, attempt, ErrorCode::InvalidRequest, message);
+                }
+                self.answer_page(now, connection, subscription, attempt, id, cursor)
+            }
+        };
+        match answered {
+            Ok(size) => size,
+            // The commit denies it.
+            Err(WriteError::StorageFailed) => 0,
+            Err(error) => {
+                if attempt == 0 {
+                    self.hub.unsubscribe(connection, subscription);
+                }
+                // It rests on what the batch read, unlike the denials above.
+                let (code, message) = (error.code().number(), error.to_string());
+                let denied = ServerMessage::Denied { subscription, attempt, code, message: &message };
+                self.outbox.answer(connection, &denied)
+            }
+        }
+    }
+
+    fn deny(
+        &mut self,
+        connection: ConnectionId,
+        subscription: SubscriptionId,
+        attempt: u32,
+        code: ErrorCode,
+        message: &str,
+    ) -> usize {
+        let denied = ServerMessage::Denied { subscription, attempt, code: code.number(), message };
+        self.outbox.send(connection, &denied)
+    }
+
+    fn write(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+        client: &str,
+        request: RequestId,
+        operation: Operation<'_>,
+    ) {
+        self.batch.writes.push((connection, request));
+        // Else the commit refuses it, with all others of the batch.
+        if let Ok(reply) = self.write_once(now, client, request, operation) {
+            self.outbox.reply(connection, &reply_message(request, &reply));
+        }
+    }
+
+    /// Runs a request unless it ran before. Only a failed storage is an error.
+    fn write_once(
+        &mut self,
+        now: Timestamp,
+        client: &str,
+        request: RequestId,
+        operation: Operation<'_>,
+    ) -> Result<Reply, WriteError> {
+        let expired = || Reply::Refused {
+            code: ErrorCode::RequestExpired.number(),
+            message: "the request is too old to know whether it ran; read, and ask again under a new number"
+                .into(),
+        };
+        if request > MAX_SEQUENCE {
+            let message = "request numbers end at 2^53 - 1".into();
+            return Ok(Reply::Refused { code: ErrorCode::InvalidRequest.number(), message });
+        }
+        let remembered = self.temporary.reply(client, request);
+        match self.sound(remembered)? {
+            Recollection::Answered(reply) => return Ok(reply),
+            Recollection::Forgotten => return Ok(expired()),
+            Recollection::New => {}
+        }
+        let remembered = self.durable.reply(client, request);
+        match self.sound(remembered)? {
+            Recollection::Answered(reply) => return Ok(reply),
+            Recollection::Forgotten => return Ok(expired()),
+            Recollection::New => {}
+        }
+        let (reply, is_durable) = match self.run(now, operation) {
+            Ok((position, is_durable)) => (Reply::Done(position), is_durable && position.is_some()),
+            Err(WriteError::StorageFailed) => return Err(WriteError::StorageFailed),
+            Err(error) => {
+                let message: Arc<str> = error.to_string().into();
+                (Reply::Refused { code: error.code().number(), message }, false)
+            }
+        };
+        // What changed nothing durable need not be remembered longer than the process lives: the connection that could
+        // repeat it ends with the process, and to run it again does no harm.
+        self.on_storage(is_durable, |storage| storage.set_reply(now, client, request, &reply))?;
+        Ok(reply)
+    }
+
+    /// Runs an operation; returns its position and whether that is durable.
+    fn run(
+        &mut self,
+        now: Timestamp,
+        operation: Operation<'_>,
+    ) -> Result<(Option<Position>, bool), WriteError> {
+        match operation {
+            Operation::Put { key, value } => Ok((Some(self.put(now, key, value)?), true)),
+            Operation::Delete { key } => Ok((self.delete(now, key)?, true)),
+            Operation::Set { datastore, value } => {
+                let position = self.set(now, datastore, value)?;
+                Ok((Some(position), self.is_permanent(datastore)))
+            }
+            Operation::Remove { datastore, key } => {
+                let position = self.remove(now, datastore, key)?;
+                Ok((position, self.is_permanent(datastore)))
+            }
+        }
+    }
+
+    /// Serves every connection that is due.
+    pub(super) fn serve_timers(&mut self, now: Timestamp) {
+        let heartbeat = self.options.heartbeat;
+        let patience = heartbeat * 5 / 2;
+        while let Some((connection, due)) = self.hub.due(now) {
+            // A host that comes so late was asleep itself: the silence proves nothing.
+            let is_late = now.since(due) > heartbeat;
+            let Some(about) = self.hub.connection(connection) else {
+                return;
+            };
+            if is_late {
+                about.heard = now;
+            }
+            let silence = now.since(about.heard);
+            match about.phase {
+                Phase::Greeting if silence >= self.options.greeting => {
+                    self.close(connection, CloseCode::Silent, "no hello came", None);
+                }
+                Phase::Greeting => {
+                    let due = now + (self.options.greeting - silence);
+                    self.hub.schedule(connection, due);
+                }
+                Phase::Live(_) if silence >= patience => {
+                    self.close(connection, CloseCode::Silent, "nothing was heard for too long", None);
+                }
+                Phase::Live(_) => {
+                    if let Some((number, heads)) = self.hub.beacon(connection) {
+                        self.outbox.answer(connection, &ServerMessage::Beacon { number, heads });
+                    }
+                    // Never zero: this loop ends.
+                    let wait = heartbeat.min(patience - silence).max(Duration::from_millis(1));
+                    self.hub.schedule(connection, now + wait);
+                }
+            }
+        }
+    }
+}
+
+fn reply_message(request: RequestId, reply: &Reply) -> ServerMessage<'_> {
+    match reply {
+        Reply::Done(position) => ServerMessage::Ack { request, position: *position },
+        Reply::Refused { code, message } => ServerMessage::Refusal { request, code: *code, message },
+    }
+}

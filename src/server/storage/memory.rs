@@ -1,0 +1,322 @@
+//! The storage that lives and ends with its process.
+//!
+//! A transaction writes in place and keeps what it overwrote, newest last, to put it back on rollback.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::{Bound, ControlFlow},
+    sync::Arc,
+};
+
+use super::{
+    KEPT_REPLIES, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore, StoredHistory, Visit,
+};
+use crate::protocol::{RequestId, Sequence, Timestamp};
+
+/// A storage in memory. Cheap to clone the values of: they are shared, never copied.
+#[derive(Debug, Default)]
+pub struct Memory {
+    history: Option<StoredHistory>,
+    objects: HashMap<Arc<str>, Stored>,
+    datastores: BTreeMap<Arc<str>, Table>,
+    clients: BTreeMap<Arc<str>, Client>,
+    transaction: Option<Vec<Undo>>,
+}
+
+#[derive(Debug, Clone)]
+struct Table {
+    about: StoredDatastore,
+    records: HashMap<Arc<str>, Stored>,
+    order: BTreeMap<Sequence, Arc<str>>,
+}
+
+impl Table {
+    fn put(&mut self, key: &Arc<str>, record: Option<Stored>) -> Option<Stored> {
+        let before = match record {
+            Some(record) => {
+                self.order.insert(record.sequence, key.clone());
+                self.records.insert(key.clone(), record)
+            }
+            None => self.records.remove(key),
+        };
+        if let Some(before) = &before
+            && self.records.get(key).is_none_or(|record| record.sequence != before.sequence)
+        {
+            self.order.remove(&before.sequence);
+        }
+        before
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Client {
+    /// The lowest request number that is not forgotten.
+    floor: RequestId,
+    seen: Timestamp,
+    replies: BTreeMap<RequestId, (Timestamp, Reply)>,
+}
+
+#[derive(Debug)]
+enum Undo {
+    History(Option<StoredHistory>),
+    Object(Arc<str>, Option<Stored>),
+    About(Arc<str>, StoredDatastore),
+    Table(Arc<str>, Option<Table>),
+    Record(Arc<str>, Arc<str>, Option<Stored>),
+    Reply(Arc<str>, RequestId, Option<(Timestamp, Reply)>),
+    Seen(Arc<str>, RequestId, Timestamp),
+    Client(Arc<str>, Option<Client>),
+}
+
+impl Memory {
+    /// An empty storage.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The ids of the datastores that ended before `now`.
+    pub(crate) fn expired(&self, now: Timestamp) -> Vec<Arc<str>> {
+        let ended = |table: &Table| table.about.expires.is_some_and(|expires| now > expires);
+        self.datastores.iter().filter(|(_, table)| ended(table)).map(|(id, _)| id.clone()).collect()
+    }
+
+    fn remember(&mut self, undo: Undo) {
+        self.transaction.as_mut().expect("writes happen inside a transaction").push(undo);
+    }
+
+    fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::History(history) => self.history = history,
+            Undo::Object(key, Some(object)) => {
+                self.objects.insert(key, object);
+            }
+            Undo::Object(key, None) => {
+                self.objects.remove(&key);
+            }
+            Undo::About(id, about) => {
+                if let Some(table) = self.datastores.get_mut(&id) {
+                    table.about = about;
+                }
+            }
+            Undo::Table(id, Some(table)) => {
+                self.datastores.insert(id, table);
+            }
+            Undo::Table(id, None) => {
+                self.datastores.remove(&id);
+            }
+            Undo::Record(id, key, record) => {
+                if let Some(table) = self.datastores.get_mut(&id) {
+                    table.put(&key, record);
+                }
+            }
+            Undo::Reply(client, request, reply) => {
+                let replies = &mut self.clients.entry(client).or_default().replies;
+                match reply {
+                    Some(reply) => replies.insert(request, reply),
+                    None => replies.remove(&request),
+                };
+            }
+            Undo::Seen(client, floor, seen) => {
+                let client = self.clients.entry(client).or_default();
+                (client.floor, client.seen) = (floor, seen);
+            }
+            Undo::Client(client, Some(before)) => {
+                self.clients.insert(client, before);
+            }
+            Undo::Client(client, None) => {
+                self.clients.remove(&client);
+            }
+        }
+    }
+}
+
+impl Storage for Memory {
+    fn begin(&mut self) -> Result<(), StorageError> {
+        self.transaction = Some(Vec::new());
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), StorageError> {
+        self.transaction = None;
+        Ok(())
+    }
+
+    fn rollback(&mut self) -> Result<(), StorageError> {
+        for undo in self.transaction.take().into_iter().flatten().rev() {
+            self.undo(undo);
+        }
+        Ok(())
+    }
+
+    fn history(&self) -> Result<Option<StoredHistory>, StorageError> {
+        Ok(self.history.clone())
+    }
+
+    fn set_history(&mut self, history: &StoredHistory) -> Result<(), StorageError> {
+        let before = self.history.replace(history.clone());
+        self.remember(Undo::History(before));
+        Ok(())
+    }
+
+    fn object(&self, key: &str) -> Result<Option<Stored>, StorageError> {
+        Ok(self.objects.get(key).cloned())
+    }
+
+    fn object_sequence(&self, key: &str) -> Result<Option<Sequence>, StorageError> {
+        Ok(self.objects.get(key).map(|object| object.sequence))
+    }
+
+    fn set_object(&mut self, key: &str, object: Stored) -> Result<(), StorageError> {
+        let key = shared_key(&self.objects, key);
+        let before = self.objects.insert(key.clone(), object);
+        self.remember(Undo::Object(key, before));
+        Ok(())
+    }
+
+    fn datastore(&self, id: &str) -> Result<Option<StoredDatastore>, StorageError> {
+        Ok(self.datastores.get(id).map(|table| table.about.clone()))
+    }
+
+    fn set_datastore(&mut self, id: &str, datastore: &StoredDatastore) -> Result<(), StorageError> {
+        let id: Arc<str> = id.into();
+        if let Some(table) = self.datastores.get_mut(&id) {
+            let before = std::mem::replace(&mut table.about, datastore.clone());
+            self.remember(Undo::About(id, before));
+        } else {
+            let table = Table { about: datastore.clone(), records: HashMap::new(), order: BTreeMap::new() };
+            self.datastores.insert(id.clone(), table);
+            self.remember(Undo::Table(id, None));
+        }
+        Ok(())
+    }
+
+    fn remove_datastore(&mut self, id: &str) -> Result<(), StorageError> {
+        if let Some((id, table)) = self.datastores.remove_entry(id) {
+            self.remember(Undo::Table(id, Some(table)));
+        }
+        Ok(())
+    }
+
+    fn record(&self, datastore: &str, key: &str) -> Result<Option<Stored>, StorageError> {
+        Ok(self.datastores.get(datastore).and_then(|table| table.records.get(key)).cloned())
+    }
+
+    fn set_record(&mut self, datastore: &str, key: &str, record: Stored) -> Result<(), StorageError> {
+        let Some(table) = self.datastores.get_mut(datastore) else {
+            return Err(StorageError::new("writing a record", "its datastore is not stored"));
+        };
+        let key = shared_key(&table.records, key);
+        let before = table.put(&key, Some(record));
+        self.remember(Undo::Record(datastore.into(), key, before));
+        Ok(())
+    }
+
+    fn changes(&self, datastore: &str, after: Sequence, visit: Visit<'_>) -> Result<(), StorageError> {
+        let Some(table) = self.datastores.get(datastore) else {
+            return Ok(());
+        };
+        for key in table.order.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, key)| key) {
+            let record = table.records.get(key).expect("every key in the order has a record");
+            if let ControlFlow::Break(()) = visit(key, record) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_deletions(&mut self, datastore: &str, keep: usize) -> Result<Option<Sequence>, StorageError> {
+        let Some(table) = self.datastores.get_mut(datastore) else {
+            return Ok(None);
+        };
+        let deleted = |key: &Arc<str>| table.records.get(key).is_some_and(|record| record.value.is_none());
+        let old: Vec<_> = table.order.values().rev().filter(|key| deleted(key)).skip(keep).cloned().collect();
+        let mut newest = None;
+        for key in old {
+            let before = table.put(&key, None);
+            newest = newest.max(before.as_ref().map(|record| record.sequence));
+            let undo = Undo::Record(datastore.into(), key, before);
+            self.transaction.as_mut().expect("writes happen inside a transaction").push(undo);
+        }
+        Ok(newest)
+    }
+
+    fn reply(&self, client: &str, request: RequestId) -> Result<Recollection, StorageError> {
+        let Some(client) = self.clients.get(client) else {
+            return Ok(Recollection::New);
+        };
+        Ok(match client.replies.get(&request) {
+            Some((_, reply)) => Recollection::Answered(reply.clone()),
+            None if request < client.floor => Recollection::Forgotten,
+            None => Recollection::New,
+        })
+    }
+
+    fn set_reply(
+        &mut self,
+        now: Timestamp,
+        client: &str,
+        request: RequestId,
+        reply: &Reply,
+    ) -> Result<(), StorageError> {
+        let client: Arc<str> = client.into();
+        if !self.clients.contains_key(&client) {
+            self.clients.insert(client.clone(), Client::default());
+            self.remember(Undo::Client(client.clone(), None));
+        }
+        let about = self.clients.get_mut(&client).expect("it was just inserted where it was missing");
+        let seen = Undo::Seen(client.clone(), about.floor, about.seen);
+        about.seen = now;
+        about.floor = about.floor.max((request + 1).saturating_sub(KEPT_REPLIES));
+        let mut undo = vec![(request, about.replies.insert(request, (now, reply.clone())))];
+        while let Some(old) = about.replies.first_entry().filter(|old| *old.key() < about.floor) {
+            let (request, reply) = old.remove_entry();
+            undo.push((request, Some(reply)));
+        }
+        self.remember(seen);
+        for (request, reply) in undo {
+            self.remember(Undo::Reply(client.clone(), request, reply));
+        }
+        Ok(())
+    }
+
+    fn forget_replies(&mut self, replies: Timestamp, clients: Timestamp) -> Result<(), StorageError> {
+        let old: Vec<_> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| {
+                client.replies.values().any(|(at, _)| *at < replies) || client.seen < clients
+            })
+            .map(|(id, client)| (id.clone(), client.clone()))
+            .collect();
+        for (id, before) in old {
+            let mut client = before.clone();
+            if client.seen < clients {
+                self.clients.remove(&id);
+            } else {
+                for (request, _) in client.replies.iter().filter(|(_, (at, _))| *at < replies) {
+                    client.floor = client.floor.max(*request + 1);
+                }
+                client.replies.retain(|_, (at, _)| *at >= replies);
+                self.clients.insert(id.clone(), client);
+            }
+            self.remember(Undo::Client(id, Some(before)));
+        }
+        Ok(())
+    }
+}
+
+/// The key as it is held already, so that an update of a known key allocates nothing.
+fn shared_key(known: &HashMap<Arc<str>, Stored>, key: &str) -> Arc<str> {
+    known.get_key_value(key).map_or_else(|| key.into(), |(key, _)| key.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Memory;
+
+    #[test]
+    fn memory_is_a_storage() {
+        super::super::conformance::run(Memory::new);
+    }
+}

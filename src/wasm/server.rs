@@ -1,0 +1,218 @@
+//! The reference server as JavaScript sees it: the module over memory, one commit per call.
+
+use js_sys::{Error, Reflect};
+use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
+
+use crate::{
+    protocol::{DecodeError, EncodedValue, ErrorCode, Open, Position, Timestamp},
+    server::{Action, CommitError, ConnectionId, Options, Server, Transmit, WriteError, storage::Memory},
+};
+
+/// A server in the page. Its facade gives it frames and time, and takes what it has to say:
+/// after every call, [`poll_connection`](ServerCore::poll_connection) and [`take_frame`](ServerCore::take_frame) until
+/// there is nothing left, then [`next_timeout`](ServerCore::next_timeout).
+#[wasm_bindgen]
+#[derive(Debug)]
+pub struct ServerCore {
+    server: Server<Memory>,
+    /// What [`poll_connection`](ServerCore::poll_connection) found.
+    found: Option<Transmit>,
+    /// Why the connection was closed that [`take_frame`](ServerCore::take_frame) had no frame for.
+    closed: (u16, String),
+    now: Timestamp,
+}
+
+/// JavaScript's clock counts in floats.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast saturates, and time is positive"
+)]
+fn time(now: f64) -> Timestamp {
+    Timestamp::from_millis(now as u64)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sequences and times of this era are below 2^53")]
+fn float(number: u64) -> f64 {
+    number as f64
+}
+
+/// The error that the facade makes a `TidewireError` of: its `code` is the number of the wire.
+fn thrown(code: ErrorCode, message: &str) -> JsValue {
+    let error = Error::new(message);
+    // Setting a property on a fresh error cannot fail.
+    let _ = Reflect::set(&error, &"code".into(), &code.number().into());
+    error.into()
+}
+
+fn refused(error: WriteError) -> JsValue {
+    thrown(error.code(), &error.to_string())
+}
+
+fn undecodable(error: DecodeError) -> JsValue {
+    let code = match error {
+        DecodeError::TooDeep | DecodeError::TooLarge => ErrorCode::LimitExceeded,
+        _ => ErrorCode::InvalidRequest,
+    };
+    thrown(code, &error.to_string())
+}
+
+fn undone(error: &CommitError) -> JsValue {
+    thrown(ErrorCode::StorageFailed, &error.to_string())
+}
+
+const fn connection(id: u32) -> ConnectionId {
+    ConnectionId(id as u64)
+}
+
+/// A change's sequence; -1 where there was nothing to change.
+fn sequence(position: Option<Position>) -> f64 {
+    position.map_or(-1.0, |position| float(position.sequence.get()))
+}
+
+#[wasm_bindgen]
+impl ServerCore {
+    /// A server without data. All its randomness comes from the seed, of which up to 32 bytes count.
+    #[wasm_bindgen(constructor)]
+    pub fn new(seed: &[u8]) -> Result<Self, JsValue> {
+        let seed = std::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
+        let server = Server::open(Memory::new(), Options::new(seed))
+            .map_err(|error| thrown(ErrorCode::StorageFailed, &error.to_string()))?;
+        Ok(Self { server, found: None, closed: (0, String::new()), now: Timestamp::default() })
+    }
+
+    fn commit(&mut self, now: Timestamp) -> Result<(), JsValue> {
+        self.now = now;
+        self.server.commit(now).map_err(|error| undone(&error))
+    }
+
+    // ---- connections
+
+    /// A link was opened. Its number must never have been used before.
+    pub fn connect(&mut self, now: f64, id: u32) -> Result<(), JsValue> {
+        let now = time(now);
+        self.server.handle_connect(now, connection(id));
+        self.commit(now)
+    }
+
+    /// A link's frame arrived.
+    pub fn frame(&mut self, now: f64, id: u32, bytes: &[u8]) -> Result<(), JsValue> {
+        let now = time(now);
+        self.server.handle_frame(now, connection(id), bytes);
+        self.commit(now)
+    }
+
+    /// A link is gone.
+    pub fn disconnect(&mut self, now: f64, id: u32) -> Result<(), JsValue> {
+        let now = time(now);
+        self.server.handle_disconnect(now, connection(id));
+        self.commit(now)
+    }
+
+    /// The time of [`next_timeout`](ServerCore::next_timeout) has come.
+    pub fn timeout(&mut self, now: f64) -> Result<(), JsValue> {
+        let now = time(now);
+        self.server.handle_timeout(now);
+        self.commit(now)
+    }
+
+    /// When to call `timeout` at the latest, in milliseconds like `now`; -1 if never.
+    #[wasm_bindgen(js_name = nextTimeout)]
+    pub fn next_timeout(&self) -> f64 {
+        self.server.poll_timeout().map_or(-1.0, |due| float(due.as_millis()))
+    }
+
+    /// The link that there is something for, next in order; -1 if nothing is left.
+    #[wasm_bindgen(js_name = pollConnection)]
+    pub fn poll_connection(&mut self) -> f64 {
+        if self.found.is_none() {
+            self.found = self.server.poll_transmit();
+        }
+        self.found.as_ref().map_or(-1.0, |transmit| float(transmit.connection.0))
+    }
+
+    /// The frame for that link. `undefined`: the link is to be closed, with `closeCode` and `closeReason`.
+    #[wasm_bindgen(js_name = takeFrame)]
+    pub fn take_frame(&mut self) -> Result<Option<Vec<u8>>, JsValue> {
+        let Some(Transmit { connection, action, report }) = self.found.take() else {
+            return Ok(None);
+        };
+        match action {
+            Action::Frame(bytes) => {
+                if report {
+                    // A link in the page takes everything at once.
+                    self.server.handle_drained(self.now, connection);
+                    self.commit(self.now)?;
+                }
+                Ok(Some(bytes.to_vec()))
+            }
+            Action::Close { code, reason } => {
+                self.closed = (code, reason);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The code to close the link with.
+    #[wasm_bindgen(js_name = closeCode)]
+    pub fn close_code(&self) -> u16 {
+        self.closed.0
+    }
+
+    /// The reason to close the link with.
+    #[wasm_bindgen(js_name = closeReason)]
+    pub fn close_reason(&self) -> String {
+        self.closed.1.clone()
+    }
+
+    // ---- the authority's own changes; each returns the sequence, or -1 where there was nothing to change
+
+    /// Opens a datastore; an empty id stands for a fresh one. Returns its id.
+    #[wasm_bindgen(js_name = openDatastore)]
+    pub fn open_datastore(
+        &mut self,
+        now: f64,
+        id: &str,
+        permanent: bool,
+        primary: &str,
+    ) -> Result<String, JsValue> {
+        let now = time(now);
+        let opened = self.server.open_datastore(now, id, Open { permanent, primary }, None);
+        self.commit(now)?;
+        opened.map(|datastore| datastore.id.to_string()).map_err(refused)
+    }
+
+    /// Sets a record of a datastore.
+    pub fn set(&mut self, now: f64, datastore: &str, bytes: &[u8]) -> Result<f64, JsValue> {
+        let now = time(now);
+        let value = EncodedValue::check(bytes).map_err(undecodable)?;
+        let position = self.server.set(now, datastore, value);
+        self.commit(now)?;
+        position.map(|position| sequence(Some(position))).map_err(refused)
+    }
+
+    /// Deletes a record of a datastore.
+    pub fn remove(&mut self, now: f64, datastore: &str, key: &str) -> Result<f64, JsValue> {
+        let now = time(now);
+        let position = self.server.remove(now, datastore, key);
+        self.commit(now)?;
+        position.map(sequence).map_err(refused)
+    }
+
+    /// Sets an object.
+    pub fn put(&mut self, now: f64, key: &str, bytes: &[u8]) -> Result<f64, JsValue> {
+        let now = time(now);
+        let value = EncodedValue::check(bytes).map_err(undecodable)?;
+        let position = self.server.put(now, key, value);
+        self.commit(now)?;
+        position.map(|position| sequence(Some(position))).map_err(refused)
+    }
+
+    /// Deletes an object.
+    pub fn delete(&mut self, now: f64, key: &str) -> Result<f64, JsValue> {
+        let now = time(now);
+        let position = self.server.delete(now, key);
+        self.commit(now)?;
+        position.map(sequence).map_err(refused)
+    }
+}

@@ -1,0 +1,393 @@
+//! The real client and the real server, joined in memory on a virtual clock.
+
+#![cfg(feature = "server")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::{collections::VecDeque, time::Duration};
+
+use tidewire::{
+    client::{Change, Client, Output, SlotId},
+    protocol::{EncodedValue, Timestamp, Writer, from_json, to_json},
+    replica::{Status, Verdict},
+    server::{Action, ConnectionId, Options, Server, Transmit, storage::Memory},
+    session::{Generation, Phase},
+};
+
+/// Says what a client's gate says: `false` refuses.
+type Gate = fn(&str) -> bool;
+
+struct Peer {
+    client: Client,
+    gate: Gate,
+    link: Option<(Generation, ConnectionId)>,
+    inbox: VecDeque<Vec<u8>>,
+    changes: Vec<Change>,
+}
+
+struct Rig {
+    now: Timestamp,
+    server: Server<Memory>,
+    peers: Vec<Peer>,
+    connections: u64,
+    is_up: bool,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let server = Server::open(Memory::new(), Options::new([7; 32])).unwrap();
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        Self { now, server, peers: Vec::new(), connections: 0, is_up: true }
+    }
+
+    fn connect(&mut self, gate: Gate) -> usize {
+        let index = self.peers.len();
+        let seed = [u8::try_from(index).unwrap() + 1; 16];
+        let mut client = Client::new(seed, None);
+        client.start(self.now);
+        self.peers.push(Peer { client, gate, link: None, inbox: VecDeque::new(), changes: Vec::new() });
+        self.settle();
+        index
+    }
+
+    /// Carries frames to and fro until nobody has anything to say.
+    fn settle(&mut self) {
+        let mut moved = true;
+        while moved {
+            moved = false;
+            for index in 0..self.peers.len() {
+                moved |= self.drive(index);
+            }
+            self.server.commit(self.now).unwrap();
+            while let Some(Transmit { connection, action, report }) = self.server.poll_transmit() {
+                moved = true;
+                let peer =
+                    self.peers.iter_mut().find(|peer| peer.link.is_some_and(|(_, id)| id == connection));
+                match (action, peer) {
+                    (Action::Frame(frame), Some(peer)) => peer.inbox.push_back(frame.to_vec()),
+                    (Action::Close { code, reason }, Some(peer)) => {
+                        let (link, _) = peer.link.take().unwrap();
+                        peer.client.handle_closed(self.now, link, code, &reason);
+                    }
+                    (_, None) => {}
+                }
+                if report {
+                    self.server.handle_drained(self.now, connection);
+                }
+            }
+        }
+    }
+
+    fn drive(&mut self, index: usize) -> bool {
+        let Self { now, server, peers, connections, is_up } = self;
+        let peer = &mut peers[index];
+        let mut moved = false;
+        while let Some(output) = peer.client.poll_output() {
+            moved = true;
+            match output {
+                Output::Dial(link) if *is_up => {
+                    *connections += 1;
+                    let connection = ConnectionId(*connections);
+                    peer.link = Some((link, connection));
+                    server.handle_connect(*now, connection);
+                    peer.client.handle_opened(*now, link);
+                }
+                Output::Dial(link) => peer.client.handle_closed(*now, link, 1006, ""),
+                Output::Transmit(_, frame) => {
+                    let (_, connection) = peer.link.expect("a link to send on");
+                    server.handle_frame(*now, connection, &frame);
+                }
+                Output::Hang { .. } => {
+                    if let Some((_, connection)) = peer.link.take() {
+                        server.handle_disconnect(*now, connection);
+                    }
+                    peer.inbox.clear();
+                }
+            }
+        }
+        while let Some(frame) = peer.inbox.pop_front() {
+            moved = true;
+            if let Some((link, _)) = peer.link {
+                peer.client.handle_frame(*now, link, &frame);
+            }
+        }
+        let mut changes = Vec::new();
+        peer.client.poll_changes(&mut changes);
+        moved |= !changes.is_empty();
+        for change in &changes {
+            if let Change::Judge { cell, ticket, .. } = *change {
+                let value = peer.client.value(cell).map(|value| to_json(value).unwrap()).unwrap_or_default();
+                let verdict = if (peer.gate)(&value) { Verdict::Accepted } else { Verdict::Refused };
+                peer.client.judged(*now, ticket, verdict);
+            }
+        }
+        peer.changes.extend(changes);
+        moved
+    }
+
+    /// Breaks the link of a peer, without a word to either side's machine beyond what a socket would say.
+    fn drop_link(&mut self, index: usize) {
+        let (link, connection) = self.peers[index].link.take().expect("a link");
+        self.peers[index].inbox.clear();
+        self.server.handle_disconnect(self.now, connection);
+        self.peers[index].client.handle_closed(self.now, link, 1006, "");
+        self.settle();
+    }
+
+    fn advance(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            let clients = self.peers.iter().filter_map(|peer| peer.client.poll_timeout());
+            let due = clients.chain(self.server.poll_timeout()).min().filter(|due| *due <= end);
+            self.now = due.unwrap_or(end).max(self.now);
+            self.server.handle_timeout(self.now);
+            for peer in &mut self.peers {
+                peer.client.handle_timeout(self.now);
+            }
+            self.settle();
+            if due.is_none() {
+                break;
+            }
+            self.now = self.now + Duration::from_millis(1);
+        }
+    }
+
+    fn rows(&self, index: usize, slot: SlotId) -> Vec<String> {
+        let client = &self.peers[index].client;
+        let mut rows: Vec<_> = client
+            .rows(slot)
+            .map(|cell| to_json(client.value(cell).expect("a shown row has a value")).unwrap())
+            .collect();
+        rows.sort();
+        rows
+    }
+
+    fn object(&self, index: usize, slot: SlotId) -> Option<String> {
+        let client = &self.peers[index].client;
+        client.object(slot).and_then(|cell| client.value(cell)).map(|value| to_json(value).unwrap())
+    }
+
+    fn set(&mut self, index: usize, datastore: &str, json: &str) -> u64 {
+        let bytes = from_json(json).unwrap();
+        let value = EncodedValue::check(&bytes).unwrap();
+        let request = self.peers[index].client.set(self.now, datastore, value).unwrap();
+        self.settle();
+        request
+    }
+
+    fn settled(&self, index: usize, request: u64) -> Option<u16> {
+        self.peers[index].changes.iter().find_map(|change| match change {
+            Change::Settled { request: settled, code } if *settled == request => Some(*code),
+            _ => None,
+        })
+    }
+}
+
+fn todos(rig: &mut Rig, index: usize, gated: bool) -> SlotId {
+    let slot = rig.peers[index].client.subscribe_datastore("todos", Some(true), "id", gated).unwrap();
+    rig.settle();
+    slot
+}
+
+const ANY: Gate = |_| true;
+
+#[test]
+fn a_write_of_one_client_reaches_the_other_and_settles_once_it_is_shown() {
+    let mut rig = Rig::new();
+    let (ada, bob) = (rig.connect(ANY), rig.connect(ANY));
+    let (at_ada, at_bob) = (todos(&mut rig, ada, false), todos(&mut rig, bob, false));
+    let request = rig.set(ada, "todos", r#"{"id":"1","title":"tide"}"#);
+    assert_eq!(rig.settled(ada, request), Some(0));
+    assert_eq!(rig.rows(ada, at_ada), [r#"{"id":"1","title":"tide"}"#]);
+    assert_eq!(rig.rows(bob, at_bob), rig.rows(ada, at_ada));
+
+    rig.peers[bob].client.remove(rig.now, "todos", "1").unwrap();
+    rig.settle();
+    assert!(rig.rows(ada, at_ada).is_empty());
+    assert_eq!(rig.peers[ada].client.sequence(at_ada), Some(2));
+    assert_eq!(rig.peers[ada].client.status(at_ada), Status::Ok);
+}
+
+#[test]
+fn an_object_is_put_and_deleted_and_shows_both() {
+    let mut rig = Rig::new();
+    let (ada, bob) = (rig.connect(ANY), rig.connect(ANY));
+    let slot = rig.peers[bob].client.subscribe_object("user:1", true).unwrap();
+    rig.settle();
+    assert_eq!(rig.object(bob, slot), None);
+    let bytes = from_json(r#"{"name":"Ada"}"#).unwrap();
+    rig.peers[ada].client.put(rig.now, "user:1", EncodedValue::check(&bytes).unwrap()).unwrap();
+    rig.settle();
+    assert_eq!(rig.object(bob, slot).as_deref(), Some(r#"{"name":"Ada"}"#));
+    rig.peers[ada].client.delete(rig.now, "user:1").unwrap();
+    rig.settle();
+    assert_eq!(rig.object(bob, slot), None);
+    assert_eq!(rig.peers[bob].client.sequence(slot), Some(2));
+}
+
+#[test]
+fn a_snapshot_of_many_pages_arrives_whole_while_others_write() {
+    let mut rig = Rig::new();
+    let ada = rig.connect(ANY);
+    let at_ada = todos(&mut rig, ada, false);
+    let filler = "x".repeat(2_000);
+    for id in 0..1_000 {
+        rig.set(ada, "todos", &format!(r#"{{"id":"{id}","text":"{filler}"}}"#));
+    }
+    let bob = rig.connect(|value| value.contains("\"id\""));
+    let at_bob = todos(&mut rig, bob, true);
+    rig.set(ada, "todos", r#"{"id":"7","text":"changed"}"#);
+    assert_eq!(rig.peers[bob].client.row_count(at_bob), 1_000);
+    assert_eq!(rig.rows(bob, at_bob), rig.rows(ada, at_ada));
+}
+
+#[test]
+fn a_client_that_was_away_gets_the_tail_and_a_write_made_meanwhile_is_sent_then() {
+    let mut rig = Rig::new();
+    let (ada, bob) = (rig.connect(ANY), rig.connect(ANY));
+    let (at_ada, at_bob) = (todos(&mut rig, ada, false), todos(&mut rig, bob, false));
+    rig.is_up = false;
+    rig.drop_link(bob);
+    let request = rig.set(bob, "todos", r#"{"id":"2","title":"from the train"}"#);
+    rig.set(ada, "todos", r#"{"id":"1","title":"from the desk"}"#);
+    assert_eq!(rig.settled(bob, request), None);
+    assert!(matches!(rig.peers[bob].client.phase(), Phase::Reconnecting { .. }));
+    rig.is_up = true;
+    rig.advance(Duration::from_secs(5));
+    assert_eq!(rig.settled(bob, request), Some(0));
+    assert_eq!(rig.rows(bob, at_bob).len(), 2);
+    assert_eq!(rig.rows(bob, at_bob), rig.rows(ada, at_ada));
+    assert_eq!(rig.peers[bob].client.status(at_bob), Status::Ok);
+}
+
+#[test]
+fn a_write_that_finds_no_connection_in_time_is_refused_and_not_lost_silently() {
+    let mut rig = Rig::new();
+    let ada = rig.connect(ANY);
+    rig.is_up = false;
+    rig.drop_link(ada);
+    let request = rig.set(ada, "todos", r#"{"id":"1"}"#);
+    rig.advance(Duration::from_secs(31));
+    assert_eq!(rig.settled(ada, request), Some(101));
+}
+
+#[test]
+fn two_replicas_of_one_datastore_share_what_the_server_sends_once() {
+    let mut rig = Rig::new();
+    let ada = rig.connect(ANY);
+    let (first, second) = (todos(&mut rig, ada, false), todos(&mut rig, ada, false));
+    let request = rig.set(ada, "todos", r#"{"id":"1"}"#);
+    assert_eq!(rig.settled(ada, request), Some(0));
+    assert_eq!(rig.rows(ada, first), rig.rows(ada, second));
+    rig.peers[ada].client.release(first);
+    rig.settle();
+    let request = rig.set(ada, "todos", r#"{"id":"2"}"#);
+    assert_eq!(rig.settled(ada, request), Some(0));
+    assert_eq!(rig.rows(ada, second).len(), 2);
+}
+
+#[test]
+fn a_refused_write_says_why() {
+    let mut rig = Rig::new();
+    let ada = rig.connect(ANY);
+    todos(&mut rig, ada, false);
+    let request = rig.set(ada, "todos", r#"{"title":"nameless"}"#);
+    assert_eq!(rig.settled(ada, request), Some(1));
+    let message = rig.peers[ada].client.settlement(request).unwrap();
+    assert!(message.contains("primary"), "{message}");
+}
+
+#[test]
+fn a_row_that_the_gate_refuses_keeps_its_last_good_value_and_holds_nothing_up() {
+    let mut rig = Rig::new();
+    let gate: Gate = |value| !value.contains("bad");
+    let (ada, bob) = (rig.connect(ANY), rig.connect(gate));
+    todos(&mut rig, ada, false);
+    let at_bob = todos(&mut rig, bob, true);
+    rig.set(ada, "todos", r#"{"id":"1","title":"good"}"#);
+    rig.set(ada, "todos", r#"{"id":"1","title":"bad"}"#);
+    rig.set(ada, "todos", r#"{"id":"2","title":"good"}"#);
+    assert_eq!(rig.rows(bob, at_bob), [r#"{"id":"1","title":"good"}"#, r#"{"id":"2","title":"good"}"#]);
+    assert_eq!(rig.peers[bob].client.cursor(at_bob), Some(3));
+    assert_eq!(rig.peers[bob].client.stats(at_bob).quarantined, 1);
+}
+
+#[test]
+fn bytes_that_are_no_protocol_end_the_link_and_the_client_comes_back() {
+    let mut rig = Rig::new();
+    let ada = rig.connect(ANY);
+    rig.peers[ada].inbox.push_back(vec![0xc1, 0xff]);
+    rig.settle();
+    assert!(matches!(rig.peers[ada].client.phase(), Phase::Reconnecting { .. }));
+    rig.advance(Duration::from_secs(5));
+    assert_eq!(rig.peers[ada].client.phase(), Phase::Live);
+}
+
+#[test]
+fn a_quiet_connection_lives_on_by_beacons_and_pings() {
+    let mut rig = Rig::new();
+    let ada = rig.connect(ANY);
+    todos(&mut rig, ada, false);
+    let link = rig.peers[ada].link;
+    rig.advance(Duration::from_secs(600));
+    assert_eq!(rig.peers[ada].link, link, "never reconnected");
+    assert_eq!(rig.peers[ada].client.phase(), Phase::Live);
+}
+
+#[test]
+fn a_released_replica_leaves_nothing_at_the_server() {
+    let mut rig = Rig::new();
+    let ada = rig.connect(ANY);
+    let before = rig.server.residue();
+    let slot = todos(&mut rig, ada, false);
+    assert_ne!(rig.server.residue(), before);
+    rig.peers[ada].client.release(slot);
+    rig.settle();
+    assert_eq!(rig.server.residue(), before);
+}
+
+#[test]
+fn whatever_links_break_all_clients_end_up_equal_and_no_acknowledged_write_is_missing() {
+    for seed in 0..40 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut rig = Rig::new();
+        let peers: Vec<_> = (0..4).map(|_| rig.connect(ANY)).collect();
+        let slots: Vec<_> = peers.iter().map(|peer| todos(&mut rig, *peer, false)).collect();
+        let mut requests = Vec::new();
+        for step in 0..200 {
+            let peer = random.usize(..4);
+            match random.u8(..10) {
+                0 if rig.peers[peer].link.is_some() => rig.drop_link(peer),
+                1 => rig.advance(Duration::from_millis(random.u64(..3_000))),
+                2 => rig.is_up = !rig.is_up,
+                _ => {
+                    let id = random.u8(..8);
+                    requests
+                        .push((peer, rig.set(peer, "todos", &format!(r#"{{"id":"{id}","step":{step}}}"#))));
+                }
+            }
+        }
+        rig.is_up = true;
+        rig.advance(Duration::from_secs(120));
+        for peer in &peers[1..] {
+            assert_eq!(rig.rows(*peer, slots[*peer]), rig.rows(0, slots[0]), "seed {seed}");
+            assert_eq!(
+                rig.peers[*peer].client.sequence(slots[*peer]),
+                rig.peers[0].client.sequence(slots[0])
+            );
+        }
+        let done = requests.iter().filter(|(peer, request)| rig.settled(*peer, *request) == Some(0)).count();
+        let sequence = rig.peers[0].client.sequence(slots[0]).unwrap();
+        assert!(sequence >= done as u64, "seed {seed}: {done} acknowledged, but the head is {sequence}");
+        assert!(requests.iter().all(|(peer, request)| rig.settled(*peer, *request).is_some()), "seed {seed}");
+    }
+}
+
+/// The writer is part of the public surface that this suite leans on.
+#[test]
+fn a_value_written_by_hand_is_the_one_that_json_writes() {
+    let mut writer = Writer::new();
+    writer.map(1);
+    writer.str("id");
+    writer.str("1");
+    assert_eq!(writer.into_bytes(), from_json(r#"{"id":"1"}"#).unwrap());
+}

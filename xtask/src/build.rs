@@ -1,0 +1,157 @@
+//! The npm package and the demo page.
+//!
+//! One wasm file for the client and one for the reference server, each from one `cargo build`; then the TypeScript
+//! facade over both, then the page that imports the package by its name.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, ensure};
+
+use crate::{
+    setup,
+    shell::{Outcome, Shell},
+    stamp::{self, Step},
+};
+
+/// One of the two wasm files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wasm {
+    /// The client alone: what a page downloads.
+    Client,
+    /// The reference server module, for tests, demos and offline work.
+    Server,
+}
+
+impl Wasm {
+    /// Its directory's name in `pkg/dist/wasm`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+
+    fn feature(self) -> &'static str {
+        match self {
+            Self::Client => "wasm-client",
+            Self::Server => "wasm-server",
+        }
+    }
+
+    /// The file as it is shipped, relative to the root.
+    pub(crate) fn shipped(self) -> String {
+        format!("pkg/dist/wasm/{}/tidewire_bg.wasm", self.name())
+    }
+
+    /// The same file before its function names were stripped.
+    pub(crate) fn with_names(self, shell: &Shell) -> PathBuf {
+        self.glue_dir(shell).join("tidewire_bg.wasm")
+    }
+
+    fn glue_dir(self, shell: &Shell) -> PathBuf {
+        shell.scratch().join("wasm").join(self.name())
+    }
+}
+
+/// `cargo xtask build`.
+pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
+    setup::for_build(shell)?;
+    everything(shell)?;
+    shell.say("built: pkg/dist (the npm package), www/dist (the page)");
+    Ok(())
+}
+
+/// Builds the package and the page, on a machine that is set up.
+pub(crate) fn everything(shell: &Shell) -> anyhow::Result<()> {
+    package(shell)?;
+    let step = Step {
+        name: "www",
+        inputs: &["www", "pkg/package.json", "pkg/dist", "package-lock.json"],
+        also: "",
+        outputs: &["www/dist"],
+    };
+    shell.step("page", "cargo xtask build", || stamp::unless_fresh(shell, step, || npm_build(shell, "www")))
+}
+
+/// Builds the npm package alone.
+pub(crate) fn package(shell: &Shell) -> anyhow::Result<()> {
+    let alone = "cargo xtask build";
+    shell.step("client wasm", alone, || wasm(shell, Wasm::Client))?;
+    shell.step("server wasm", alone, || wasm(shell, Wasm::Server))?;
+    let step = Step {
+        name: "pkg",
+        inputs: &["pkg", "pkg/dist/wasm", "package-lock.json", "LICENSE-MIT", "LICENSE-APACHE"],
+        also: "",
+        outputs: &["pkg/dist"],
+    };
+    shell.step("npm package", alone, || stamp::unless_fresh(shell, step, || npm_build(shell, "pkg")))
+}
+
+fn npm_build(shell: &Shell, workspace: &str) -> anyhow::Result<Outcome> {
+    shell.run(shell.command("npm").args(["run", "build", "--workspace", workspace]))?;
+    Ok(Outcome::Done("built".to_owned()))
+}
+
+fn wasm(shell: &Shell, which: Wasm) -> anyhow::Result<Outcome> {
+    let output = format!("pkg/dist/wasm/{}", which.name());
+    let compiler = shell.ask("rustc", &["--version"]).context("rustc does not run")?;
+    let step = Step {
+        name: &format!("wasm-{}", which.name()),
+        // The lock files decide the versions of wasm-bindgen and wasm-opt.
+        inputs: &[
+            "src",
+            "Cargo.toml",
+            "Cargo.lock",
+            ".cargo/config.toml",
+            "package-lock.json",
+            "xtask/src/build.rs",
+        ],
+        also: &compiler,
+        outputs: &[&output],
+    };
+    stamp::unless_fresh(shell, step, || {
+        let mut cargo = shell.cargo(["build", "--locked", "--release", "--lib", "--package", "tidewire"]);
+        cargo.args([
+            "--target",
+            "wasm32-unknown-unknown",
+            "--no-default-features",
+            "--features",
+            which.feature(),
+        ]);
+        shell.run(&mut cargo)?;
+
+        let built = shell.target().join("wasm32-unknown-unknown/release/tidewire.wasm");
+        let glue = which.glue_dir(shell);
+        if glue.exists() {
+            fs::remove_dir_all(&glue).with_context(|| format!("cannot empty {}", glue.display()))?;
+        }
+        let mut bindgen = shell.command("wasm-bindgen");
+        // Without the default path, a bundler copies only the wasm file that the facade names.
+        bindgen.args([
+            "--target",
+            "web",
+            "--omit-default-module-path",
+            "--out-name",
+            "tidewire",
+            "--out-dir",
+        ]);
+        shell.run(bindgen.arg(&glue).arg(&built))?;
+
+        let shipped = shell.root().join(&output);
+        fs::create_dir_all(&shipped).with_context(|| format!("cannot create {}", shipped.display()))?;
+        for file in stamp::files_under(&glue)? {
+            let name = file.file_name().context("a file of wasm-bindgen has no name")?;
+            if name != "tidewire_bg.wasm" {
+                fs::copy(&file, shipped.join(name))
+                    .with_context(|| format!("cannot copy {}", file.display()))?;
+            }
+        }
+        // No `--all-features`: wasm-opt must keep to the features that the file declares, or browsers refuse it.
+        let mut opt = shell.command("wasm-opt");
+        opt.args(["-O3", "--strip-debug", "--strip-producers"]).arg(which.with_names(shell));
+        shell.run(opt.arg("-o").arg(shell.root().join(which.shipped())))?;
+        let size = fs::metadata(shell.root().join(which.shipped())).context("wasm-opt wrote no file")?.len();
+        ensure!(size > 0, "wasm-opt wrote an empty file");
+        Ok(Outcome::Done(format!("built, {size} bytes")))
+    })
+}

@@ -1,0 +1,59 @@
+//! What the tasks need on the machine, and how it gets there.
+//!
+//! Every part first looks whether all is there, which takes milliseconds, and only then installs, saying what and
+//! where. Nothing is installed outside the workspace but the Rust target, tools in the user's cache, and (as root, for
+//! tests) the system's Chromium.
+
+mod browser;
+mod node;
+mod rust;
+mod tools;
+
+use std::path::PathBuf;
+
+use crate::shell::{Outcome, Shell};
+
+pub(crate) use browser::Browser;
+
+/// What building the npm package and the page needs.
+pub(crate) fn for_build(shell: &Shell) -> anyhow::Result<()> {
+    shell.prepare("rust target", || rust::wasm_target(shell))?;
+    shell.prepare("wasm-bindgen", || tools::install(shell, &tools::wasm_bindgen(shell)?))?;
+    shell.prepare("npm packages", || node::install(shell))
+}
+
+/// What the tests need on top: wasm-pack, and the browser with its driver.
+pub(crate) fn for_tests(shell: &Shell) -> anyhow::Result<Browser> {
+    shell.prepare("wasm-pack", || tools::install(shell, &tools::WASM_PACK))?;
+    for_check(shell)
+}
+
+/// What the end-to-end check needs on top: the browser with its driver.
+pub(crate) fn for_check(shell: &Shell) -> anyhow::Result<Browser> {
+    let mut browser = None;
+    shell.prepare("chromium", || {
+        let (found, outcome) = browser::install(shell)?;
+        browser = Some(found);
+        Ok(outcome)
+    })?;
+    browser.ok_or_else(|| anyhow::anyhow!("the set-up of Chromium ended without one"))
+}
+
+/// What the static checks need on top.
+pub(crate) fn for_checks(shell: &Shell) -> anyhow::Result<()> {
+    shell.prepare("rust components", || rust::components(shell))?;
+    shell.prepare("cargo-deny", || tools::install(shell, &tools::CARGO_DENY))
+}
+
+/// Where tools are kept: one directory for each tool and version, shared by all checkouts of this user.
+fn cache(shell: &Shell) -> PathBuf {
+    let dir = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    dir("XDG_CACHE_HOME")
+        .or_else(|| dir("HOME").map(|home| home.join(".cache")))
+        .or_else(|| dir("LOCALAPPDATA"))
+        .map_or_else(|| shell.target().join("tools"), |cache| cache.join("tidewire"))
+}
+
+fn present() -> Outcome {
+    Outcome::Done("present".to_owned())
+}

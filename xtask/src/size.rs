@@ -1,0 +1,189 @@
+//! What a page downloads, and the proof that the client's part holds no server code.
+
+use std::{fs, io::Write, path::Path};
+
+use anyhow::{Context, bail, ensure};
+
+use crate::{
+    build::{self, Wasm},
+    setup,
+    shell::{Outcome, Shell},
+    stamp,
+};
+
+/// The client: wasm, glue and facade as one page downloads them.
+const CLIENT_BUDGET: usize = 40 * 1024;
+
+/// The client with the reference server in the page.
+const WITH_SERVER_BUDGET: usize = 120 * 1024;
+
+/// Marks of the server module in a wasm file that still has its function names: the path in readable and in both
+/// mangled forms.
+const SERVER_MARKS: [&str; 3] = ["tidewire::server::", "8tidewire6server", "src/server/"];
+
+/// `cargo xtask size`.
+pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
+    setup::for_build(shell)?;
+    build::package(shell)?;
+    measure(shell)
+}
+
+/// Prints all sizes of a package that is built, and fails beyond the budget.
+pub(crate) fn measure(shell: &Shell) -> anyhow::Result<()> {
+    let alone = "cargo xtask size";
+    shell.step("no server code in the client", alone, || no_server_code(shell))?;
+    shell.step("size", alone, || {
+        let mut table = Vec::new();
+        let dist = shell.root().join("pkg/dist");
+        for file in stamp::files_under(&dist)?.iter().filter(|file| is_shipped_code(file)) {
+            let name = file.strip_prefix(&dist).unwrap_or(file).to_string_lossy();
+            table.push(Row::of(&name, &[&read(file)?])?);
+        }
+        let wasm = |which: Wasm| read(&shell.root().join(which.shipped()));
+        let (client, server) = (wasm(Wasm::Client)?, wasm(Wasm::Server)?);
+        let facade = bundle(shell, &["tidewire"])?;
+        let both_facades = bundle(shell, &["tidewire", "tidewire/server"])?;
+        let alone = Row::of("client download", &[&facade, &client])?;
+        let with_server = Row::of("with the server", &[&both_facades, &client, &server])?;
+        let verdict = verdict(&[(&alone, CLIENT_BUDGET), (&with_server, WITH_SERVER_BUDGET)]);
+        table.extend([alone, with_server]);
+        print_table(shell, &table);
+        verdict.map(Outcome::Done)
+    })
+}
+
+fn verdict(budgets: &[(&Row, usize)]) -> anyhow::Result<String> {
+    let mut parts = Vec::new();
+    for (row, budget) in budgets {
+        let [_, _, brotli] = row.sizes;
+        if brotli > *budget {
+            bail!(
+                "{} is {brotli} bytes after brotli, {} over its budget of {budget}",
+                row.name,
+                brotli - budget
+            );
+        }
+        parts.push(format!("{} {brotli} of {budget} bytes", row.name));
+    }
+    Ok(parts.join(", "))
+}
+
+/// One line of the table: raw, gzip and brotli bytes.
+#[derive(Debug)]
+struct Row {
+    name: String,
+    sizes: [usize; 3],
+}
+
+impl Row {
+    /// The sum over files that a page fetches one by one, so each is compressed by itself.
+    fn of(name: &str, files: &[&[u8]]) -> anyhow::Result<Self> {
+        let mut sizes = [0; 3];
+        for file in files {
+            sizes[0] += file.len();
+            sizes[1] += gzip(file)?;
+            sizes[2] += brotli(file)?;
+        }
+        Ok(Self { name: name.to_owned(), sizes })
+    }
+}
+
+fn print_table(shell: &Shell, rows: &[Row]) {
+    let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    shell.say(&format!("{:<width$}  {:>9}  {:>9}  {:>9}", "bytes", "raw", "gzip", "brotli"));
+    for Row { name, sizes: [raw, gzip, brotli] } in rows {
+        shell.say(&format!("{name:<width$}  {raw:>9}  {gzip:>9}  {brotli:>9}"));
+    }
+}
+
+fn is_shipped_code(file: &Path) -> bool {
+    file.extension().is_some_and(|kind| ["js", "mjs", "cjs", "wasm"].iter().any(|shipped| kind == *shipped))
+}
+
+/// All exports of these entry points, bundled and minified the way an application would.
+fn bundle(shell: &Shell, entries: &[&str]) -> anyhow::Result<Vec<u8>> {
+    let dir = shell.scratch().join("size");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    let (input, output) = (dir.join("entry.mjs"), dir.join("bundle.mjs"));
+    // Namespaces keep every export alive, and keep apart what two entry points call the same.
+    let lines = entries.iter().enumerate().map(|(n, entry)| format!("export * as part{n} from '{entry}';\n"));
+    fs::write(&input, lines.collect::<String>())
+        .with_context(|| format!("cannot write {}", input.display()))?;
+    let mut esbuild = shell.command("esbuild");
+    esbuild.arg(&input).args([
+        "--bundle",
+        "--minify",
+        "--format=esm",
+        "--target=es2022",
+        "--platform=browser",
+    ]);
+    // Resolves the package by its name, as the page does.
+    esbuild.env("NODE_PATH", shell.root().join("node_modules"));
+    shell.run(esbuild.arg(format!("--outfile={}", output.display())))?;
+    read(&output)
+}
+
+fn no_server_code(shell: &Shell) -> anyhow::Result<Outcome> {
+    let count = |which: Wasm| -> anyhow::Result<usize> {
+        let bytes = read(&which.with_names(shell))?;
+        Ok(SERVER_MARKS.iter().map(|mark| occurrences(&bytes, mark.as_bytes())).sum())
+    };
+    // Shows that the search finds server code where there is some: else an empty result would prove nothing.
+    let in_server = count(Wasm::Server)?;
+    ensure!(
+        in_server > 0,
+        "found no mark of the server module in its own wasm file; the check has gone blind"
+    );
+    let in_client = count(Wasm::Client)?;
+    ensure!(
+        in_client == 0,
+        "the client's wasm file holds {in_client} marks of the server module (src/server)"
+    );
+    Ok(Outcome::Done(format!("none (and {in_server} marks in the server's file)")))
+}
+
+fn occurrences(bytes: &[u8], mark: &[u8]) -> usize {
+    bytes.windows(mark.len()).filter(|window| *window == mark).count()
+}
+
+fn gzip(bytes: &[u8]) -> anyhow::Result<usize> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).context("gzip failed")?;
+    Ok(encoder.finish().context("gzip failed")?.len())
+}
+
+fn brotli(bytes: &[u8]) -> anyhow::Result<usize> {
+    let mut compressed = Vec::new();
+    let options = brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 24, ..Default::default() };
+    brotli::BrotliCompress(&mut &*bytes, &mut compressed, &options).context("brotli failed")?;
+    Ok(compressed.len())
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(brotli: usize) -> Row {
+        Row { name: "client download".to_owned(), sizes: [0, 0, brotli] }
+    }
+
+    #[test]
+    fn a_download_of_exactly_the_budget_passes() {
+        assert!(verdict(&[(&row(CLIENT_BUDGET), CLIENT_BUDGET)]).is_ok());
+    }
+
+    #[test]
+    fn one_byte_over_the_budget_fails_and_says_so() {
+        let error = verdict(&[(&row(CLIENT_BUDGET + 1), CLIENT_BUDGET)]).unwrap_err();
+        assert!(error.to_string().contains("1 over its budget"), "{error}");
+    }
+
+    #[test]
+    fn a_mark_is_found_wherever_it_lies() {
+        assert_eq!(occurrences(b"x8tidewire6server4hub8tidewire6server", b"8tidewire6server"), 2);
+    }
+}

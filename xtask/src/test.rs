@@ -1,0 +1,93 @@
+//! Every test there is.
+
+use std::process::Command;
+
+use anyhow::ensure;
+
+use crate::{
+    build, check, server, setup,
+    setup::Browser,
+    shell::{DEFAULT_LIMIT, Outcome, Shell},
+};
+
+/// `cargo xtask test`.
+pub(crate) fn run(shell: &Shell, all: bool) -> anyhow::Result<()> {
+    everything(shell, all)?;
+    shell.print_summary();
+    Ok(())
+}
+
+/// Sets up, builds, and runs the tests; the first failure ends it.
+pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
+    setup::for_build(shell)?;
+    let browser = setup::for_tests(shell)?;
+    build::everything(shell)?;
+    server::build(shell)?;
+    step(shell, "native tests", "cargo test --workspace", &mut native(shell, &[]))?;
+    wasm(shell, &browser, false)?;
+    let mut npm = shell.command("npm");
+    npm.args(["test", "--workspace", "pkg"]).env("TIDEWIRE_SERVER", server::binary(shell));
+    shell.step("npm package tests", "npm test --workspace pkg", || {
+        shell.run(&mut npm)?;
+        Ok(Outcome::Done("passed".to_owned()))
+    })?;
+    check::run(shell, &browser)?;
+    if all {
+        // Optimised code reorders what debug code does not, and has no overflow checks.
+        let alone = "cargo test --workspace --profile server";
+        step(shell, "native tests, release", alone, &mut native(shell, &["--profile", "server"]))?;
+        wasm(shell, &browser, true)?;
+    }
+    Ok(())
+}
+
+fn native(shell: &Shell, profile: &[&str]) -> Command {
+    let mut cargo = shell.cargo(["test", "--locked", "--workspace"]);
+    cargo.args(profile);
+    cargo
+}
+
+fn wasm(shell: &Shell, browser: &Browser, release: bool) -> anyhow::Result<()> {
+    let mut pack = shell.command("wasm-pack");
+    // The set-up has installed all that wasm-pack would download.
+    pack.args(["test", "--headless", "--chrome", "--mode", "no-install", "--chromedriver"])
+        .arg(&browser.driver);
+    if release {
+        pack.arg("--release");
+    }
+    // More than one test file takes longer than the runner's twenty seconds on a busy machine.
+    pack.env("WASM_BINDGEN_TEST_TIMEOUT", "120");
+    let name = if release { "wasm tests, release" } else { "wasm tests" };
+    step(shell, name, "wasm-pack test --headless --chrome", &mut pack)
+}
+
+fn step(shell: &Shell, name: &str, alone: &str, command: &mut Command) -> anyhow::Result<()> {
+    shell.step(name, alone, || {
+        let tests = passed(&shell.run_within(DEFAULT_LIMIT, command)?);
+        // A filter, a feature or a renamed directory that loses all tests must not look like success.
+        ensure!(tests > 0, "no test ran");
+        Ok(Outcome::Done(format!("{tests} passed")))
+    })
+}
+
+/// How many tests the output of `cargo test`, or of the wasm runner, says have passed.
+fn passed(output: &str) -> u32 {
+    output
+        .lines()
+        .filter_map(|line| {
+            line.trim().strip_prefix("test result: ok. ")?.split_whitespace().next()?.parse::<u32>().ok()
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tests_of_all_binaries_are_counted() {
+        let output =
+            "running 2 tests\ntest result: ok. 2 passed; 0 failed\n\ntest result: ok. 40 passed; 0 failed\n";
+        assert_eq!(passed(output), 42);
+    }
+}
