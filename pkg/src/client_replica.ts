@@ -31,16 +31,16 @@ export interface ClientReplicaOptions<S extends Schema | undefined, T> {
   seed?: Envelope | undefined;
   /** How to recover from gaps. Left out, there is no recovery and the status becomes `stale`. */
   refetch?: Refetch | undefined;
-  /** Whether a failed refetch is tried again, after a growing pause. Default: `true`. */
-  retry?: boolean | undefined;
-  /** The schema version that the application understands, such as `3.1`. Values of another major are not shown. */
-  schemaVersion?: string | undefined;
-  /** After a gap, ask the authority (`refetch`, the default) or take the value beyond it as the new base (`commit`). */
-  onGap?: 'refetch' | 'commit' | undefined;
   /** Where to show the value. Default: a signal. */
   cell?: Cell<T | undefined> | undefined;
   /** How to make the cells of value and meta. Default: signals. */
   createCell?: CreateCell | undefined;
+  /** The schema version this code was written for, `"major.minor"`. Values of another major are not applied. */
+  schemaVersion?: string | undefined;
+  /** What to do about a gap: ask the authority (default), or take the value, which is whole, as the new base. */
+  onGap?: 'refetch' | 'commit' | undefined;
+  /** Whether failed refetches are tried again, with growing pauses. Default: yes. */
+  retry?: boolean | undefined;
 }
 
 /** Creates the replica of one key. It listens to the transport until it is disposed. */
@@ -49,20 +49,26 @@ export function createClientReplica<S extends Schema>(
 ): Replica<Output<S>>;
 export function createClientReplica<T = unknown>(options: ClientReplicaOptions<undefined, T>): Replica<T>;
 export function createClientReplica(options: ClientReplicaOptions<Schema | undefined, unknown>): Replica<unknown> {
-  const { key, transport, seed } = options;
+  const { key, transport, seed, onGap = 'refetch', retry = true } = options;
   if (typeof key !== 'string') throw invalid('createClientReplica: `key` must be a string');
   if (typeof transport?.subscribe !== 'function') throw invalid('createClientReplica: `transport` must have `subscribe`');
+  if (onGap !== 'refetch' && onGap !== 'commit') throw invalid("createClientReplica: `onGap` is 'refetch' or 'commit'");
   const gate = compileGate(options.schema);
+  const declared = major(options.schemaVersion);
   const runtime = sharedRuntime();
-  const { schemaVersion, onGap = 'refetch', retry = true } = options;
-  const major = schemaVersion === undefined ? -1 : Number(/^(\d+)\.\d+$/.exec(schemaVersion)?.[1] ?? NaN);
-  if (Number.isNaN(major)) throw invalid('createClientReplica: `schemaVersion` must be "major.minor", such as "3.1"');
-  if (onGap !== 'refetch' && onGap !== 'commit') throw invalid('createClientReplica: `onGap` must be "refetch" or "commit"');
-  const slot = runtime.core.replica(major, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry);
+  const slot = runtime.core.replica(declared, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry);
   const replica = new ClientReplica(runtime, slot, gate, options);
   replica.listen(transport, key);
   if (seed !== undefined) replica.receive(seed, HYDRATION);
   return replica;
+}
+
+/** The first number of a schema version; -1 where none is declared. */
+function major(version: string | undefined): number {
+  if (version === undefined) return -1;
+  const found = /^(\d{1,9})\.\d+$/.exec(version)?.[1];
+  if (found === undefined) throw invalid('createClientReplica: `schemaVersion` must look like "3.1"');
+  return Number(found);
 }
 
 const HYDRATION = 0;
@@ -164,6 +170,8 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
     this.#unsubscribe?.();
     this.core.dispose(this.slot);
     this.#held.clear();
+    for (const attempt of this.#attempts.values()) attempt.abort();
+    this.#attempts.clear();
   }
 
   /** Keeps the value of `envelope` under a new token, offers its header with `offer`, and answers the ticket. */

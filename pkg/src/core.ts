@@ -22,7 +22,7 @@ export const enum Change {
 /** @internal A `cell` that says "no value". */
 export const NO_CELL = 0xffffffff;
 
-/** @internal What `Core.offer` returns for a value that is kept until a change names it. */
+/** @internal What `Core.offer` returns for a value that it keeps until a change names it. */
 export const KEPT = 0xffffffff;
 
 /** @internal What `Core.stat` counts, in its order. */
