@@ -298,9 +298,8 @@ impl Replica {
         self.is_disposed = true;
         self.is_calm = false;
         self.effects.clear();
-        self.abandon();
-        self.recovery = Recovery::Idle;
         self.staging = None;
+        self.abandon();
         self.judging = None;
         self.queue.clear();
         self.own.held.clear(|_| {});

@@ -340,12 +340,14 @@ impl Replica {
         }
     }
 
-    /// Drops the request in flight and the remembered one (rule 12).
+    /// Drops the request in flight and the remembered one (rule 12). A backoff goes too: it was about a position that
+    /// means nothing any more.
     pub(super) fn abandon(&mut self) {
         if let Recovery::InFlight(request) = self.recovery {
             self.effects.push_back(Effect::Abort { attempt: request.attempt });
-            self.drop_staging_of(request.attempt);
-            self.recovery = Recovery::Idle;
         }
+        self.recovery = Recovery::Idle;
+        self.ledger.failures = 0;
+        self.drop_staging();
     }
 }
