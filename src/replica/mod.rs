@@ -395,6 +395,15 @@ impl Replica {
         !matches!(self.recovery, Recovery::InFlight(_))
     }
 
+    /// The attempt in flight.
+    #[must_use]
+    pub fn attempt(&self) -> Option<u32> {
+        match self.recovery {
+            Recovery::InFlight(request) => Some(request.attempt),
+            Recovery::Idle | Recovery::Backoff { .. } => None,
+        }
+    }
+
     /// Whether the replica is disposed.
     #[must_use]
     pub fn is_disposed(&self) -> bool {

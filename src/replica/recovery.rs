@@ -180,14 +180,14 @@ impl Replica {
 
     /// Rule 8: once nothing is missing, the retry and the remembered request are cancelled; but `refresh` is answered.
     pub(super) fn cancel_if_satisfied(&mut self) {
-        if !self.is_satisfied() {
+        // A `refresh` that failed is asked again whatever is known, and its failure shows until it is answered.
+        if !self.is_satisfied() || matches!(self.recovery, Recovery::Backoff { refresh: true, .. }) {
             return;
         }
         self.ledger.failures = 0;
         self.ledger.outcome = Outcome::Good;
         match &mut self.recovery {
-            Recovery::Idle | Recovery::Backoff { refresh: true, .. } => {}
-            Recovery::Backoff { refresh: false, .. } => self.recovery = Recovery::Idle,
+            Recovery::Idle | Recovery::Backoff { .. } => self.recovery = Recovery::Idle,
             Recovery::InFlight(request) => {
                 if request.remembered == Remembered::Recovery {
                     request.remembered = Remembered::Nothing;

@@ -147,12 +147,14 @@ impl Replica {
         };
         for (header, content) in held.into_entries(snapshot.epoch) {
             match content {
-                Content::Good(token) if self.stage(&header) => self.install_staged(token),
-                Content::Good(token) => self.effects.push_back(Effect::Discard { token }),
                 Content::Refused => {
                     self.stage(&header);
                 }
-                Content::Raw(token) => {
+                Content::Good(token) if self.stage(&header) => self.install_staged(token),
+                Content::Good(token) | Content::Raw(token) if !self.is_staged(&header) => {
+                    self.effects.push_back(Effect::Discard { token });
+                }
+                Content::Good(token) | Content::Raw(token) => {
                     let source = Source::Receipt;
                     let lineage = Box::default();
                     self.queue.push_back((now, Input::Offer { source, header, token, weight: 0, lineage }));
