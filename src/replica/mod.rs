@@ -404,6 +404,12 @@ impl Replica {
         }
     }
 
+    /// How many epochs are sighted that are neither installed nor retired (rule 11).
+    #[must_use]
+    pub fn sighted(&self) -> usize {
+        self.sightings.iter().count()
+    }
+
     /// Whether the replica is disposed.
     #[must_use]
     pub fn is_disposed(&self) -> bool {

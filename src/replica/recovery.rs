@@ -112,7 +112,8 @@ impl Replica {
     /// Rule 8: something is applied, and nothing at or below the newest sequence seen is missing or quarantined.
     ///
     /// For an object everything below the applied value is in it. For a collection applied and cursor are one.
-    pub(super) fn is_satisfied(&self) -> bool {
+    #[must_use]
+    pub fn is_satisfied(&self) -> bool {
         match self.base {
             Base::Empty | Base::Fenced { .. } => false,
             Base::At { sequence, .. } => {

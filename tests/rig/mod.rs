@@ -1,5 +1,8 @@
 //! A host for one reconciler: keeps the values that it names, runs the gate, and carries its effects out as words.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a step that is not as described fails the test")]
+
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
@@ -245,6 +248,12 @@ impl Rig {
             "session" => {
                 let epoch = body.get("epoch").and_then(Value::as_str).map(|name| self.epoch(Some(name)));
                 self.replica.handle_session(now, number(body, "session").unwrap(), epoch);
+            }
+            "timeout" => {
+                if let Some(due) = self.replica.poll_timeout() {
+                    self.now = self.now.max(due);
+                    self.replica.handle_timeout(self.now);
+                }
             }
             "advance" => self.advance(body.as_u64().unwrap()),
             "refresh" => self.replica.refresh(now),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tidewire::{
     protocol::Timestamp,
     replica::{
-        Effect, EpochId, Header, Mark, Offer, OnGap, Options, Replica, Source, Ticket, Token, Verdict,
+        Effect, EpochId, Header, Mark, Offer, OnGap, Options, Replica, Source, Stats, Ticket, Token, Verdict,
     },
 };
 
@@ -74,6 +74,22 @@ pub struct Client {
     rolled_back: bool,
     may_change_back: bool,
     is_disposed: bool,
+    stats: Stats,
+}
+
+fn counters(stats: &Stats) -> [u64; 9] {
+    let Stats {
+        applied,
+        ignored_stale,
+        gaps,
+        parse_errors,
+        refetches,
+        schema_skews,
+        quarantined,
+        buffered,
+        retries,
+    } = *stats;
+    [applied, ignored_stale, gaps, parse_errors, refetches, schema_skews, quarantined, buffered, retries]
 }
 
 /// What went wrong, in words.
@@ -109,6 +125,7 @@ impl Client {
             // receipts of any unknown epoch.
             may_change_back: !mix.has_hello || (mix.commits && !mix.has_refetch),
             is_disposed: false,
+            stats: Stats::default(),
         }
     }
 
@@ -268,6 +285,11 @@ impl Client {
         if self.replica.held() > MAX_HELD {
             return Err(format!("{} envelopes are held back", self.replica.held()));
         }
+        let stats = self.replica.stats();
+        if counters(&self.stats).into_iter().zip(counters(&stats)).any(|(before, after)| after < before) {
+            return Err(format!("a counter went back: {:?} to {stats:?}", self.stats));
+        }
+        self.stats = stats;
         let named = self.replica.held() + 2;
         if self.values.len() > named + 1 {
             return Err(format!("{} values are kept, but at most {named} are named", self.values.len()));
