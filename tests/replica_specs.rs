@@ -97,7 +97,7 @@ fn compare(expected: &Value, observed: &Map<String, Value>, place: &str, wrong: 
         };
         match (expected, observed) {
             (Value::Object(_), Value::Object(inner)) if name == "stats" => {
-                compare(expected, inner, place, wrong)
+                compare(expected, inner, place, wrong);
             }
             _ if expected != observed => {
                 wrong.push(format!("{place}: {name} is {observed}, expected {expected}"));

@@ -190,6 +190,7 @@ impl Replica {
     /// what the snapshot carried, newest first; empty for receipts.
     ///
     /// Of a collection, `Source::Receipt` only: its snapshots come by [`offer_page`](Self::offer_page).
+    #[inline]
     pub fn offer(
         &mut self,
         now: Timestamp,
@@ -205,6 +206,19 @@ impl Replica {
         {
             return offer;
         }
+        self.offer_any(now, source, header, token, weight, lineage)
+    }
+
+    #[inline(never)]
+    fn offer_any(
+        &mut self,
+        now: Timestamp,
+        source: Source,
+        header: Header,
+        token: Token,
+        weight: u32,
+        lineage: &Lineage,
+    ) -> Offer {
         if self.is_disposed {
             return Offer::Drop(Reason::Disposed);
         }
@@ -495,6 +509,7 @@ impl Replica {
             && self.recovery == Recovery::Idle
             && self.ledger.repeat.is_none()
             && self.ledger.outcome == Outcome::Good
+            && self.session.heard_receipt() == self.epoch()
             && self.quarantine.is_none()
             && self.staging.is_none()
             && !self.absent;

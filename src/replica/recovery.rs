@@ -124,7 +124,9 @@ impl Replica {
 
     /// Starts a recovery, unless nothing is missing (rules 4, 7, 8, 11, 13).
     pub(super) fn start(&mut self, now: Timestamp, cause: Cause) {
-        if !self.options.has_refetch || self.is_satisfied() {
+        // The answer to a subscription, page by page, is on its way already; its own deadline asks if it stops.
+        let is_coming = self.staging.as_ref().is_some_and(|staging| staging.deadline().is_some());
+        if !self.options.has_refetch || self.is_satisfied() || is_coming {
             return;
         }
         match &mut self.recovery {

@@ -39,6 +39,8 @@ pub(crate) struct Rig {
     staging: Option<BTreeMap<String, Row>>,
     kept: BTreeMap<Token, Kept>,
     tokens: u32,
+    /// The number of the next page, where a step does not say it.
+    pages: u32,
     epochs: Vec<String>,
     pub(crate) in_flight: Option<u32>,
     pub(crate) last_offer: String,
@@ -81,6 +83,7 @@ impl Rig {
             staging: None,
             kept: BTreeMap::new(),
             tokens: 0,
+            pages: 0,
             epochs: Vec::new(),
             in_flight: None,
             last_offer: String::new(),
@@ -210,7 +213,10 @@ impl Rig {
                 let head = number(body, "head").unwrap_or(largest);
                 let is_last = body.get("last").is_some();
                 let token = self.keep(Kept::Page(rows));
-                let page = Page { token, head, is_last };
+                let number =
+                    number(body, "number").map_or(self.pages, |number| u32::try_from(number).unwrap());
+                self.pages = if is_last { 0 } else { number + 1 };
+                let page = Page { token, number, head, is_last };
                 let offer = self.replica.offer_page(now, source, header, page, &lineage);
                 self.in_flight = self.in_flight.filter(|attempt| self.replica.attempt() == Some(*attempt));
                 return self.take_offer(token, offer);
@@ -387,6 +393,7 @@ impl Rig {
             }
             Effect::Unstage => {
                 self.staging = None;
+                self.pages = 0;
                 "drop staging".into()
             }
             Effect::Rollback { from, kept } => format!("rollback from {} kept {kept}", self.mark(from)),

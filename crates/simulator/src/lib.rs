@@ -10,6 +10,7 @@
 
 pub mod authority;
 pub mod client;
+pub mod collection;
 pub mod ledger;
 pub mod mix;
 pub mod random;
@@ -19,11 +20,14 @@ pub use ledger::Ledger;
 pub use mix::Mix;
 pub use world::{Summary, run};
 
+/// How a mix is played: [`run`] for an object, [`collection::run`] for a datastore.
+pub type Run = fn(&Mix, &mut Ledger) -> Result<Summary, client::Fault>;
+
 /// The simplest mix that fails as `mix` does, and how it fails.
 ///
 /// Gives `None` where `mix` does not fail.
 #[must_use]
-pub fn shrink(mix: &Mix) -> Option<(Mix, String)> {
+pub fn shrink(mix: &Mix, run: Run) -> Option<(Mix, String)> {
     let mut mix = mix.clone();
     let mut fault = run(&mix, &mut Ledger::default()).err()?;
     'simpler: loop {

@@ -1,4 +1,5 @@
-//! `tidewire-simulator [--seeds N] [--from SEED]`: plays N seeds on every core, prints the ledger, and shrinks what fails.
+//! `tidewire-simulator [--seeds N] [--from SEED] [--collections]`: plays N seeds on every core, prints the ledger, and
+//! shrinks what fails.
 
 use std::{
     process::ExitCode,
@@ -7,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use tidewire_simulator::{Ledger, Mix, Summary, run, shrink};
+use tidewire_simulator::{Ledger, Mix, Run, Summary, collection, run, shrink};
 
 fn main() -> ExitCode {
     let number = |name: &str, default: u64| {
@@ -15,9 +16,11 @@ fn main() -> ExitCode {
         arguments.next().map_or(Ok(default), |text| text.parse())
     };
     let (Ok(seeds), Ok(from)) = (number("--seeds", 10_000), number("--from", 0)) else {
-        eprintln!("usage: tidewire-simulator [--seeds N] [--from SEED]");
+        eprintln!("usage: tidewire-simulator [--seeds N] [--from SEED] [--collections]");
         return ExitCode::FAILURE;
     };
+    let play: Run =
+        if std::env::args().any(|argument| argument == "--collections") { collection::run } else { run };
     let started = Instant::now();
     let next = AtomicU64::new(from);
     let workers = thread::available_parallelism().map_or(1, usize::from);
@@ -29,7 +32,7 @@ fn main() -> ExitCode {
                 if seed >= from + seeds {
                     return (ledger, total, failed);
                 }
-                match run(&Mix::draw(seed), &mut ledger) {
+                match play(&Mix::draw(seed), &mut ledger) {
                     Ok(summary) => {
                         total.refetches += summary.refetches;
                         total.applied += summary.applied;
@@ -61,7 +64,7 @@ fn main() -> ExitCode {
         failed.len()
     );
     for seed in failed.iter().take(3) {
-        if let Some((mix, fault)) = shrink(&Mix::draw(*seed)) {
+        if let Some((mix, fault)) = shrink(&Mix::draw(*seed), play) {
             println!("\nseed {seed}, shrunk: {mix:#?}\n{fault}");
         }
     }

@@ -1,6 +1,6 @@
 //! A sample of what `tidewire-simulator --seeds N` plays in bulk.
 
-use tidewire_simulator::{Ledger, Mix, ledger::Kind, run, shrink};
+use tidewire_simulator::{Ledger, Mix, collection, ledger::Kind, run, shrink};
 
 const SEEDS: u64 = 20_000;
 
@@ -13,7 +13,7 @@ fn every_replica_stays_true_and_converges_whatever_the_mix_of_faults() {
     for seed in 0..SEEDS {
         let mix = Mix::draw(seed);
         if let Err(fault) = run(&mix, &mut ledger) {
-            panic!("seed {seed}: {fault}\nshrunk: {:#?}", shrink(&mix));
+            panic!("seed {seed}: {fault}\nshrunk: {:#?}", shrink(&mix, run));
         }
     }
     let missing: Vec<_> = ledger
@@ -27,6 +27,17 @@ fn every_replica_stays_true_and_converges_whatever_the_mix_of_faults() {
 }
 
 #[test]
+fn every_collection_is_the_authoritys_table_at_its_position_and_converges() {
+    let mut ledger = Ledger::default();
+    for seed in 0..SEEDS / 4 {
+        let mix = Mix::draw(seed);
+        if let Err(fault) = collection::run(&mix, &mut ledger) {
+            panic!("seed {seed}: {fault}\nshrunk: {:#?}", shrink(&mix, collection::run));
+        }
+    }
+}
+
+#[test]
 fn a_seed_is_the_whole_run() {
     for seed in 0..200 {
         let digest = || run(&Mix::draw(seed), &mut Ledger::default()).map(|summary| summary.digest);
@@ -36,5 +47,5 @@ fn a_seed_is_the_whole_run() {
 
 #[test]
 fn a_mix_that_holds_does_not_shrink() {
-    assert_eq!(shrink(&Mix::draw(1)), None);
+    assert_eq!(shrink(&Mix::draw(1), run), None);
 }
