@@ -44,12 +44,16 @@ impl Client {
         }
         self.session.handle_heard();
         let mut reader = Reader::new(frame);
-        while !reader.is_empty() {
+        // An empty frame is none of the protocol either, so the first message is read in any case.
+        loop {
             let Ok(message) = ServerMessage::decode(&mut reader) else {
                 self.session.reject(now, "the server sent a frame that is no protocol");
                 break;
             };
             self.receive(now, message);
+            if reader.is_empty() {
+                break;
+            }
         }
         self.settle_session(now);
     }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 
 use crate::{
     build, check, server, setup,
@@ -24,7 +24,9 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
     build::everything(shell)?;
     server::build(shell)?;
     step(shell, "native tests", "cargo test --workspace", &mut native(shell, &[]))?;
-    wasm(shell, &browser, false)?;
+    wasm(shell, &browser, Runtime::Chromium, false)?;
+    wasm(shell, &browser, Runtime::Firefox, false)?;
+    wasm(shell, &browser, Runtime::Node, false)?;
     let mut npm = shell.command("npm");
     npm.args(["test", "--workspace", "pkg"]).env("TIDEWIRE_SERVER", server::binary(shell));
     shell.step("npm package tests", "npm test --workspace pkg", || {
@@ -36,7 +38,7 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
         // Optimised code reorders what debug code does not, and has no overflow checks.
         let alone = "cargo test --workspace --profile server";
         step(shell, "native tests, release", alone, &mut native(shell, &["--profile", "server"]))?;
-        wasm(shell, &browser, true)?;
+        wasm(shell, &browser, Runtime::Chromium, true)?;
     }
     Ok(())
 }
@@ -47,18 +49,41 @@ fn native(shell: &Shell, profile: &[&str]) -> Command {
     cargo
 }
 
-fn wasm(shell: &Shell, browser: &Browser, release: bool) -> anyhow::Result<()> {
+/// Where wasm runs. Chromium runs every suite; the others those whose traces all runtimes must agree on.
+#[derive(Debug, Clone, Copy)]
+enum Runtime {
+    Chromium,
+    Firefox,
+    Node,
+}
+
+fn wasm(shell: &Shell, browser: &Browser, runtime: Runtime, release: bool) -> anyhow::Result<()> {
     let mut pack = shell.command("wasm-pack");
     // The set-up has installed all that wasm-pack would download.
-    pack.args(["test", "--headless", "--chrome", "--mode", "no-install", "--chromedriver"])
-        .arg(&browser.driver);
+    pack.args(["test", "--mode", "no-install"]);
+    let (name, alone) = match runtime {
+        Runtime::Chromium => {
+            pack.args(["--headless", "--chrome", "--chromedriver"]).arg(&browser.driver);
+            ("wasm in Chromium", "wasm-pack test --headless --chrome")
+        }
+        Runtime::Firefox => {
+            let driver = shell.find(&["geckodriver"]).context("the set-up left no geckodriver")?;
+            pack.args(["--headless", "--firefox", "--geckodriver"])
+                .arg(driver)
+                .args(["--test", "replica_specs"]);
+            ("wasm in Firefox", "wasm-pack test --headless --firefox --test replica_specs")
+        }
+        Runtime::Node => {
+            pack.args(["--node", "--test", "replica_specs_node"]);
+            ("wasm in Node", "wasm-pack test --node --test replica_specs_node")
+        }
+    };
     if release {
         pack.arg("--release");
     }
     // More than one test file takes longer than the runner's twenty seconds on a busy machine.
     pack.env("WASM_BINDGEN_TEST_TIMEOUT", "120");
-    let name = if release { "wasm tests, release" } else { "wasm tests" };
-    step(shell, name, "wasm-pack test --headless --chrome", &mut pack)
+    step(shell, &if release { format!("{name}, release") } else { name.to_owned() }, alone, &mut pack)
 }
 
 fn step(shell: &Shell, name: &str, alone: &str, command: &mut Command) -> anyhow::Result<()> {

@@ -1,15 +1,16 @@
-//! Chromium and its driver, from the system.
+//! Browsers and their drivers: Chromium's and Firefox's packages from the system, geckodriver from the tool cache.
 
 use std::{env, path::PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::present;
+use super::{present, tools};
 use crate::shell::{Outcome, Shell};
 
-const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const FIREFOX: [&str; 2] = ["firefox", "firefox-esr"];
 
-/// The browser that tests run in.
+/// The browser that most tests run in.
 #[derive(Debug, Clone)]
 pub(crate) struct Browser {
     /// The browser itself.
@@ -18,41 +19,65 @@ pub(crate) struct Browser {
     pub(crate) driver: PathBuf,
 }
 
-/// Finds both, or installs both where that is the system's way and we may.
-pub(super) fn install(shell: &Shell) -> anyhow::Result<(Browser, Outcome)> {
-    if let Some(browser) = find(shell) {
+/// Finds Chromium and its driver, or installs both where that is the system's way and we may.
+pub(super) fn chromium(shell: &Shell) -> anyhow::Result<(Browser, Outcome)> {
+    if let Some(browser) = find_chromium(shell) {
         return Ok((browser, present()));
     }
-    let is_root = shell.ask("id", &["-u"]).is_some_and(|id| id == "0");
-    let is_debian = ["apt-get", "dpkg"].iter().all(|program| shell.find(&[program]).is_some());
-    if !is_root || !is_debian {
-        bail!(
-            "the browser tests need Chromium and chromedriver of the same version; on Debian run `apt-get install \
-             chromium chromium-driver`, elsewhere install both and set CHROME and CHROMEDRIVER to their paths"
-        );
-    }
-    shell.say("installing: apt-get install chromium chromium-driver");
-    let offline = "cannot install Chromium; connect to the network and run this again, or install chromium and \
-                   chromium-driver from another source";
-    for args in
-        [&["update"][..], &["install", "--yes", "--no-install-recommends", "chromium", "chromium-driver"]]
-    {
-        let mut command = shell.command("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-o", "Acquire::Retries=1"]).args(args);
-        shell.run(&mut command).context(offline)?;
-    }
-    let browser =
-        find(shell).context("apt-get installed no `chromium` and `chromedriver`; install both by hand")?;
+    let by_hand = "the browser tests need Chromium and chromedriver of the same version; on Debian run `apt-get \
+                   install chromium chromium-driver`, elsewhere install both and set CHROME and CHROMEDRIVER to \
+                   their paths";
+    apt_get(shell, &["chromium", "chromium-driver"], by_hand)?;
+    let browser = find_chromium(shell)
+        .context("apt-get installed no `chromium` and `chromedriver`; install both by hand")?;
     Ok((browser, Outcome::Done("installed".to_owned())))
 }
 
-fn find(shell: &Shell) -> Option<Browser> {
+/// Finds Firefox, or installs it where that is the system's way and we may.
+pub(super) fn firefox(shell: &Shell) -> anyhow::Result<Outcome> {
+    if shell.find(&FIREFOX).is_some() {
+        return Ok(present());
+    }
+    let by_hand = "the browser tests need Firefox; on Debian run `apt-get install firefox-esr`, elsewhere install it \
+                   so that `firefox` is on the PATH";
+    apt_get(shell, &["firefox-esr"], by_hand)?;
+    Ok(Outcome::Done("installed".to_owned()))
+}
+
+/// Finds geckodriver, or builds it into the tool cache.
+pub(super) fn geckodriver(shell: &Shell) -> anyhow::Result<Outcome> {
+    tools::install(shell, &tools::GECKODRIVER)
+}
+
+fn apt_get(shell: &Shell, packages: &[&str], by_hand: &str) -> anyhow::Result<()> {
+    let is_root = shell.ask("id", &["-u"]).is_some_and(|id| id == "0");
+    let is_debian = ["apt-get", "dpkg"].iter().all(|program| shell.find(&[program]).is_some());
+    if !is_root || !is_debian {
+        bail!("{by_hand}");
+    }
+    let packages_text = packages.join(" ");
+    shell.say(&format!("installing: apt-get install {packages_text}"));
+    let install = [&["install", "--yes", "--no-install-recommends"], packages].concat();
+    for args in [&["update"][..], &install] {
+        let mut command = shell.command("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-o", "Acquire::Retries=1"]).args(args);
+        shell.run(&mut command).with_context(|| {
+            format!(
+                "cannot install {packages_text}; connect to the network and run this again, or install it from \
+                 another source"
+            )
+        })?;
+    }
+    Ok(())
+}
+
+fn find_chromium(shell: &Shell) -> Option<Browser> {
     let named = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_file());
     // Hosted CI machines name the directory of a driver that is not on the path.
     let beside =
         || named_dir("CHROMEWEBDRIVER").map(|dir| dir.join("chromedriver")).filter(|path| path.is_file());
     Some(Browser {
-        program: named("CHROME").or_else(|| shell.find(&BROWSERS))?,
+        program: named("CHROME").or_else(|| shell.find(&CHROMIUM))?,
         driver: named("CHROMEDRIVER").or_else(beside).or_else(|| shell.find(&["chromedriver"]))?,
     })
 }

@@ -2,7 +2,7 @@
 //!
 //! Every part first looks whether all is there, which takes milliseconds, and only then installs, saying what and
 //! where. Nothing is installed outside the workspace but the Rust target, tools in the user's cache, and (as root, for
-//! tests) the system's Chromium.
+//! tests) the system's Chromium and Firefox.
 
 mod browser;
 mod node;
@@ -22,9 +22,11 @@ pub(crate) fn for_build(shell: &Shell) -> anyhow::Result<()> {
     shell.prepare("npm packages", || node::install(shell))
 }
 
-/// What the tests need on top: wasm-pack, and the browser with its driver.
+/// What the tests need on top: wasm-pack, and the browsers with their drivers.
 pub(crate) fn for_tests(shell: &Shell) -> anyhow::Result<Browser> {
     shell.prepare("wasm-pack", || tools::install(shell, &tools::WASM_PACK))?;
+    shell.prepare("firefox", || browser::firefox(shell))?;
+    shell.prepare("geckodriver", || browser::geckodriver(shell))?;
     for_check(shell)
 }
 
@@ -32,7 +34,7 @@ pub(crate) fn for_tests(shell: &Shell) -> anyhow::Result<Browser> {
 pub(crate) fn for_check(shell: &Shell) -> anyhow::Result<Browser> {
     let mut browser = None;
     shell.prepare("chromium", || {
-        let (found, outcome) = browser::install(shell)?;
+        let (found, outcome) = browser::chromium(shell)?;
         browser = Some(found);
         Ok(outcome)
     })?;

@@ -21,6 +21,10 @@ pub(crate) struct Tool {
 pub(super) const WASM_PACK: Tool =
     Tool { package: "wasm-pack", version: Cow::Borrowed("0.15.1"), programs: &["wasm-pack"] };
 
+/// Drives Firefox for the wasm tests. No package has it.
+pub(super) const GECKODRIVER: Tool =
+    Tool { package: "geckodriver", version: Cow::Borrowed("0.37.1"), programs: &["geckodriver"] };
+
 /// Checks licences, sources and advisories of all dependencies.
 pub(super) const CARGO_DENY: Tool =
     Tool { package: "cargo-deny", version: Cow::Borrowed("0.20.2"), programs: &["cargo-deny"] };
