@@ -12,7 +12,7 @@ pub(super) const MAX_HELD: usize = 1_024;
 pub(super) const MAX_HELD_WEIGHT: u64 = 256 * 1024;
 
 /// What is held of one envelope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Content {
     /// Of an unknown epoch: version and gate come when it is drained.
     Raw(Token),
@@ -31,7 +31,7 @@ impl Content {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Hash)]
 struct Held {
     prev: Option<u64>,
     version: Version,
@@ -47,7 +47,7 @@ impl Held {
 }
 
 /// Envelopes of one epoch beyond a gap, by sequence.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(super) struct HoldBack {
     entries: BTreeMap<u64, Held>,
     weight: u64,

@@ -16,7 +16,7 @@ pub(super) const MAX_UNKNOWN: usize = 4;
 pub(super) type Lineage = [(EpochId, u64)];
 
 /// What is known of one epoch.
-#[derive(Debug)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct History {
     pub(super) epoch: EpochId,
     /// The newest sequence seen: receipts (refused ones too), snapshots, heads of beacons.
@@ -44,7 +44,7 @@ impl History {
 /// The histories that are not the applied one: sighted, neither installed nor retired.
 ///
 /// While there is any, the recovery is unsatisfied (rule 8).
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(super) struct Sightings(Vec<History>);
 
 impl Sightings {
@@ -99,7 +99,7 @@ impl Sightings {
 }
 
 /// The epochs that are over, newest last.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(super) struct Retired(Vec<EpochId>);
 
 impl Retired {
@@ -124,7 +124,7 @@ impl Retired {
 }
 
 /// What the present session has said: which epoch it speaks for, and the counts of its beacons (rule 13).
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(super) struct Session {
     /// The present session; `None` where the transport has none, until its first beacon.
     pub(super) number: Option<u64>,

@@ -61,7 +61,10 @@ mod snapshot;
 mod staging;
 mod types;
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    hash::{Hash, Hasher},
+};
 
 use crate::protocol::Timestamp;
 
@@ -76,7 +79,7 @@ pub use types::{
 };
 
 /// Where the shown value stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Base {
     /// Nothing was ever applied. Exits: the first good value (a collection: the first complete snapshot) -> `At`.
     Empty,
@@ -97,14 +100,14 @@ enum Base {
 }
 
 /// A question to the gate that is not answered yet.
-#[derive(Debug)]
+#[derive(Debug, Clone, Hash)]
 struct Judging {
     ticket: Ticket,
     subject: Subject,
 }
 
 /// An input that came while a verdict was outstanding.
-#[derive(Debug)]
+#[derive(Debug, Clone, Hash)]
 enum Input {
     Offer { source: Source, header: Header, token: Token, weight: u32, lineage: Box<Lineage> },
     Page { source: Source, header: Header, page: Page, lineage: Box<Lineage> },
@@ -118,7 +121,7 @@ enum Input {
 }
 
 /// The read-only copy of one key: judges headers, holds back, recovers. See the [module](self) for the contract.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Replica {
     options: Options,
     is_disposed: bool,
@@ -150,6 +153,20 @@ pub struct Replica {
     closing: receipt::Closing,
     queue: VecDeque<(Timestamp, Input)>,
     effects: VecDeque<Effect>,
+}
+
+/// What decides its future: all but the counters and the generator of jitter. Model checking tells states apart by it.
+impl Hash for Replica {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let Self {
+            options, is_disposed, is_calm: _, base, own, sightings, retired, session, recovery, ..
+        } = self;
+        (options, is_disposed, base, own, sightings, retired, session, recovery).hash(hasher);
+        let Self { ledger, absent, last_snapshot, last_lower, staging, restarts, shown, version, .. } = self;
+        (ledger, absent, last_snapshot, last_lower, staging, restarts, shown, version).hash(hasher);
+        let Self { quarantine, judging, closing, queue, effects, stats, tickets: _, .. } = self;
+        (quarantine, judging, closing, queue, effects, stats.applied > 0).hash(hasher);
+    }
 }
 
 impl Replica {

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// What a verdict is about.
-#[derive(Debug)]
+#[derive(Debug, Clone, Hash)]
 pub(super) enum Subject {
     Receipt {
         header: Header,
@@ -35,7 +35,7 @@ pub(super) enum Subject {
 }
 
 /// What is left to decide once the hold-back is drained: only then is it known whether something is missing.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub(super) struct Closing {
     /// The attempt whose snapshot was installed.
     pub(super) answered: Option<Request>,
@@ -407,7 +407,8 @@ impl Replica {
         if let Some(left) = left {
             self.retired.add(left);
         }
-        self.retired.remove(epoch);
+        // A sighting may have lost its request to a final `null` while nothing was applied.
+        self.closing.cause.get_or_insert(Cause::Tail);
         self.session.restart_counts();
         self.ledger.repeat = None;
         self.last_snapshot = None;

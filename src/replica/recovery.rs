@@ -1,6 +1,9 @@
 //! Recovery: one request at a time, what ends it, what repeats it (rules 8 and 10).
 
-use std::time::Duration;
+use std::{
+    hash::{Hash, Hasher},
+    time::Duration,
+};
 
 use crate::protocol::Timestamp;
 
@@ -13,7 +16,7 @@ use super::{
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Where the recovery stands. One request is in flight at most, and one is remembered at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Recovery {
     /// Nothing is asked and nothing is due. Exits: a cause to ask -> `InFlight`, or -> `Backoff` where the same cause
     /// was asked about before.
@@ -30,7 +33,7 @@ pub(super) enum Recovery {
 }
 
 /// The request in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Request {
     pub(super) attempt: u32,
     pub(super) deadline: Timestamp,
@@ -42,7 +45,7 @@ pub(super) struct Request {
 }
 
 /// What happened while a request was in flight that a later one must answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Remembered {
     Nothing,
     Recovery,
@@ -50,7 +53,7 @@ pub(super) enum Remembered {
 }
 
 /// Why a recovery starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Cause {
     /// A gap, a first refusal, an unknown epoch, a fence, a refused seed.
     Missing,
@@ -63,7 +66,7 @@ pub(super) enum Cause {
 }
 
 /// How the last attempt ended, as far as the status shows it (rule 15).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Outcome {
     /// Nothing went wrong since the recovery was last satisfied.
     Good,
@@ -74,7 +77,7 @@ pub(super) enum Outcome {
 }
 
 /// Everything about asking again but the request itself.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Ledger {
     /// The number of the newest attempt.
     pub(super) attempt: u32,
@@ -84,6 +87,14 @@ pub(super) struct Ledger {
     /// The last cause of rule 4 and how often it came again.
     pub(super) repeat: Option<(Cause, u32)>,
     random: u64,
+}
+
+/// All but the generator: the same machine with another seed waits for other times, and decides the same.
+impl Hash for Ledger {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        let Self { attempt, failures, outcome, repeat, random: _ } = self;
+        (attempt, failures, outcome, repeat).hash(hasher);
+    }
 }
 
 impl Ledger {

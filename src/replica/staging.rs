@@ -22,7 +22,7 @@ const MAX_AHEAD: usize = 65_536;
 
 /// A snapshot on its way. Exits: whole and contiguous -> swapped in; lost history, another snapshot, its attempt's
 /// end, a fence or `dispose` -> dropped.
-#[derive(Debug)]
+#[derive(Debug, Clone, Hash)]
 pub(super) struct Staging {
     /// The attempt that it answers; `None` for the answer to a subscription.
     attempt: Option<u32>,

@@ -127,7 +127,7 @@ pub enum OnGap {
 }
 
 /// How one replica behaves. Never changes during its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Options {
     /// What is replicated.
     pub kind: Kind,
@@ -243,7 +243,7 @@ pub enum Place {
 }
 
 /// What the host must do, in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
     /// Run the gate on the value, outside every borrow, then call `judged`.
     Judge {
@@ -352,7 +352,7 @@ pub struct Stats {
 }
 
 /// One page of a collection's snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Page {
     /// The host's name for its rows.
     pub token: Token,
@@ -366,7 +366,7 @@ pub struct Page {
 }
 
 /// What is in an object's quarantine slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Quarantined {
     /// The value.
     pub token: Token,

@@ -13,6 +13,7 @@ pub mod client;
 pub mod collection;
 pub mod ledger;
 pub mod mix;
+pub mod model;
 pub mod random;
 pub mod world;
 
