@@ -27,6 +27,11 @@
 //! The gate runs outside of every borrow. While a verdict is outstanding every other input queues inside the machine
 //! and takes its turn after [`judged`](Replica::judged), so a gate may publish, refresh or dispose.
 //!
+//! When the link is lost, fail the attempt in flight ([`attempt`](Replica::attempt)) by
+//! [`handle_failure`](Replica::handle_failure). When a session begins, call
+//! [`handle_session`](Replica::handle_session) before anything that it brings. An answer that is a tail is receipts, and
+//! then [`handle_current`](Replica::handle_current).
+//!
 //! A token belongs to the machine from [`Offer::Held`], [`Offer::Judge`] or [`Offer::Settled`] on, until an effect
 //! gives it back: [`Effect::Discard`], or `previous` of [`Effect::Install`] and [`Effect::Quarantine`]. Of
 //! collections, an `Install`, `Quarantine` or `Page` hands the token over for good: the host keeps rows by key.
