@@ -12,6 +12,7 @@ mod check;
 mod ci;
 mod control;
 mod demo;
+mod mutants;
 mod server;
 mod setup;
 mod shell;
@@ -57,6 +58,11 @@ enum Task {
     Ci,
     /// Measure what a page downloads, and fail beyond the budget.
     Size,
+    /// Make the reconciler wrong in every way of tests/mutants.json, and fail unless its tests notice each.
+    Mutants {
+        /// Only those with this in their name.
+        name: Option<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -83,5 +89,6 @@ fn run(options: Options) -> anyhow::Result<()> {
         Task::Build => build::run(&shell),
         Task::Ci => ci::run(&shell),
         Task::Size => size::run(&shell),
+        Task::Mutants { name } => mutants::run(&shell, name.as_deref()),
     }
 }
