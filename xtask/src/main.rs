@@ -17,6 +17,7 @@ mod server;
 mod setup;
 mod shell;
 mod size;
+mod soak;
 mod stamp;
 mod test;
 
@@ -46,7 +47,7 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Run every test: native, wasm in Chromium, npm package, end to end.
+    /// Run every test: native, simulation, wasm in browsers and Node, npm package, end to end.
     Test {
         /// Also run the long tiers: the native and the wasm tests once more as release builds.
         #[arg(long)]
@@ -58,6 +59,12 @@ enum Task {
     Ci,
     /// Measure what a page downloads, and fail beyond the budget.
     Size,
+    /// Play more seeds of the simulation than a test run does.
+    Soak {
+        /// How many.
+        #[arg(long, default_value_t = 1_000_000)]
+        seeds: u64,
+    },
     /// Make the reconciler wrong in every way of tests/mutants.json, and fail unless its tests notice each.
     Mutants {
         /// Only those with this in their name.
@@ -89,6 +96,7 @@ fn run(options: Options) -> anyhow::Result<()> {
         Task::Build => build::run(&shell),
         Task::Ci => ci::run(&shell),
         Task::Size => size::run(&shell),
+        Task::Soak { seeds } => soak::run(&shell, seeds),
         Task::Mutants { name } => mutants::run(&shell, name.as_deref()),
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     build, check, server, setup,
     setup::Browser,
     shell::{DEFAULT_LIMIT, Outcome, Shell},
+    soak,
 };
 
 /// `cargo xtask test`.
@@ -24,6 +25,8 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
     build::everything(shell)?;
     server::build(shell)?;
     step(shell, "native tests", "cargo test --workspace", &mut native(shell, &[]))?;
+    soak::simulation(shell, soak::SEEDS)?;
+    soak::model(shell)?;
     wasm(shell, &browser, Runtime::Chromium, false)?;
     wasm(shell, &browser, Runtime::Firefox, false)?;
     wasm(shell, &browser, Runtime::Node, false)?;
@@ -44,7 +47,8 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
 }
 
 fn native(shell: &Shell, profile: &[&str]) -> Command {
-    let mut cargo = shell.cargo(["test", "--locked", "--workspace"]);
+    // The simulator is tested with optimised code, by its own step.
+    let mut cargo = shell.cargo(["test", "--locked", "--workspace", "--exclude", "tidewire-simulator"]);
     cargo.args(profile);
     cargo
 }

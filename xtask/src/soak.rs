@@ -1,0 +1,66 @@
+//! The reconciler against more of everything: seeded schedules of a hostile network, and every interleaving of a small
+//! one.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use crate::shell::{Outcome, Shell};
+
+/// How many seeds every test run plays.
+pub(crate) const SEEDS: u64 = 100_000;
+/// Two replicas, four writes, one restart, two attempts, one beacon, one corruption and one refresh.
+const BOUNDS: [&str; 7] = ["2", "4", "1", "2", "1", "1", "1"];
+/// How many thousand states a test run visits; many are reached by several ways.
+const VISITED: &str = "3000";
+/// At least so many of them are different.
+const STATES: u64 = 1_000_000;
+/// Far above what either takes; a search that does not end is a fault.
+const LIMIT: Duration = Duration::from_secs(60 * 60);
+
+/// `cargo xtask soak --seeds N`.
+pub(crate) fn run(shell: &Shell, seeds: u64) -> anyhow::Result<()> {
+    simulation(shell, seeds)?;
+    shell.print_summary();
+    Ok(())
+}
+
+/// The simulator's own tests, then `seeds` schedules.
+pub(crate) fn simulation(shell: &Shell, seeds: u64) -> anyhow::Result<()> {
+    let alone = format!("cargo xtask soak --seeds {seeds}");
+    shell.step("simulation", &alone, || {
+        shell.run(&mut simulator(shell, "test", &[]))?;
+        let seeds = seeds.to_string();
+        let output = shell.run_within(
+            LIMIT,
+            &mut simulator(shell, "run", &["--bin", "tidewire-simulator", "--", "--seeds", &seeds]),
+        )?;
+        let told = output
+            .lines()
+            .rfind(|line| line.contains(" seeds from "))
+            .context("the simulator told nothing")?;
+        Ok(Outcome::Done(told.to_owned()))
+    })
+}
+
+/// Every interleaving, up to a number of states.
+pub(crate) fn model(shell: &Shell) -> anyhow::Result<()> {
+    let args = [&["--example", "model", "--"], &BOUNDS[..], &[VISITED]].concat();
+    let mut search = simulator(shell, "run", &args);
+    let alone = crate::shell::display(&search);
+    shell.step("model", &alone, || {
+        let output = shell.run_within(LIMIT, &mut search)?;
+        let told =
+            output.lines().find(|line| line.contains(" unique states")).context("the search told nothing")?;
+        let states = told.split_whitespace().next().and_then(|count| count.parse::<u64>().ok());
+        let states = states.context("the search did not say how many states it saw")?;
+        ensure!(states >= STATES, "only {states} different states, {STATES} are due");
+        Ok(Outcome::Done(told.to_owned()))
+    })
+}
+
+fn simulator(shell: &Shell, command: &str, args: &[&str]) -> std::process::Command {
+    let mut cargo = shell.cargo(["--quiet", command, "--locked", "--package", "tidewire-simulator"]);
+    cargo.args(["--profile", "simulation"]).args(args);
+    cargo
+}
