@@ -4,6 +4,8 @@
 //! leaves order to [`crate::replica`], liveness to [`crate::session`], bytes to [`crate::protocol`].
 //! Start at [`Client::handle_frame`] for the way in and at [`Client::poll_changes`] for the way out.
 
+use alloc::{borrow::ToOwned, string::String, vec::Vec};
+
 mod cells;
 mod change;
 mod collection;
@@ -13,7 +15,9 @@ mod slab;
 mod slot;
 mod writes;
 
-use std::collections::{HashMap, VecDeque};
+use alloc::collections::VecDeque;
+
+use hashbrown::HashMap;
 
 use thiserror::Error;
 
@@ -475,7 +479,7 @@ impl Client {
     /// Moves the changes since the last call into `changes`, which is emptied first.
     pub fn poll_changes(&mut self, changes: &mut Vec<Change>) {
         changes.clear();
-        std::mem::swap(changes, &mut self.changes);
+        core::mem::swap(changes, &mut self.changes);
         changes.extend(self.cells.announce().iter().map(|cell| Change::Freed { cell: *cell }));
     }
 
@@ -628,7 +632,7 @@ impl Client {
     }
 
     fn send_subscriptions(&mut self, slots: &[SlotId]) {
-        let mut outbox = std::mem::take(&mut self.outbox);
+        let mut outbox = core::mem::take(&mut self.outbox);
         for chunk in slots.chunks(1_000) {
             let subscriptions = chunk.iter().filter_map(|id| {
                 let target = self.slots.get(id.number())?.target()?;
@@ -665,7 +669,7 @@ impl Client {
         if self.outbox.is_empty() {
             return;
         }
-        let frame = std::mem::take(&mut self.outbox).into_bytes();
+        let frame = core::mem::take(&mut self.outbox).into_bytes();
         if let Some(link) = self.session.live_link() {
             self.outputs.push_back(Output::Transmit(link, frame));
         }

@@ -1,6 +1,7 @@
 //! Writes under way: kept until the authority's answer is here and the replica shows their effect.
 
-use std::time::Duration;
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::time::Duration;
 
 use crate::protocol::{EncodedValue, Operation, Position, RequestId, Timestamp};
 

@@ -1,6 +1,6 @@
 //! Time as the machines see it: a number that the host passes in.
 
-use std::{fmt, time::Duration};
+use core::{fmt, time::Duration};
 
 /// A point in time: milliseconds since an origin that the host picks.
 ///
@@ -38,7 +38,7 @@ impl Timestamp {
     }
 }
 
-impl std::ops::Add<Duration> for Timestamp {
+impl core::ops::Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {

@@ -2,7 +2,7 @@
 //!
 //! One per epoch. It keeps headers and tokens; the values stay with the host. Bounded by count and weight.
 
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
 
 use super::types::{EpochId, Header, Token, Version};
 
@@ -138,7 +138,7 @@ impl HoldBack {
 
     pub(super) fn clear(&mut self, mut discard: impl FnMut(Token)) {
         self.weight = 0;
-        for held in std::mem::take(&mut self.entries).into_values() {
+        for held in core::mem::take(&mut self.entries).into_values() {
             held.content.token().map(&mut discard);
         }
     }

@@ -52,6 +52,8 @@
 //! assert!(matches!(replica.poll_effect(), Some(Effect::Refetch { attempt: 1, .. })));
 //! ```
 
+use alloc::boxed::Box;
+
 mod beacon;
 mod buffer;
 mod epochs;
@@ -61,7 +63,7 @@ mod snapshot;
 mod staging;
 mod types;
 
-use std::collections::VecDeque;
+use alloc::collections::VecDeque;
 
 use crate::protocol::Timestamp;
 

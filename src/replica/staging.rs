@@ -3,7 +3,8 @@
 //! The machine keeps positions only; the host keeps the staging table and folds rows and operations into it by
 //! (key, sequence), deletions as tombstones.
 
-use std::collections::BTreeMap;
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 
 use crate::protocol::Timestamp;
 
@@ -141,9 +142,9 @@ impl Replica {
     fn stage_held(&mut self, now: Timestamp, snapshot: Header) {
         let is_own = self.epoch() == Some(snapshot.epoch);
         let held = if is_own {
-            std::mem::take(&mut self.own.held)
+            core::mem::take(&mut self.own.held)
         } else {
-            std::mem::take(&mut self.sight(snapshot.epoch).held)
+            core::mem::take(&mut self.sight(snapshot.epoch).held)
         };
         for (header, content) in held.into_entries(snapshot.epoch) {
             match content {

@@ -7,7 +7,8 @@
 //! `Greeting` time out, `Live` pings every heartbeat and abandons a link that does not answer, `Waiting` ends by its timer or by
 //! [`Session::nudge`]. Only [`Session::close`] and a terminal close code end it.
 
-use std::time::Duration;
+use alloc::{borrow::ToOwned, format, string::String, vec::Vec};
+use core::time::Duration;
 
 use crate::protocol::{ClientMessage, CloseCode, Timestamp, Writer};
 
@@ -98,7 +99,7 @@ pub struct Session {
     reason: String,
     code: u16,
     random: fastrand::Rng,
-    actions: std::collections::VecDeque<Action>,
+    actions: alloc::collections::VecDeque<Action>,
 }
 
 impl Session {
@@ -115,7 +116,7 @@ impl Session {
             reason: String::new(),
             code: 0,
             random: fastrand::Rng::with_seed(seed),
-            actions: std::collections::VecDeque::new(),
+            actions: alloc::collections::VecDeque::new(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The client as JavaScript sees it: numbers in, numbers out, values as bytes in WASM memory.
 
-use std::rc::Rc;
+use alloc::rc::Rc;
+use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
 use js_sys::Function;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -8,7 +9,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use super::host::Host;
 use crate::{
     client::{CellId, Change, Client, Offered, OwnOptions, SlotId, WriteError},
-    protocol::{EncodedValue, RequestId, Timestamp, limits::MAX_SEQUENCE},
+    protocol::{EncodedValue, RequestId, Sequence, Timestamp},
     replica::{EpochId, Header, OnGap, Source, Status, Token, Verdict, Version},
     session::Phase,
 };
@@ -34,19 +35,9 @@ fn cell(number: u32) -> CellId {
     CellId::from_number(number)
 }
 
-/// Sequences cross as floats. What is no integer in range becomes a number that the reconciler counts as malformed.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "guarded"
-)]
+/// Sequences cross as floats. What is none becomes a number that the reconciler counts as malformed.
 fn sequence(number: f64) -> u64 {
-    if number.fract() == 0.0 && (0.0..=MAX_SEQUENCE as f64).contains(&number) {
-        number as u64
-    } else {
-        u64::MAX
-    }
+    Sequence::from_float(number).map_or(u64::MAX, Sequence::get)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sequences are at most 2^53 - 1")]
@@ -69,7 +60,7 @@ impl Core {
     /// A client with 16 random bytes. `wake` is called after every input that no call of the facade caused.
     #[wasm_bindgen(constructor)]
     pub fn new(seed: &[u8], wake: Function, token: Option<String>) -> Self {
-        let seed = std::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
+        let seed = core::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
         Self { host: Host::new(Client::new(seed, token), wake), changes: Vec::new(), words: Vec::new() }
     }
 
@@ -215,7 +206,7 @@ impl Core {
     #[wasm_bindgen(js_name = cellPtr)]
     pub fn cell_ptr(&self, number: u32) -> *const u8 {
         self.host.read(|client| {
-            client.value(cell(number)).map_or(std::ptr::null(), |value| value.as_bytes().as_ptr())
+            client.value(cell(number)).map_or(core::ptr::null(), |value| value.as_bytes().as_ptr())
         })
     }
 

@@ -110,8 +110,11 @@ fn wasm(shell: &Shell, which: Wasm) -> anyhow::Result<Outcome> {
         outputs: &[&output],
     };
     stamp::unless_fresh(shell, step, || {
-        let mut cargo = shell.cargo(["build", "--locked", "--release", "--lib", "--package", "tidewire"]);
+        let mut cargo = shell.cargo(["rustc", "--locked", "--release", "--lib", "--package", "tidewire"]);
         cargo.args([
+            // With the crate's rlib beside it, cargo would leave link-time optimisation out.
+            "--crate-type",
+            "cdylib",
             "--target",
             "wasm32-unknown-unknown",
             "--no-default-features",

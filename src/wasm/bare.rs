@@ -1,0 +1,13 @@
+//! What `std` brings to a wasm file, for the client's that does without it: an allocator and a panic handler.
+
+use core::panic::PanicInfo;
+
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+/// A panic is a broken invariant: it traps, and JavaScript catches a `WebAssembly.RuntimeError`. Because nothing looks
+/// at the message, neither messages nor the code that formats them are in the file.
+#[panic_handler]
+fn trap(_: &PanicInfo<'_>) -> ! {
+    core::arch::wasm32::unreachable()
+}
