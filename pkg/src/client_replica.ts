@@ -1,7 +1,7 @@
 // A replica over a transport of the application's own. Values stay JavaScript objects; only numbers cross to the core.
 
 import { type Cell, type CreateCell, signalCell } from './cell.js';
-import { Change } from './core.js';
+import { Change, KEPT } from './core.js';
 import { invalid, TidewireError } from './errors.js';
 import { BaseReplica, type Position, type Replica } from './replica.js';
 import { type Runtime, sharedRuntime } from './runtime.js';
@@ -35,6 +35,12 @@ export interface ClientReplicaOptions<S extends Schema | undefined, T> {
   cell?: Cell<T | undefined> | undefined;
   /** How to make the cells of value and meta. Default: signals. */
   createCell?: CreateCell | undefined;
+  /** The schema version this code was written for, `"major.minor"`. Values of another major are not applied. */
+  schemaVersion?: string | undefined;
+  /** What to do about a gap: ask the authority (default), or take the value, which is whole, as the new base. */
+  onGap?: 'refetch' | 'commit' | undefined;
+  /** Whether failed refetches are tried again, with growing pauses. Default: yes. */
+  retry?: boolean | undefined;
 }
 
 /** Creates the replica of one key. It listens to the transport until it is disposed. */
@@ -43,16 +49,26 @@ export function createClientReplica<S extends Schema>(
 ): Replica<Output<S>>;
 export function createClientReplica<T = unknown>(options: ClientReplicaOptions<undefined, T>): Replica<T>;
 export function createClientReplica(options: ClientReplicaOptions<Schema | undefined, unknown>): Replica<unknown> {
-  const { key, transport, seed } = options;
+  const { key, transport, seed, onGap = 'refetch', retry = true } = options;
   if (typeof key !== 'string') throw invalid('createClientReplica: `key` must be a string');
   if (typeof transport?.subscribe !== 'function') throw invalid('createClientReplica: `transport` must have `subscribe`');
+  if (onGap !== 'refetch' && onGap !== 'commit') throw invalid("createClientReplica: `onGap` is 'refetch' or 'commit'");
   const gate = compileGate(options.schema);
+  const declared = major(options.schemaVersion);
   const runtime = sharedRuntime();
-  const slot = runtime.core.replica(options.refetch !== undefined);
+  const slot = runtime.core.replica(declared, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry);
   const replica = new ClientReplica(runtime, slot, gate, options);
   replica.listen(transport, key);
   if (seed !== undefined) replica.receive(seed, HYDRATION);
   return replica;
+}
+
+/** The first number of a schema version; -1 where none is declared. */
+function major(version: string | undefined): number {
+  if (version === undefined) return -1;
+  const found = /^(\d{1,9})\.\d+$/.exec(version)?.[1];
+  if (found === undefined) throw invalid('createClientReplica: `schemaVersion` must look like "3.1"');
+  return Number(found);
 }
 
 const HYDRATION = 0;
@@ -122,7 +138,7 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
       case Change.Discard:
         this.#held.delete(a);
         break;
-      case Change.Judge:
+      case Change.JudgeOwn:
         this.#judge(a, b);
         break;
       case Change.Refetch: {
@@ -154,6 +170,8 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
     this.#unsubscribe?.();
     this.core.dispose(this.slot);
     this.#held.clear();
+    for (const attempt of this.#attempts.values()) attempt.abort();
+    this.#attempts.clear();
   }
 
   /** Keeps the value of `envelope` under a new token, offers its header with `offer`, and answers the ticket. */
@@ -170,7 +188,7 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
       held.version === null ? 0 : this.runtime.internVersion(String(held.version)),
     );
     if (ticket === 0) this.#held.delete(token);
-    else this.#judge(token, ticket);
+    else if (ticket !== KEPT) this.#judge(token, ticket);
   }
 
   #judge(token: number, ticket: number): void {

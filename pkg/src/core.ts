@@ -16,11 +16,14 @@ export interface Link {
 
 /** @internal Kinds of change records. */
 export const enum Change {
-  Value = 1, Row, Gone, Judge, Meta, Settled, Link, Install, Discard, Refetch, Abort, Event, Freed,
+  Value = 1, Row, Gone, Judge, Meta, Settled, Link, Install, Discard, Refetch, Abort, Event, Freed, JudgeOwn,
 }
 
 /** @internal A `cell` that says "no value". */
 export const NO_CELL = 0xffffffff;
+
+/** @internal What `Core.offer` returns for a value that it keeps until a change names it. */
+export const KEPT = 0xffffffff;
 
 /** @internal What `Core.stat` counts, in its order. */
 export const STATS = [
@@ -66,7 +69,7 @@ export interface Core {
   isReady(slot: number): boolean;
   isIdle(slot: number): boolean;
 
-  replica(hasRefetch: boolean): number;
+  replica(schemaMajor: number, onGap: number, hasRefetch: boolean, retry: boolean): number;
   internEpoch(text: string): number;
   internVersion(text: string): number;
   offer(

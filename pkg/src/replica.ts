@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // What every replica has, whatever feeds it: meta, counters, observers, events and its end.
 
 import { type Core, Change, STATS } from './core.js';

@@ -58,7 +58,7 @@ export class Runtime {
   readonly core: Core;
   readonly outputs = new Outputs();
   readonly #memory: WebAssembly.Memory;
-  readonly #slots: (Slot | undefined)[] = [];
+  readonly #slots = new Map<number, Slot>();
   readonly #writes = new Map<number, Write>();
   readonly #self: { runtime: Runtime | undefined } = { runtime: this };
   readonly #epochs = new Map<string, number>();
@@ -87,11 +87,11 @@ export class Runtime {
   }
 
   attach(slot: number, handler: Slot): void {
-    this.#slots[slot] = handler;
+    this.#slots.set(slot, handler);
   }
 
   detach(slot: number, handler: Slot): void {
-    if (this.#slots[slot] === handler) this.#slots[slot] = undefined;
+    if (this.#slots.get(slot) === handler) this.#slots.delete(slot);
   }
 
   /** The value in `cell`, decoded; `undefined` once the core has let go of it, which the next change list will tell. */
@@ -209,7 +209,7 @@ export class Runtime {
       this.outputs.forget(a);
       return;
     }
-    const taker = kind === Change.Link ? this.#link : this.#slots[slot];
+    const taker = kind === Change.Link ? this.#link : this.#slots.get(slot);
     if (taker === undefined) return;
     taker.take(kind, a, b);
     if (taker.isDue) return;

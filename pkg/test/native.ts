@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 /** Where the server's program is, if the tests were told. `cargo xtask test` tells them. */
-export const SERVER_BIN = process.env['TIDEWIRE_SERVER_BIN'];
+export const SERVER_BIN = process.env['TIDEWIRE_SERVER'];
 
 export class NativeServer {
   readonly #data = mkdtempSync(join(tmpdir(), 'tidewire-pkg-'));

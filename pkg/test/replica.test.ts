@@ -133,6 +133,17 @@ test('after a gap the order goes on where the snapshot put it', async () => {
   expect(replica.stats).toMatchObject({ gaps: 1, refetches: 1 });
 });
 
+test('what arrives during a refetch is not lost: the snapshot is followed by what was held back', async () => {
+  const { calls, refetch } = controlled();
+  const { replica, publish } = setup({ seed: envelope(1), refetch });
+  publish(envelope(3));
+  publish(envelope(4));
+  calls[0]!.resolve(envelope(2));
+  await replica.whenIdle();
+  expect(replica.get()).toEqual({ name: 'v4' });
+  expect(replica.meta()).toMatchObject({ sequence: 4, status: 'ok' });
+});
+
 test('a receipt that does not parse keeps the value, counts, and refetches', async () => {
   const { calls, refetch } = controlled();
   const { replica, publish } = setup({ seed: envelope(1), refetch });
@@ -485,9 +496,96 @@ test('a value is let go of when the next one is shown', () => {
   expect(replica.peek()).toEqual({ name: 'v1000' });
 });
 
+test('another major schema version is not applied, another minor is', () => {
+  const transport = new InProcessTransport();
+  const replica = createClientReplica({ key: KEY, schema: User, transport, schemaVersion: '3.0', seed: envelope(1) });
+  transport.publish(KEY, { ...envelope(2), schema_version: '4.0' });
+  expect(replica.get()).toEqual({ name: 'v1' });
+  expect(replica.stats).toMatchObject({ schemaSkews: 1, parseErrors: 0 });
+  transport.publish(KEY, { ...envelope(3), schema_version: '3.9' });
+  expect(replica.get()).toEqual({ name: 'v3' });
+  expect(replica.meta().schemaVersion).toBe('3.9');
+  replica.dispose();
+});
+
+test('a gap may be committed instead', () => {
+  const transport = new InProcessTransport();
+  const replica = createClientReplica({ key: KEY, schema: User, transport, onGap: 'commit', seed: envelope(1) });
+  transport.publish(KEY, envelope(9));
+  expect(replica.get()).toEqual({ name: 'v9' });
+  expect(replica.meta()).toMatchObject({ sequence: 9, status: 'ok' });
+  replica.dispose();
+});
+
+test('a failed refetch is tried again, unless that is turned off', async () => {
+  const transport = new InProcessTransport();
+  let calls = 0;
+  const refetch = async (): Promise<Envelope> => {
+    if (++calls < 3) throw new Error('not yet');
+    return envelope(9);
+  };
+  const trying = createClientReplica({ key: KEY, schema: User, transport, seed: envelope(1), refetch });
+  transport.publish(KEY, envelope(9));
+  await vi.waitFor(() => expect(trying.get()).toEqual({ name: 'v9' }), { timeout: 10_000 });
+  expect(trying.stats).toMatchObject({ refetches: 3, retries: 2 });
+  trying.dispose();
+  calls = 0;
+  const once = createClientReplica({ key: KEY, schema: User, transport, seed: envelope(1), refetch, retry: false });
+  transport.publish(KEY, envelope(9));
+  await once.whenIdle();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(calls).toBe(1);
+  expect(once.meta().status).toBe('stale');
+  once.dispose();
+});
+
+test('a value that the gate refuses is announced as quarantined, with the reason', () => {
+  const { replica, publish } = setup({ seed: envelope(1) });
+  const reasons: string[] = [];
+  replica.on('quarantine', (error) => reasons.push(error.message));
+  publish(bad(2));
+  expect(reasons).toEqual(['name must be a string']);
+  expect(replica.stats.quarantined).toBe(1);
+});
+
+test('the signal of a refetch aborts when its answer is no longer wanted', () => {
+  const { calls, refetch } = controlled();
+  const { replica, publish } = setup({ seed: envelope(1), refetch });
+  publish(envelope(3));
+  expect(calls[0]!.context.signal.aborted).toBe(false);
+  replica.dispose();
+  expect(calls[0]!.context.signal.aborted).toBe(true);
+});
+
+test('values of another epoch wait for a snapshot of it', async () => {
+  const transport = new InProcessTransport();
+  const { calls, refetch } = controlled();
+  const of = (epoch: string, sequence: number): Envelope => ({ ...envelope(sequence), epoch });
+  const replica = createClientReplica({ key: KEY, schema: User, transport, seed: of('a', 50), refetch });
+  expect(replica.meta().epoch).toBe('a');
+  transport.publish(KEY, of('b', 2));
+  expect(replica.get()).toEqual({ name: 'v50' });
+  expect(calls[0]!.context.position).toEqual({ epoch: 'a', sequence: 50 });
+  calls[0]!.resolve(of('b', 2));
+  await replica.whenIdle();
+  expect(replica.get()).toEqual({ name: 'v2' });
+  expect(replica.meta()).toMatchObject({ epoch: 'b', sequence: 2, status: 'ok' });
+  replica.dispose();
+});
+
+test('ten thousand replicas that come and go leave nothing', () => {
+  const transport = new InProcessTransport();
+  for (let i = 0; i < 10_000; i++) {
+    createClientReplica({ key: `k${i}`, schema: User, transport, seed: envelope(1) }).dispose();
+  }
+  expect(transport.keyCount()).toBe(0);
+});
+
 test('wrong arguments are told at once', () => {
   const transport = new InProcessTransport();
   expect(() => createClientReplica({ key: 5 as never, transport })).toThrow(/`key`/);
   expect(() => createClientReplica({ key: KEY, transport: {} as never })).toThrow(/`transport`/);
+  expect(() => createClientReplica({ key: KEY, transport, schemaVersion: 'three' })).toThrow(/`schemaVersion`/);
+  expect(() => createClientReplica({ key: KEY, transport, onGap: 'panic' as never })).toThrow(/`onGap`/);
   expect(() => createClientReplica({ key: KEY, transport, schema: { type: 'object' } as never })).toThrow(/no schema/);
 });

@@ -100,6 +100,11 @@ impl Cells {
         self.retired.push(id);
     }
 
+    #[cfg(test)]
+    pub(super) fn are_all_free(&self) -> bool {
+        self.free.len() == self.cells.len()
+    }
+
     /// A change list is about to be read: what it announces is free by the next one. Returns what to announce.
     pub(super) fn announce(&mut self) -> &[CellId] {
         for id in self.announced.drain(..) {

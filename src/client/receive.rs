@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     protocol::{
-        Answer, ClientMessage, EncodedValue, Epoch, Lineage, Position, Reader, RequestId, Row, Sequence,
-        ServerMessage, Timestamp, TopicId,
+        Answer, ClientMessage, EncodedValue, Epoch, ErrorCode, Lineage, Position, Reader, RequestId, Row,
+        Sequence, ServerMessage, Timestamp, TopicId,
     },
     replica::{self, Effect, EpochId, Header, Offer, Place, Replica, Source, Token, Verdict},
     session::{Generation, Phase},
@@ -70,13 +70,8 @@ impl Client {
                 self.session.handle_useful();
                 self.receive_answer(now, SlotId::from_number(subscription), attempt, topic, epoch, answer);
             }
-            ServerMessage::Denied { subscription, attempt, message, .. } => {
-                let slot = SlotId::from_number(subscription);
-                if let Some(entry) = self.slots.get_mut(subscription) {
-                    entry.denial = Some(message.into());
-                    self.changes.push(Change::Denied { slot });
-                    self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
-                }
+            ServerMessage::Denied { subscription, attempt, code, message } => {
+                self.receive_denied(now, SlotId::from_number(subscription), attempt, code, message);
             }
             ServerMessage::Beacon { number, heads } => {
                 let session = self.session_number;
@@ -110,6 +105,19 @@ impl Client {
                 self.session
                     .handle_goodbye(retry_after.map(|millis| Duration::from_millis(u64::from(millis))));
             }
+        }
+    }
+
+    fn receive_denied(&mut self, now: Timestamp, slot: SlotId, attempt: u32, code: u16, message: &str) {
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        if attempt > 0 {
+            self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
+        } else if ErrorCode::is_retryable_number(code) {
+            // The subscription is over through no fault of its own: a new session subscribes again, after a backoff.
+            self.session.reject(now, message);
+        } else {
+            entry.denial = Some(message.into());
+            self.changes.push(Change::Denied { slot });
         }
     }
 

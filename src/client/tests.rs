@@ -1,1 +1,150 @@
-//! The client against frames that a server would send.
+//! The client against frames that a server would not send every day.
+
+use super::*;
+use crate::protocol::{Answer, Row, ServerMessage};
+
+const NOW: Timestamp = Timestamp::from_millis(0);
+const EPOCH: Epoch = Epoch::from_bytes([9; 16]);
+
+fn frame(messages: &[ServerMessage<'_>]) -> Vec<u8> {
+    let mut writer = Writer::new();
+    for message in messages {
+        message.encode(&mut writer);
+    }
+    writer.into_bytes()
+}
+
+fn outputs(client: &mut Client) -> Vec<Output> {
+    std::iter::from_fn(|| client.poll_output()).collect()
+}
+
+fn changes(client: &mut Client) -> Vec<Change> {
+    let mut changes = Vec::new();
+    client.poll_changes(&mut changes);
+    changes
+}
+
+/// A client that was welcomed, and its link.
+fn live() -> (Client, Generation) {
+    let mut client = Client::new([1; 16], None);
+    client.start(NOW);
+    let [Output::Dial(link)] = outputs(&mut client)[..] else { panic!("expected a dial") };
+    client.handle_opened(NOW, link);
+    client.handle_frame(NOW, link, &frame(&[ServerMessage::Welcome { session: 1, heartbeat: 10_000 }]));
+    outputs(&mut client);
+    changes(&mut client);
+    (client, link)
+}
+
+fn page<'a>(slot: SlotId, sequence: u64, rows: Vec<Row<'a>>, next: Option<&'a str>) -> ServerMessage<'a> {
+    let sequence = Sequence::new(sequence).unwrap();
+    let answer = Answer::Page { sequence, rows, next, lineage: Default::default() };
+    ServerMessage::Answer { subscription: slot.number(), attempt: 0, topic: 1, epoch: EPOCH, answer }
+}
+
+fn row(key: &str, sequence: u64) -> Row<'_> {
+    Row { sequence: Sequence::new(sequence).unwrap(), key, value: EncodedValue::trusted(&[0x01]) }
+}
+
+fn envelope(sequence: u64, key: &str) -> ServerMessage<'_> {
+    ServerMessage::Envelope {
+        topic: 1,
+        sequence: Sequence::new(sequence).unwrap(),
+        prev: None,
+        version: None,
+        key: Some(key),
+        value: Some(EncodedValue::trusted(&[0x02])),
+    }
+}
+
+#[test]
+fn nothing_is_shown_of_a_snapshot_before_its_last_page_and_then_all_at_once() {
+    let (mut client, link) = live();
+    let slot = client.subscribe_datastore("d", None, "id", false).unwrap();
+    client.handle_frame(NOW, link, &frame(&[page(slot, 2, vec![row("a", 1)], Some("a")), envelope(3, "c")]));
+    assert_eq!(client.row_count(slot), 0);
+    assert!(!changes(&mut client).iter().any(|change| matches!(change, Change::Row { .. })));
+    client.handle_frame(NOW, link, &frame(&[page(slot, 2, vec![row("b", 2)], None)]));
+    assert_eq!(client.row_count(slot), 3);
+    assert_eq!(client.sequence(slot), Some(3));
+}
+
+#[test]
+fn a_row_that_is_newer_than_its_snapshot_is_not_undone_by_the_operation_before_it() {
+    let (mut client, link) = live();
+    let slot = client.subscribe_datastore("d", None, "id", false).unwrap();
+    // The record changed twice between the pages, so the second page has it as it is by then.
+    let first = page(slot, 2, vec![row("b", 2)], Some("b"));
+    let second = page(slot, 2, vec![row("a", 4)], None);
+    client.handle_frame(NOW, link, &frame(&[first, second, envelope(3, "a")]));
+    assert_eq!(client.row_count(slot), 0, "the operations up to the newest row are not all here");
+    client.handle_frame(NOW, link, &frame(&[envelope(4, "a")]));
+    let cell = client.row(slot, "a").expect("the row");
+    assert_eq!(client.cell_sequence(cell), 4);
+    assert_eq!(client.sequence(slot), Some(4));
+}
+
+#[test]
+fn a_subscription_that_the_server_lost_through_no_fault_of_its_own_is_made_again() {
+    let (mut client, link) = live();
+    let slot = client.subscribe_object("k", false).unwrap();
+    let denied =
+        |code| ServerMessage::Denied { subscription: slot.number(), attempt: 0, code, message: "no" };
+    client.handle_frame(NOW, link, &frame(&[denied(ErrorCode::NotFound.number())]));
+    assert_eq!(client.denial(slot), Some("no"));
+    assert_eq!(client.phase(), Phase::Live);
+    client.handle_frame(NOW, link, &frame(&[denied(ErrorCode::StorageFailed.number())]));
+    assert!(matches!(client.phase(), Phase::Reconnecting { .. }));
+}
+
+#[test]
+fn frames_of_a_link_that_was_given_up_are_not_heard() {
+    let (mut client, old) = live();
+    client.handle_closed(NOW, old, 1006, "");
+    client.nudge(NOW);
+    changes(&mut client);
+    client.handle_frame(NOW, old, &frame(&[ServerMessage::Pong]));
+    client.handle_frame(NOW, old, &[0xc1]);
+    assert_eq!(client.phase(), Phase::Connecting);
+    assert_eq!(changes(&mut client), []);
+}
+
+#[test]
+fn a_number_of_a_freed_cell_is_given_again_only_after_the_host_was_told() {
+    let (mut client, link) = live();
+    let slot = client.subscribe_datastore("d", None, "id", false).unwrap();
+    client.handle_frame(NOW, link, &frame(&[page(slot, 1, vec![row("a", 1)], None)]));
+    changes(&mut client);
+    let first = client.row(slot, "a").unwrap();
+    client.handle_frame(NOW, link, &frame(&[envelope(2, "a"), envelope(3, "b")]));
+    assert!(changes(&mut client).contains(&Change::Freed { cell: first }));
+    assert_ne!(client.row(slot, "b"), Some(first));
+    changes(&mut client);
+    client.handle_frame(NOW, link, &frame(&[envelope(4, "c")]));
+    assert_eq!(client.row(slot, "c"), Some(first));
+}
+
+#[test]
+fn a_released_replica_gives_all_its_cells_back() {
+    let (mut client, link) = live();
+    for _ in 0..3 {
+        let slot = client.subscribe_datastore("d", None, "id", true).unwrap();
+        let rows = vec![row("a", 1), row("b", 2)];
+        client.handle_frame(NOW, link, &frame(&[envelope(3, "c"), page(slot, 2, rows, Some("b"))]));
+        client.release(slot);
+        changes(&mut client);
+        changes(&mut client);
+        assert!(client.cells.are_all_free(), "{:?}", client.cells);
+    }
+}
+
+#[test]
+fn writes_over_their_limits_are_refused_before_they_are_sent() {
+    let (mut client, _) = live();
+    let long = "k".repeat(1_025);
+    let large = vec![0; limits::MAX_VALUE_BYTES + 1];
+    assert_eq!(client.put(NOW, &long, EncodedValue::NIL), Err(WriteError::Key(1_025)));
+    assert_eq!(client.put(NOW, "", EncodedValue::NIL), Err(WriteError::Key(0)));
+    assert_eq!(client.put(NOW, "k", EncodedValue::trusted(&large)), Err(WriteError::Value(large.len())));
+    assert_eq!(outputs(&mut client), []);
+}

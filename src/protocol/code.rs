@@ -37,7 +37,13 @@ impl ErrorCode {
     /// Whether the same request may succeed later.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
-        self.number() >= 100
+        Self::is_retryable_number(self.number())
+    }
+
+    /// Whether a request that was refused with this number, be it of a later version, may succeed later.
+    #[must_use]
+    pub const fn is_retryable_number(number: u16) -> bool {
+        number >= 100
     }
 
     /// The code's name in the field's words, such as `not_found`.

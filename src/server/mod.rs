@@ -13,7 +13,11 @@ mod random;
 mod session;
 pub mod storage;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use thiserror::Error;
 
@@ -153,7 +157,7 @@ struct Batch {
     /// Whether the durable storage has a transaction open. One that nothing was written to costs no disk access.
     is_open: bool,
     writes: Vec<(ConnectionId, RequestId)>,
-    asked: Vec<(ConnectionId, SubscriptionId, u32)>,
+    asked: BTreeSet<(ConnectionId, SubscriptionId, u32)>,
     /// The datastores whose heads moved.
     moved: Vec<Arc<str>>,
     failure: Option<StorageError>,
@@ -385,12 +389,10 @@ impl<S: Storage> Server<S> {
         }
         for (connection, subscription, attempt) in batch.asked {
             // A subscription whose answer was never sent is gone; one that only asked again stays.
-            let is_told = if attempt == 0 {
-                self.hub.unsubscribe(connection, subscription)
-            } else {
-                self.hub.subject(connection, subscription).is_some()
-            };
-            if is_told {
+            if attempt == 0 {
+                self.hub.unsubscribe(connection, subscription);
+            }
+            if self.hub.connection(connection).is_some() {
                 let denied = ServerMessage::Denied { subscription, attempt, code, message: &message };
                 self.outbox.send(connection, &denied);
             }
@@ -430,8 +432,10 @@ impl<S: Storage> Server<S> {
     /// When to call [`handle_timeout`](Self::handle_timeout) at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let janitor = self.purge_due.min(self.forget_due);
-        Some(self.hub.next_due().map_or(janitor, |due| due.min(janitor)))
+        // Before the first input there is nothing to purge, and no time to count from.
+        let is_started = self.clock != Timestamp::default();
+        let janitor = is_started.then(|| self.purge_due.min(self.forget_due));
+        self.hub.next_due().into_iter().chain(janitor).min()
     }
 
     // Shared by the parts

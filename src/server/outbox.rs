@@ -46,9 +46,9 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Stages a message that stays true whatever becomes of the batch.
-    pub(super) fn send(&mut self, to: ConnectionId, message: &ServerMessage<'_>) {
-        self.stage(to, message, false);
+    /// Stages a message that stays true whatever becomes of the batch. Returns its size.
+    pub(super) fn send(&mut self, to: ConnectionId, message: &ServerMessage<'_>) -> usize {
+        self.stage(to, message, false)
     }
 
     /// Stages a message that speaks of what the batch read or did. Returns its size.
@@ -77,7 +77,18 @@ impl Outbox {
 
     /// Gathers a reply to a write.
     pub(super) fn reply(&mut self, to: ConnectionId, message: &ServerMessage<'_>) {
-        message.encode(self.replies.entry(to).or_default());
+        let writer = self.replies.entry(to).or_default();
+        message.encode(writer);
+        if writer.len() >= FRAME_BYTES {
+            self.flush_replies(to);
+        }
+    }
+
+    fn flush_replies(&mut self, to: ConnectionId) {
+        if let Some(writer) = self.replies.remove(&to) {
+            let bytes = writer.into_bytes();
+            self.staged.push(Staged::Frame { to, bytes, needs_commit: true, report: false });
+        }
     }
 
     /// Gathers a change for all who follow its topic.
@@ -100,10 +111,7 @@ impl Outbox {
 
     /// Stages the end of a connection.
     pub(super) fn close(&mut self, to: ConnectionId, code: u16, reason: String) {
-        if let Some(replies) = self.replies.remove(&to) {
-            let bytes = replies.into_bytes();
-            self.staged.push(Staged::Frame { to, bytes, needs_commit: true, report: false });
-        }
+        self.flush_replies(to);
         self.staged.push(Staged::Close { to, code, reason });
     }
 
@@ -122,6 +130,9 @@ impl Outbox {
     pub(super) fn release(&mut self, hub: &Hub) {
         while let Some(topic) = self.envelopes.keys().next().copied() {
             self.flush(hub, topic);
+        }
+        while let Some(connection) = self.replies.keys().next().copied() {
+            self.flush_replies(connection);
         }
         let mut open: Option<(ConnectionId, Vec<u8>)> = None;
         for staged in std::mem::take(&mut self.staged) {
@@ -157,9 +168,6 @@ impl Outbox {
             }
         }
         self.finish(open, false);
-        for (connection, writer) in std::mem::take(&mut self.replies) {
-            self.finish(Some((connection, writer.into_bytes())), false);
-        }
     }
 
     fn finish(&mut self, frame: Option<(ConnectionId, Vec<u8>)>, report: bool) {

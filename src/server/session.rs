@@ -103,7 +103,9 @@ impl<S: Storage> Server<S> {
                     self.deny(connection, subscription, attempt, ErrorCode::InvalidRequest, message);
                 }
             }
-            ClientMessage::Ping => self.outbox.send(connection, &ServerMessage::Pong),
+            ClientMessage::Ping => {
+                self.outbox.send(connection, &ServerMessage::Pong);
+            }
         }
     }
 
@@ -179,7 +181,7 @@ impl<S: Storage> Server<S> {
             return;
         }
         session.asked.push_back(asked);
-        self.batch.asked.push((connection, asked.subscription, asked.attempt));
+        self.batch.asked.insert((connection, asked.subscription, asked.attempt));
     }
 
     fn answer_asked(&mut self, now: Timestamp, connection: ConnectionId) {
@@ -193,7 +195,7 @@ impl<S: Storage> Server<S> {
             let Some(asked) = session.asked.pop_front() else {
                 return;
             };
-            self.batch.asked.push((connection, asked.subscription, asked.attempt));
+            self.batch.asked.insert((connection, asked.subscription, asked.attempt));
             let size = self.answer(now, connection, asked);
             if let Some(session) = self.hub.session(connection)
                 && let Outflow::Open(before) = session.outflow
@@ -256,7 +258,10 @@ impl<S: Storage> Server<S> {
                 if attempt == 0 {
                     self.hub.unsubscribe(connection, subscription);
                 }
-                self.deny(connection, subscription, attempt, error.code(), &error.to_string())
+                // It rests on what the batch read, unlike the denials above.
+                let (code, message) = (error.code().number(), error.to_string());
+                let denied = ServerMessage::Denied { subscription, attempt, code, message: &message };
+                self.outbox.answer(connection, &denied)
             }
         }
     }
@@ -270,7 +275,7 @@ impl<S: Storage> Server<S> {
         message: &str,
     ) -> usize {
         let denied = ServerMessage::Denied { subscription, attempt, code: code.number(), message };
-        self.outbox.answer(connection, &denied)
+        self.outbox.send(connection, &denied)
     }
 
     fn write(

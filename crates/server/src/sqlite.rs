@@ -155,6 +155,8 @@ fn recognise(database: &Connection, path: &Path, size: u64) -> Result<(), Unreco
     if size <= CHECKED_BYTES {
         let detail: String = database.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if detail != "ok" {
+            // The last line names the fault; the ones before it say which file.
+            let detail = detail.lines().last().unwrap_or_default().to_owned();
             return Err(Unrecognised::Other(OpenError::Damaged { path: path.to_owned(), detail }));
         }
     }
@@ -433,10 +435,11 @@ impl Storage for Sqlite {
     }
 
     fn reply(&self, client: &str, request: RequestId) -> Result<Recollection, StorageError> {
-        let floor = |row: &Row<'_>| {
+        // The newest number, and the lowest that is not forgotten.
+        let bounds = |row: &Row<'_>| {
             let newest: Option<i64> = row.get(0)?;
             let kept = newest.map_or(0, |newest| newest + 1 - number(KEPT_REPLIES));
-            Ok(kept.max(row.get::<_, Option<i64>>(1)?.unwrap_or(0)))
+            Ok((newest, kept.max(row.get::<_, Option<i64>>(1)?.unwrap_or(0))))
         };
         let reply = |row: &Row<'_>| {
             if let Some(code) = row.get::<_, Option<u16>>(0)? {
@@ -454,10 +457,14 @@ impl Storage for Sqlite {
                 "SELECT (SELECT max(request) FROM replies WHERE client = ?1),
                         (SELECT floor FROM clients WHERE id = ?1)",
             )
-            .and_then(|mut statement| statement.query_row([client], floor))
-            .and_then(|floor| {
+            .and_then(|mut statement| statement.query_row([client], bounds))
+            .and_then(|(newest, floor)| {
                 if number(request) < floor {
                     return Ok(Recollection::Forgotten);
+                }
+                // The usual case: numbers rise.
+                if newest.is_none_or(|newest| number(request) > newest) {
+                    return Ok(Recollection::New);
                 }
                 let found = self
                     .database

@@ -5,7 +5,6 @@ export interface ServerCore {
   connect(now: number, id: number): void;
   frame(now: number, id: number, bytes: Uint8Array): void;
   disconnect(now: number, id: number): void;
-  close(now: number, id: number, restarting: boolean, reason: string): void;
   timeout(now: number): void;
   nextTimeout(): number;
   pollConnection(): number;

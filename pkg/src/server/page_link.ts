@@ -29,7 +29,7 @@ export class PageLink implements Link {
   close(code = 1000, reason = ''): void {
     if (!this.#open) return;
     queueMicrotask(() => {
-      this.#leave();
+      if (this.#open) this.#leave();
       this.#ended(code, reason);
     });
   }

@@ -31,6 +31,9 @@ export interface ServerDatastore<T = unknown> {
   delete(key: string): number | null;
 }
 
+/** The close code after which clients come back, as they would to a server of the network. */
+const RESTARTING = 4000;
+
 let loading: Promise<ServerCoreConstructor> | undefined;
 
 /** A server in this page, for tests, demonstrations and work without a network: `await connect(server)`. */
@@ -105,8 +108,9 @@ export class ReferenceServer {
   /** Ends all links and lets go of the data. */
   close(): void {
     if (this.#closed) return;
-    for (const id of this.#links.keys()) this.#run((now) => this.#core.close(now, id, true, 'the server was closed'));
     this.#closed = true;
+    for (const link of this.#links.values()) link.end(RESTARTING, 'the server was closed');
+    this.#links.clear();
     clearTimeout(this.#timer);
     this.#core.free();
   }

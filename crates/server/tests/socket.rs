@@ -1,0 +1,221 @@
+//! The running program: sockets, durability, and other people's frames.
+
+#![allow(clippy::unwrap_used, reason = "a test whose failures are panics")]
+
+mod rig;
+
+use std::{fs, time::Duration};
+
+use rig::{Client, Program, get, messages};
+use tidewire::protocol::{
+    ClientMessage, CloseCode, EncodedValue, Operation, SUBPROTOCOL_MSGPACK, ServerMessage, Subscription,
+    Target, limits::MAX_FRAME_BYTES,
+};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+#[tokio::test]
+async fn a_change_of_one_client_reaches_another() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Program::start(data.path(), &[]);
+    let mut watcher = Client::connect(&server.address, "watcher").await;
+    assert_eq!(watcher.object(1, "k", None).await, "Absent { sequence: #0 }");
+    let mut writer = Client::connect(&server.address, "writer").await;
+    let position = writer.put(1, "k", r#"{"name":"Ada"}"#).await;
+    let frame = watcher.frame().await.unwrap();
+    match messages(&frame)[0] {
+        ServerMessage::Envelope { sequence, value: Some(value), .. } => {
+            assert_eq!(sequence, position.sequence);
+            assert_eq!(value.string_field("name"), Some("Ada"));
+        }
+        ref other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledged_write_survives_a_kill_and_its_sequence_is_never_used_again() {
+    let data = tempfile::tempdir().unwrap();
+    let mut last = None;
+    let mut requests = 1..;
+    for round in 1..=5 {
+        let server = Program::start(data.path(), &[]);
+        let mut client = Client::connect(&server.address, "c").await;
+        if let Some(last) = last {
+            assert_eq!(client.object(1, "k", Some(last)).await, "Current");
+        }
+        let (_, rows) = client.rows("d", "id").await;
+        assert_eq!(rows.len(), usize::from(round > 1));
+        for n in 1..=20 {
+            let put = client.put(requests.next().unwrap(), "k", &format!("[{round},{n}]")).await;
+            assert_eq!(put.sequence.get(), (round - 1) * 20 + n);
+            assert!(last.is_none_or(|last| last.epoch == put.epoch));
+            last = Some(put);
+            let set = client.set(requests.next().unwrap(), "d", &format!(r#"{{"id":"a","n":{n}}}"#)).await;
+            assert_eq!(set.sequence.get(), (round - 1) * 20 + n);
+        }
+        server.kill();
+    }
+    let server = Program::start(data.path(), &[]);
+    let mut client = Client::connect(&server.address, "other").await;
+    assert_eq!(client.object(1, "k", None).await, "100 [5,20]");
+    // A request whose answer might have been lost in the kill is answered as before, not run again.
+    let mut same = Client::connect(&server.address, "c").await;
+    let before = requests.next().unwrap() - 2;
+    assert_eq!(same.put(before, "k", "[5,20]").await, last.unwrap());
+}
+
+#[tokio::test]
+async fn a_malformed_frame_closes_its_own_connection_with_a_reason_and_others_go_on() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Program::start(data.path(), &[]);
+    let mut good = Client::connect(&server.address, "good").await;
+    let deep = vec![0x91; 100_000];
+    let claim = vec![0xdd, 0xff, 0xff, 0xff, 0xff, 0x01];
+    for frame in [b"not a message".to_vec(), deep, claim, vec![0xc1]] {
+        let mut bad = Client::connect(&server.address, "bad").await;
+        bad.raw(Message::binary(frame)).await;
+        let frame = bad.frame().await.unwrap();
+        assert!(matches!(messages(&frame)[0], ServerMessage::Goodbye { code: 4500, .. }));
+        let (code, reason) = bad.close().await;
+        assert_eq!(code, CloseCode::Malformed.number());
+        assert!(!reason.is_empty());
+    }
+    let mut text = Client::connect(&server.address, "text").await;
+    text.raw(Message::text("[7]")).await;
+    assert_eq!(text.close().await.0, CloseCode::Malformed.number());
+    let mut large = Client::connect(&server.address, "large").await;
+    large.raw(Message::binary(vec![0; MAX_FRAME_BYTES + 1])).await;
+    assert_eq!(large.close().await.0, CloseCode::LimitExceeded.number());
+    good.put(1, "k", "1").await;
+}
+
+#[tokio::test]
+async fn foreign_pages_and_unknown_protocols_are_refused_at_the_door() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Program::start(data.path(), &["--allow-origin", "https://app.example.com"]);
+    let status = |result: Result<Client, Error>| match result {
+        Ok(_) => 101,
+        Err(Error::Http(response)) => response.status().as_u16(),
+        Err(error) => panic!("{error}"),
+    };
+    let own = format!("http://{}", server.address);
+    for (origin, expected) in [
+        (None, 101),
+        (Some(&*own), 101),
+        (Some("http://localhost:5173"), 101),
+        (Some("https://app.example.com"), 101),
+        (Some("http://app.example.com"), 403),
+        (Some("https://app.example.com.evil.org"), 403),
+        (Some("null"), 403),
+    ] {
+        let dialled = Client::dial(&server.address, Some(SUBPROTOCOL_MSGPACK), origin).await;
+        assert_eq!(status(dialled), expected, "{origin:?}");
+    }
+    for protocol in [None, Some("graphql-ws"), Some("tidewire.v2.msgpack")] {
+        assert_eq!(status(Client::dial(&server.address, protocol, None).await), 400, "{protocol:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_dropped_and_the_others_do_not_feel_it() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Program::start(data.path(), &[]);
+    let mut slow = Client::connect(&server.address, "slow").await;
+    let subscription = Subscription { id: 1, target: Target::Object("k"), position: None };
+    slow.send(&[ClientMessage::Subscribe(vec![subscription])]).await;
+    let mut writer = Client::connect(&server.address, "writer").await;
+    let value = format!("\"{}\"", "x".repeat(200_000));
+    // More than all buffers between the two hold together.
+    for request in 1..=150 {
+        writer.put(request, "k", &value).await;
+    }
+    let (code, _) = slow.close().await;
+    // The close frame itself waits behind bytes that nobody took; it may not arrive at all.
+    assert!([CloseCode::SlowConsumer.number(), 1006].contains(&code), "{code}");
+    writer.put(151, "k", "1").await;
+}
+
+#[tokio::test]
+async fn many_writers_share_a_commit_and_each_gets_its_own_answer() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Program::start(data.path(), &[]);
+    let mut clients = Vec::new();
+    for n in 0..16 {
+        clients.push(Client::connect(&server.address, &format!("c{n}")).await);
+    }
+    let bytes = [0x01];
+    let value = EncodedValue::check(&bytes).unwrap();
+    let writes: Vec<_> = (1..=50)
+        .map(|request| ClientMessage::Write { request, operation: Operation::Put { key: "k", value } })
+        .collect();
+    for client in &mut clients {
+        client.send(&writes).await;
+    }
+    let mut sequences = Vec::new();
+    for client in &mut clients {
+        let mut acks = 0;
+        while acks < 50 {
+            for message in messages(&client.frame().await.unwrap()) {
+                let ServerMessage::Ack { position, .. } = message else { panic!("{message:?}") };
+                sequences.push(position.unwrap().sequence.get());
+                acks += 1;
+            }
+        }
+    }
+    sequences.sort_unstable();
+    assert_eq!(sequences, (1..=800).collect::<Vec<_>>());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_server_that_is_told_to_end_says_goodbye_and_exits_with_zero() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Program::start(data.path(), &[]);
+    let mut client = Client::connect(&server.address, "c").await;
+    client.put(1, "k", "1").await;
+    server.terminate();
+    let frame = client.frame().await.unwrap();
+    assert!(matches!(
+        messages(&frame)[0],
+        ServerMessage::Goodbye { code: 4000, retry_after: Some(1_000), .. }
+    ));
+    assert_eq!(client.close().await.0, CloseCode::Restarting.number());
+    assert_eq!(tokio::task::spawn_blocking(move || server.wait()).await.unwrap(), Some(0));
+    // The log was folded into the database: an ordered end leaves one file.
+    assert!(!data.path().join("tidewire.db-wal").exists());
+}
+
+#[tokio::test]
+async fn files_are_served_with_their_types_and_a_word_about_how_long_they_last() {
+    let data = tempfile::tempdir().unwrap();
+    let page = tempfile::tempdir().unwrap();
+    fs::create_dir(page.path().join("assets")).unwrap();
+    fs::write(page.path().join("index.html"), "<h1>page</h1>").unwrap();
+    fs::write(page.path().join("assets/core-1a2b.wasm"), "wasm").unwrap();
+    fs::write(data.path().join("secret"), "secret").unwrap();
+    let server = Program::start(data.path(), &["--www", page.path().to_str().unwrap()]);
+    let (head, body) = get(&server.address, "/");
+    assert!(head.starts_with("http/1.1 200") && head.contains("content-type: text/html"), "{head}");
+    assert!(head.contains("cache-control: no-cache"), "{head}");
+    assert_eq!(body, "<h1>page</h1>");
+    let (head, _) = get(&server.address, "/assets/core-1a2b.wasm");
+    assert!(head.contains("content-type: application/wasm"), "{head}");
+    assert!(head.contains("cache-control: public, max-age=31536000, immutable"), "{head}");
+    for path in ["/absent", "/assets/absent.js", "/../secret", "/%2e%2e/secret", "/assets/..%2f..%2fsecret"] {
+        let (head, body) = get(&server.address, path);
+        assert!(head.starts_with("http/1.1 4"), "{path}: {head}");
+        assert!(!head.contains("immutable"), "{path}: {head}");
+        assert_ne!(body, "secret");
+    }
+    assert_eq!(get(&server.address, "/healthz").1, "ok\n");
+}
+
+#[tokio::test]
+async fn a_silent_connection_is_closed_and_never_hangs() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Program::start(data.path(), &[]);
+    let mut silent = Client::dial(&server.address, Some(SUBPROTOCOL_MSGPACK), None).await.unwrap();
+    let started = std::time::Instant::now();
+    let (code, _) = silent.close().await;
+    assert_eq!(code, CloseCode::Silent.number());
+    assert!((Duration::from_secs(14)..Duration::from_secs(18)).contains(&started.elapsed()));
+}
