@@ -6,13 +6,23 @@ use super::{
     cells::{CellId, Cells},
     intern::Names,
 };
+use crate::replica::EpochId;
+
+/// Where a page belongs: the attempt that it answers, the snapshot, and which of its pages it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PagePlace {
+    pub(super) attempt: u32,
+    pub(super) epoch: EpochId,
+    pub(super) sequence: u64,
+    pub(super) number: u32,
+}
 
 /// The rows of one page of a snapshot, before the replica has let it in.
 #[derive(Debug)]
 pub(super) struct Page {
     pub(super) rows: Vec<CellId>,
-    /// The attempt that it answers, and what to ask the next page with.
-    pub(super) attempt: u32,
+    pub(super) place: PagePlace,
+    /// What to ask the next page with.
     pub(super) next: Option<Box<str>>,
 }
 

@@ -615,6 +615,9 @@ impl Client {
         for slot in self.numbers(Slot::is_remote) {
             let Some(entry) = self.slots.get_mut(slot.number()) else { continue };
             entry.tail = None;
+            if let About::Collection(collection) = &mut entry.about {
+                collection.asked = None;
+            }
             let attempt = entry.attempt;
             self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
         }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use super::{
     Change, Client, HostTicket, Pending, Topic,
     cells::{Cell, CellId, Cells},
-    collection::{Diff, Page, Staging},
+    collection::{Diff, Page, PagePlace, Staging},
     slot::{About, Collection, SlotId, Tail},
     writes::{Outcome, Stage},
 };
@@ -401,7 +401,10 @@ impl Client {
         self.last_page = self.last_page.wrapping_add(1);
         let token = Token(self.last_page);
         let head = rows.iter().map(|row| row.sequence.get()).max().unwrap_or(0);
-        let page = replica::Page { token, head, is_last: next.is_none() };
+        let begin = PagePlace { attempt, epoch: header.epoch, sequence: header.sequence, number: 0 };
+        let place = collection.asked.take().filter(|asked| PagePlace { number: 0, ..*asked } == begin);
+        let place = place.unwrap_or(begin);
+        let page = replica::Page { token, number: place.number, head, is_last: next.is_none() };
         let cells = rows.iter().map(|row| {
             // Bytes that were accepted before need no second verdict.
             let shown = collection.rows.get(row.key).and_then(|shown| self.cells.get(shown));
@@ -414,7 +417,7 @@ impl Client {
             self.cells.put(cell)
         });
         let rows = cells.collect();
-        collection.pages.push((token, Page { rows, attempt, next: next.map(Into::into) }));
+        collection.pages.push((token, Page { rows, place, next: next.map(Into::into) }));
         if let Offer::Drop(_) = entry.replica.offer_page(now, source, header, page, lineage)
             && let Some(page) = take_page(collection, token)
         {
@@ -455,12 +458,15 @@ impl Client {
             staging.fold(&mut self.cells, row);
         }
         staging.unjudged += u32::try_from(asked.len()).unwrap_or(u32::MAX);
+        collection.asked =
+            page.next.as_ref().map(|_| PagePlace { number: page.place.number + 1, ..page.place });
         for cell in asked {
             let ticket = self.owe(Pending::Row { slot, cell });
             self.changes.push(Change::Judge { slot, cell, ticket });
         }
         if let Some(cursor) = &page.next {
-            self.send(&ClientMessage::Page { subscription: slot.number(), attempt: page.attempt, cursor });
+            let attempt = page.place.attempt;
+            self.send(&ClientMessage::Page { subscription: slot.number(), attempt, cursor });
         }
     }
 

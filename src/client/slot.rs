@@ -4,7 +4,7 @@ use alloc::{boxed::Box, vec::Vec};
 
 use super::{
     cells::{CellId, Cells},
-    collection::{Page, Rows, Staging},
+    collection::{Page, PagePlace, Rows, Staging},
     writes::Owned,
 };
 use crate::{
@@ -53,7 +53,7 @@ pub(super) enum About {
         shown: Option<CellId>,
     },
     /// A datastore of the authority.
-    Collection(Collection),
+    Collection(Box<Collection>),
     /// Something that the host's own transport carries. Values are judged before they may be held back, so the
     /// ticket under which the host keeps a gate's output is remembered until it is shown.
     Own { judged: Vec<(Token, u32)> },
@@ -67,6 +67,8 @@ pub(super) struct Collection {
     open: Option<(bool, Box<str>)>,
     pub(super) rows: Rows,
     pub(super) staging: Option<Staging>,
+    /// The page that was asked for; one that does not go on there begins a snapshot.
+    pub(super) asked: Option<PagePlace>,
     /// Pages that are offered to the replica, by their tokens.
     pub(super) pages: Vec<(Token, Page)>,
 }
@@ -111,8 +113,9 @@ impl Slot {
         seed: u64,
     ) -> Self {
         let options = Options { kind: Kind::Collection, trusted: !is_gated, ..Options::default() };
-        let collection = Collection { id, open, rows: Rows::new(seed), staging: None, pages: Vec::new() };
-        Self::new(About::Collection(collection), options, is_gated, seed)
+        let collection =
+            Collection { id, open, rows: Rows::new(seed), staging: None, asked: None, pages: Vec::new() };
+        Self::new(About::Collection(Box::new(collection)), options, is_gated, seed)
     }
 
     pub(super) fn own(options: OwnOptions, seed: u64) -> Self {

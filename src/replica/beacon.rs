@@ -128,7 +128,6 @@ impl Replica {
         self.own.rose_at = now;
         self.release_quarantine();
         self.abandon();
-        self.drop_staging();
         self.last_snapshot = None;
         self.last_lower = None;
         if let Some(from) = from {

@@ -166,6 +166,10 @@ impl Session {
         self.receipt = Some(epoch);
     }
 
+    pub(super) const fn heard_receipt(&self) -> Option<EpochId> {
+        self.receipt
+    }
+
     /// Whether the present session speaks for `epoch` (rule 9).
     pub(super) fn vouches_for(&self, epoch: EpochId) -> bool {
         match self.voice {

@@ -192,6 +192,7 @@ impl Replica {
     /// what the snapshot carried, newest first; empty for receipts.
     ///
     /// Of a collection, `Source::Receipt` only: its snapshots come by [`offer_page`](Self::offer_page).
+    #[inline]
     pub fn offer(
         &mut self,
         now: Timestamp,
@@ -207,6 +208,19 @@ impl Replica {
         {
             return offer;
         }
+        self.offer_any(now, source, header, token, weight, lineage)
+    }
+
+    #[inline(never)]
+    fn offer_any(
+        &mut self,
+        now: Timestamp,
+        source: Source,
+        header: Header,
+        token: Token,
+        weight: u32,
+        lineage: &Lineage,
+    ) -> Offer {
         if self.is_disposed {
             return Offer::Drop(Reason::Disposed);
         }
@@ -300,9 +314,8 @@ impl Replica {
         self.is_disposed = true;
         self.is_calm = false;
         self.effects.clear();
-        self.abandon();
-        self.recovery = Recovery::Idle;
         self.staging = None;
+        self.abandon();
         self.judging = None;
         self.queue.clear();
         self.own.held.clear(|_| {});
@@ -398,6 +411,21 @@ impl Replica {
         !matches!(self.recovery, Recovery::InFlight(_))
     }
 
+    /// The attempt in flight.
+    #[must_use]
+    pub fn attempt(&self) -> Option<u32> {
+        match self.recovery {
+            Recovery::InFlight(request) => Some(request.attempt),
+            Recovery::Idle | Recovery::Backoff { .. } => None,
+        }
+    }
+
+    /// How many epochs are sighted that are neither installed nor retired (rule 11).
+    #[must_use]
+    pub fn sighted(&self) -> usize {
+        self.sightings.iter().count()
+    }
+
     /// Whether the replica is disposed.
     #[must_use]
     pub fn is_disposed(&self) -> bool {
@@ -483,6 +511,7 @@ impl Replica {
             && self.recovery == Recovery::Idle
             && self.ledger.repeat.is_none()
             && self.ledger.outcome == Outcome::Good
+            && self.session.heard_receipt() == self.epoch()
             && self.quarantine.is_none()
             && self.staging.is_none()
             && !self.absent;

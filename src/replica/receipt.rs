@@ -64,13 +64,16 @@ enum Course {
     Stale,
     /// In order, or a good copy of what was refused before (rule 4): shown, and the cursor is this afterwards.
     Apply { cursor: u64 },
+    /// Beyond a gap, and taken as the new base (`commit`).
+    Leap,
     /// Beyond a gap.
     Gap,
 }
 
 impl Replica {
     /// The short way of a receipt in order, where there is no gate and nothing else is going on. It does what
-    /// `run_offer` would do, without a queue in between; a test holds both to the same trace.
+    /// `run_offer` would do, without a queue in between; a test holds both to the same trace. The newest sequence seen
+    /// is left behind: it says nothing while it is below the applied one.
     #[inline]
     pub(super) fn receive_in_order(
         &mut self,
@@ -95,8 +98,6 @@ impl Replica {
         *sequence = header.sequence;
         *cursor = header.sequence;
         *moved_at = now;
-        self.session.hear_receipt(header.epoch);
-        self.own.raise(now, header.sequence);
         self.version = header.version.id;
         self.stats.applied += 1;
         Some(Offer::Installed {
@@ -220,6 +221,10 @@ impl Replica {
                 let place = if is_staged { Place::Both } else { Place::Live };
                 self.install(now, header, token, cursor, place);
             }
+            Course::Leap => {
+                self.stats.gaps += 1;
+                self.install(now, header, token, header.sequence, Place::Live);
+            }
             Course::Gap => {
                 if is_staged {
                     self.install_staged(token);
@@ -247,8 +252,10 @@ impl Replica {
                     Course::Stale
                 } else if header.sequence <= cursor {
                     Course::Apply { cursor }
-                } else if header.continues(cursor) || commits {
+                } else if header.continues(cursor) {
                     base
+                } else if commits {
+                    Course::Leap
                 } else {
                     Course::Gap
                 }
@@ -259,12 +266,14 @@ impl Replica {
 
     /// Rule 4. The caller has counted the refusal; the value is gone or in the quarantine slot.
     fn refuse_receipt(&mut self, now: Timestamp, header: &Header, cause: Cause) {
-        self.stage(header);
+        let is_staged = self.stage(header);
         match self.base {
             Base::At { epoch, sequence, .. } if epoch == header.epoch && header.sequence <= sequence => {}
             Base::At { epoch, cursor, .. } if epoch == header.epoch && header.continues(cursor) => {
                 self.settle_refused(now, header, cause);
             }
+            // The staging table will bring it; until then the row keeps what it has.
+            Base::Empty | Base::At { .. } | Base::Fenced { .. } if is_staged => {}
             Base::At { epoch, .. } | Base::Fenced { epoch } if epoch == header.epoch => {
                 self.ledger.outcome = Outcome::Refused;
                 self.stats.gaps += 1;
@@ -300,7 +309,7 @@ impl Replica {
         match self.course(header) {
             Course::Apply { cursor } => self.install(now, header, token, cursor, Place::Live),
             // What is drained is in order, so there is no gap before it.
-            Course::Stale | Course::Gap => {
+            Course::Stale | Course::Leap | Course::Gap => {
                 self.stats.ignored_stale += 1;
                 self.effects.push_back(Effect::Discard { token });
             }

@@ -112,7 +112,8 @@ impl Replica {
     /// Rule 8: something is applied, and nothing at or below the newest sequence seen is missing or quarantined.
     ///
     /// For an object everything below the applied value is in it. For a collection applied and cursor are one.
-    pub(super) fn is_satisfied(&self) -> bool {
+    #[must_use]
+    pub fn is_satisfied(&self) -> bool {
         match self.base {
             Base::Empty | Base::Fenced { .. } => false,
             Base::At { sequence, .. } => {
@@ -123,7 +124,9 @@ impl Replica {
 
     /// Starts a recovery, unless nothing is missing (rules 4, 7, 8, 11, 13).
     pub(super) fn start(&mut self, now: Timestamp, cause: Cause) {
-        if !self.options.has_refetch || self.is_satisfied() {
+        // The answer to a subscription, page by page, is on its way already; its own deadline asks if it stops.
+        let is_coming = self.staging.as_ref().is_some_and(|staging| staging.deadline().is_some());
+        if !self.options.has_refetch || self.is_satisfied() || is_coming {
             return;
         }
         match &mut self.recovery {
@@ -180,14 +183,14 @@ impl Replica {
 
     /// Rule 8: once nothing is missing, the retry and the remembered request are cancelled; but `refresh` is answered.
     pub(super) fn cancel_if_satisfied(&mut self) {
-        if !self.is_satisfied() {
+        // A `refresh` that failed is asked again whatever is known, and its failure shows until it is answered.
+        if !self.is_satisfied() || matches!(self.recovery, Recovery::Backoff { refresh: true, .. }) {
             return;
         }
         self.ledger.failures = 0;
         self.ledger.outcome = Outcome::Good;
         match &mut self.recovery {
-            Recovery::Idle | Recovery::Backoff { refresh: true, .. } => {}
-            Recovery::Backoff { refresh: false, .. } => self.recovery = Recovery::Idle,
+            Recovery::Idle | Recovery::Backoff { .. } => self.recovery = Recovery::Idle,
             Recovery::InFlight(request) => {
                 if request.remembered == Remembered::Recovery {
                     request.remembered = Remembered::Nothing;
@@ -340,12 +343,14 @@ impl Replica {
         }
     }
 
-    /// Drops the request in flight and the remembered one (rule 12).
+    /// Drops the request in flight and the remembered one (rule 12). A backoff goes too: it was about a position that
+    /// means nothing any more.
     pub(super) fn abandon(&mut self) {
         if let Recovery::InFlight(request) = self.recovery {
             self.effects.push_back(Effect::Abort { attempt: request.attempt });
-            self.drop_staging_of(request.attempt);
-            self.recovery = Recovery::Idle;
         }
+        self.recovery = Recovery::Idle;
+        self.ledger.failures = 0;
+        self.drop_staging();
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Staging {
     cursor: u64,
     /// Operations beyond a gap: sequence and what it needs, by sequence.
     ahead: Vec<(u64, u64)>,
+    /// Pages so far.
+    pages: u32,
     /// The largest head of a page: rows may be newer than the snapshot, so the operations must reach it.
     until: u64,
     is_complete: bool,
@@ -94,6 +96,11 @@ impl Replica {
                 && staging.header.epoch == header.epoch
                 && staging.header.sequence == header.sequence
         });
+        // A later page belongs to the snapshot that it was pulled for, or to one that is over.
+        let pages = self.staging.as_ref().filter(|_| goes_on).map_or(0, |staging| staging.pages);
+        if page.number > pages {
+            return Offer::Drop(Reason::OldGeneration);
+        }
         if !goes_on {
             if let Err(reason) = self.admit_snapshot(now, request, &header, lineage) {
                 return Offer::Drop(reason);
@@ -109,6 +116,7 @@ impl Replica {
         }
         let deadline = now + self.options.attempt_deadline;
         if let Some(staging) = &mut self.staging {
+            staging.pages = staging.pages.max(page.number.saturating_add(1));
             staging.until = staging.until.max(page.head);
             staging.is_complete |= page.is_last;
             staging.deadline = deadline;
@@ -134,6 +142,7 @@ impl Replica {
             lineage: Box::from(lineage),
             cursor: header.sequence,
             ahead: Vec::new(),
+            pages: 0,
             until: header.sequence,
             is_complete: false,
             is_broken: false,
@@ -152,12 +161,14 @@ impl Replica {
         };
         for (header, content) in held.into_entries(snapshot.epoch) {
             match content {
-                Content::Good(token) if self.stage(&header) => self.install_staged(token),
-                Content::Good(token) => self.effects.push_back(Effect::Discard { token }),
                 Content::Refused => {
                     self.stage(&header);
                 }
-                Content::Raw(token) => {
+                Content::Good(token) if self.stage(&header) => self.install_staged(token),
+                Content::Good(token) | Content::Raw(token) if !self.is_staged(&header) => {
+                    self.effects.push_back(Effect::Discard { token });
+                }
+                Content::Good(token) | Content::Raw(token) => {
                     let source = Source::Receipt;
                     let lineage = Box::default();
                     self.queue.push_back((now, Input::Offer { source, header, token, weight: 0, lineage }));

@@ -356,6 +356,8 @@ pub struct Stats {
 pub struct Page {
     /// The host's name for its rows.
     pub token: Token,
+    /// Which one it is, from 0: 0 begins a snapshot, a later one only goes on with the one it belongs to.
+    pub number: u32,
     /// The authority's head when it read this page. Where the wire does not say it, the largest sequence among the
     /// page's rows: enough on an ordered link, which has brought every operation before the page.
     pub head: u64,

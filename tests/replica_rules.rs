@@ -1,0 +1,78 @@
+//! Every rule of PROTOCOL.md, part "Replica", is held by a test, and every test holds a rule that is there.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_default()
+}
+
+/// `R8.3` and the like, wherever `text` has them.
+fn rules_in(text: &str) -> BTreeSet<String> {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '.';
+    text.split(|letter| !is_part(letter))
+        .map(|word| word.trim_end_matches('.'))
+        .filter(|word| {
+            word.strip_prefix('R')
+                .and_then(|rest| rest.split_once('.'))
+                .is_some_and(|(rule, point)| rule.parse::<u8>().is_ok() && point.parse::<u8>().is_ok())
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Rules that the specifications cannot show, and the tests that hold them.
+const ELSEWHERE: [(&str, &str, &str); 2] = [
+    (
+        "R12.6",
+        "crates/simulator/tests/simulation.rs",
+        "every_replica_stays_true_and_converges_whatever_the_mix",
+    ),
+    ("R15.3", "crates/simulator/src/client.rs", "a counter went back"),
+];
+
+#[test]
+fn every_rule_is_held_by_a_test_and_every_test_holds_a_rule() {
+    let specification = read("PROTOCOL.md");
+    let stated: BTreeSet<_> = specification
+        .lines()
+        .filter_map(|line| line.strip_prefix("- **R"))
+        .filter_map(|line| line.split_once("**"))
+        .map(|(number, _)| format!("R{number}"))
+        .collect();
+    assert!(stated.len() > 60, "only {} rules are stated", stated.len());
+
+    let mut held: BTreeMap<String, usize> = BTreeMap::new();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs");
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let text = fs::read_to_string(entry.path()).unwrap_or_default();
+        for line in text.lines().filter(|line| line.trim_start().starts_with("\"rules\":")) {
+            for rule in rules_in(line) {
+                *held.entry(rule).or_default() += 1;
+            }
+        }
+    }
+    for (rule, file, test) in ELSEWHERE {
+        assert!(read(file).contains(test), "{rule} is held by `{test}` in {file}, which is not there");
+        *held.entry(rule.to_owned()).or_default() += 1;
+    }
+
+    let unheld: Vec<_> = stated.iter().filter(|rule| !held.contains_key(*rule)).collect();
+    let unstated: Vec<_> = held.keys().filter(|rule| !stated.contains(*rule)).collect();
+    assert!(unheld.is_empty(), "stated, but no test holds them: {unheld:?}");
+    assert!(unstated.is_empty(), "tests hold them, but they are not stated: {unstated:?}");
+}
+
+#[test]
+fn the_specification_mentions_no_rule_that_it_does_not_state() {
+    let specification = read("PROTOCOL.md");
+    let stated = rules_in(
+        &specification.lines().filter(|line| line.starts_with("- **R")).collect::<Vec<_>>().join("\n"),
+    );
+    let mentioned = rules_in(&specification);
+    let missing: Vec<_> = mentioned.difference(&stated).collect();
+    assert!(missing.is_empty(), "mentioned, but not stated: {missing:?}");
+}
