@@ -2,8 +2,10 @@
 
 use core::panic::PanicInfo;
 
+use talc::wasm::{WasmDynamicTalc, new_wasm_dynamic_allocator};
+
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: WasmDynamicTalc = new_wasm_dynamic_allocator();
 
 /// A panic is a broken invariant: it traps, and JavaScript catches a `WebAssembly.RuntimeError`. Because nothing looks
 /// at the message, neither messages nor the code that formats them are in the file.
