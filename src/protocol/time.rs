@@ -42,7 +42,8 @@ impl core::ops::Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        let millis = duration.as_secs().saturating_mul(1_000);
+        Self(self.0.saturating_add(millis).saturating_add(u64::from(duration.subsec_millis())))
     }
 }
 
