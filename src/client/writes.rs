@@ -34,6 +34,19 @@ pub(super) enum Owned {
 }
 
 impl Owned {
+    pub(super) fn of(operation: Operation<'_>) -> Self {
+        match operation {
+            Operation::Put { key, value } => Self::Put { key: key.into(), value: value.as_bytes().into() },
+            Operation::Delete { key } => Self::Delete { key: key.into() },
+            Operation::Set { datastore, value } => {
+                Self::Set { datastore: datastore.into(), value: value.as_bytes().into() }
+            }
+            Operation::Remove { datastore, key } => {
+                Self::Remove { datastore: datastore.into(), key: key.into() }
+            }
+        }
+    }
+
     pub(super) fn borrow(&self) -> Operation<'_> {
         match self {
             Self::Put { key, value } => Operation::Put { key, value: EncodedValue::trusted(value) },
