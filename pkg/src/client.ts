@@ -2,7 +2,7 @@
 
 import { type Collection, DatastoreCollection, type DatastoreOptions } from './collection.js';
 import { Lazy, signalCell } from './cell.js';
-import type { Link } from './core.js';
+import { type Link, LinkFact, Target, Text, Write } from './core.js';
 import { badKey, closure, invalid, TidewireError } from './errors.js';
 import { init } from './init.js';
 import type { Replica } from './replica.js';
@@ -142,7 +142,7 @@ class SessionClient implements Client {
   synced(key: string, schema?: Schema, options: SyncedOptions<never> = {}): Replica<never> {
     checkKey(key, 'synced: the key');
     const gate = compileGate(schema);
-    const slot = this.#open().core.subscribeObject(key, gate !== undefined) || unnamed();
+    const slot = this.#open().core.subscribe(Target.Object, key, '', gate !== undefined) || unnamed();
     const replica = new SyncedReplica(this.#runtime, slot, gate, key, options as SyncedOptions<unknown>);
     this.#runtime.settle();
     return replica as Replica<unknown> as Replica<never>;
@@ -152,8 +152,8 @@ class SessionClient implements Client {
     checkKey(id, 'datastore: the id');
     checkKey(primary, 'datastore: `primary`');
     const gate = compileGate(schema);
-    const permanent = kind === undefined ? undefined : kind === 'permanent';
-    const slot = this.#open().core.subscribeDatastore(id, permanent, primary, gate !== undefined) || unnamed();
+    const target = kind === undefined ? Target.Datastore : kind === 'permanent' ? Target.Permanent : Target.Temporary;
+    const slot = this.#open().core.subscribe(target, id, primary, gate !== undefined) || unnamed();
     const collection = new DatastoreCollection(this.#runtime, slot, gate, id, createCell);
     this.#runtime.settle();
     return collection as Collection<unknown> as Collection<never>;
@@ -162,12 +162,12 @@ class SessionClient implements Client {
   async put(key: string, value: unknown): Promise<void> {
     checkKey(key, 'put: the key');
     const bytes = encode(value);
-    return this.#runtime.write(() => this.#runtime.core.put(key, bytes));
+    return this.#runtime.write(Write.Put, '', key, bytes);
   }
 
   async delete(key: string): Promise<void> {
     checkKey(key, 'delete: the key');
-    return this.#runtime.write(() => this.#runtime.core.delete(key));
+    return this.#runtime.write(Write.Delete, '', key);
   }
 
   close(): void {
@@ -194,14 +194,17 @@ class SessionClient implements Client {
 
   #readStatus(): ClientStatus {
     const { core } = this.#runtime;
-    const state = core.linkState();
+    const facts = this.#runtime.facts(core.link());
+    const state = facts[LinkFact.State];
+    const code = facts[LinkFact.Code]!;
+    const wait = facts[LinkFact.RetryIn]!;
+    const reason = core.text(Text.LinkReason, 0) ?? '';
     if (this.#closed) return { state: 'closed', error: null };
-    if (state === 4) return { state: 'closed', error: closure(core.linkCode(), core.linkReason()) };
+    if (state === 4) return { state: 'closed', error: closure(code, reason) };
     if (state === 2) return { state: 'live' };
     if (globalThis.navigator?.onLine === false) return { state: 'offline' };
     if (state !== 3) return { state: 'connecting' };
-    const wait = core.linkRetryIn();
-    return { state: 'reconnecting', reason: core.linkReason(), nextAttemptAt: wait < 0 ? null : Date.now() + wait };
+    return { state: 'reconnecting', reason, nextAttemptAt: wait < 0 ? null : Date.now() + wait };
   }
 }
 

@@ -1,7 +1,7 @@
 // A replica over a transport of the application's own. Values stay JavaScript objects; only numbers cross to the core.
 
 import { type Cell, type CreateCell, signalCell } from './cell.js';
-import { Change, KEPT } from './core.js';
+import { Change, KEPT, MetaFact, Source } from './core.js';
 import { invalid, TidewireError } from './errors.js';
 import { BaseReplica, type Position, type Replica } from './replica.js';
 import { type Runtime, sharedRuntime } from './runtime.js';
@@ -59,7 +59,7 @@ export function createClientReplica(options: ClientReplicaOptions<Schema | undef
   const slot = runtime.core.replica(declared, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry);
   const replica = new ClientReplica(runtime, slot, gate, options);
   replica.listen(transport, key);
-  if (seed !== undefined) replica.receive(seed, HYDRATION);
+  if (seed !== undefined) replica.receive(seed, Source.Seed);
   return replica;
 }
 
@@ -70,9 +70,6 @@ function major(version: string | undefined): number {
   if (found === undefined) throw invalid('createClientReplica: `schemaVersion` must look like "3.1"');
   return Number(found);
 }
-
-const HYDRATION = 0;
-const RECEIPT = 1;
 
 /** A value that the core knows by its token only. */
 interface Held {
@@ -104,15 +101,12 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
   readonly peek = (): unknown => this.#cell.peek();
 
   listen(transport: Pick<Transport, 'subscribe'>, key: string): void {
-    this.#unsubscribe = transport.subscribe(key, (envelope) => this.receive(envelope, RECEIPT));
+    this.#unsubscribe = transport.subscribe(key, (envelope) => this.receive(envelope, Source.Receipt));
   }
 
-  receive(envelope: Envelope, source: number): void {
+  receive(envelope: Envelope, source: Source): void {
     if (this.disposed) return;
-    this.runtime.input(() => this.#offer(envelope, (token, epoch, sequence, version) => {
-      const prev = envelope?.prev;
-      return this.core.offer(this.slot, source, token, epoch, sequence, prev === undefined || prev === null ? -1 : wire(prev), version);
-    }));
+    this.runtime.input(() => this.#offer(source, envelope, envelope?.prev));
   }
 
   protected override epoch(): string | null {
@@ -168,23 +162,26 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
 
   protected leave(): void {
     this.#unsubscribe?.();
-    this.core.dispose(this.slot);
+    this.core.release(this.slot);
     this.#held.clear();
     for (const attempt of this.#attempts.values()) attempt.abort();
     this.#attempts.clear();
   }
 
-  /** Keeps the value of `envelope` under a new token, offers its header with `offer`, and answers the ticket. */
-  #offer(envelope: Envelope, offer: (token: number, epoch: number, sequence: number, version: number) => number): void {
+  /** Keeps the value of `envelope` under a new token, offers its header, and answers the ticket. */
+  #offer(attempt: number, envelope: Envelope, prev: unknown): void {
     if (this.disposed) return;
     const { value, schema_version, sequence, epoch }: Partial<Envelope> = envelope ?? {};
     const held: Held = { value, version: schema_version ?? null, epoch: epoch ?? null };
     const token = (this.#tokens = (this.#tokens + 1) >>> 0);
     this.#held.set(token, held);
-    const ticket = offer(
+    const ticket = this.core.offer(
+      this.slot,
+      attempt,
       token,
       held.epoch === null ? 0 : this.runtime.internEpoch(String(held.epoch)),
       wire(sequence),
+      prev === undefined || prev === null ? -1 : wire(prev),
       held.version === null ? 0 : this.runtime.internVersion(String(held.version)),
     );
     if (ticket === 0) this.#held.delete(token);
@@ -203,16 +200,16 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
     const { core, slot } = this;
     let answer: () => void;
     try {
-      const sequence = core.sequence(slot);
+      const sequence = this.fact(MetaFact.Sequence);
       const position = sequence < 0 ? null : { epoch: this.epoch(), sequence };
       const snapshot = await this.#refetch!({ signal, position });
       answer = snapshot === null || snapshot === undefined
-        ? () => core.refetchNull(slot, attempt)
-        : () => this.#offer(snapshot, (token, epoch, at, version) => core.refetched(slot, attempt, token, epoch, at, version));
+        ? () => core.missed(slot, attempt, false)
+        : () => this.#offer(attempt, snapshot, undefined);
     } catch (cause) {
       answer = () => {
         this.refused(new TidewireError('unavailable', `the refetch failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, retryable: true }));
-        core.refetchFailed(slot, attempt);
+        core.missed(slot, attempt, true);
       };
     }
     // An aborted attempt is answered too: the core knows that it is late.

@@ -1,7 +1,7 @@
 // The replica of a datastore: rows that lie in WebAssembly memory until somebody reads them.
 
 import { type Cell, type CreateCell, Lazy, signalCell } from './cell.js';
-import { Change } from './core.js';
+import { Change, Text, Write } from './core.js';
 import { BaseReplica, type Observable } from './replica.js';
 import type { Runtime } from './runtime.js';
 import type { Gate } from './schema.js';
@@ -80,12 +80,12 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
   // `async`, so that a value that cannot be sent rejects like one that the server refuses.
   readonly set = async (value: unknown): Promise<void> => {
     const bytes = encode(value);
-    return this.runtime.write(() => this.core.set(this.id, bytes));
+    return this.runtime.write(Write.Set, this.id, '', bytes);
   };
 
   readonly delete = async (key: string): Promise<void> => {
     checkKey(key, 'the key of a record');
-    return this.runtime.write(() => this.core.remove(this.id, key));
+    return this.runtime.write(Write.Remove, this.id, key);
   };
 
   protected current(): readonly unknown[] {
@@ -98,7 +98,7 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
         this.#put(cell, ticket);
         break;
       case Change.Gone: {
-        const key = this.core.cellKey(cell);
+        const key = this.core.text(Text.Key, cell) ?? '';
         const row = this.#rows.get(key);
         if (row === undefined) return;
         this.#rows.delete(key);
@@ -137,7 +137,7 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
   }
 
   #put(cell: number, ticket: number): void {
-    const key = this.core.cellKey(cell);
+    const key = this.core.text(Text.Key, cell) ?? '';
     const sequence = this.core.cellSequence(cell);
     let row = this.#rows.get(key);
     if (row === undefined) {

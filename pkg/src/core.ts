@@ -25,62 +25,56 @@ export const NO_CELL = 0xffffffff;
 /** @internal What `Core.offer` returns for a value that it keeps until a change names it. */
 export const KEPT = 0xffffffff;
 
-/** @internal What `Core.stat` counts, in its order. */
+/** @internal What a replica counts, in the order of `Core.meta`. */
 export const STATS = [
   'applied', 'ignoredStale', 'gaps', 'parseErrors', 'refetches', 'schemaSkews', 'quarantined', 'buffered', 'retries',
 ] as const;
+
+/** @internal What `Core.link` finds. */
+export const enum LinkFact { State, RetryIn, Code }
+
+/** @internal What `Core.meta` finds; the counters follow. */
+export const enum MetaFact { Sequence, Cursor, Status, IsReady, IsIdle, Stats }
+
+/** @internal What `Core.text` tells of the link, a slot, a write or a cell. */
+export const enum Text { LinkReason, Denial, Settlement, Epoch, SchemaVersion, Key }
+
+/** @internal What `Core.subscribe` subscribes to. The last two are made where they do not exist. */
+export const enum Target { Object, Datastore, Temporary, Permanent }
+
+/** @internal What `Core.write` does. */
+export const enum Write { Put, Delete, Set, Remove }
+
+/** @internal What `Core.offer` calls an offer that answers no refetch. */
+export const enum Source { Seed = -2, Receipt }
 
 /** @internal */
 export interface Core {
   open(dial: () => Link): void;
   close(): void;
   nudge(): void;
-  linkState(): number;
-  linkReason(): string;
-  linkRetryIn(): number;
-  linkCode(): number;
+  link(): number;
+  text(which: Text, number: number): string | undefined;
 
-  subscribeObject(key: string, gated: boolean): number;
-  subscribeDatastore(id: string, permanent: boolean | undefined, primary: string, gated: boolean): number;
+  subscribe(kind: Target, key: string, primary: string, gated: boolean): number;
   release(slot: number): void;
   refresh(slot: number): void;
-  denial(slot: number): string | undefined;
-
-  put(key: string, value: Uint8Array): number;
-  delete(key: string): number;
-  set(datastore: string, value: Uint8Array): number;
-  remove(datastore: string, key: string): number;
-  settlement(request: number): string;
+  write(kind: Write, datastore: string, key: string, value: Uint8Array): number;
 
   drain(): number;
   changesPtr(): number;
   cellPtr(cell: number): number;
   cellLen(cell: number): number;
-  cellKey(cell: number): string;
   cellSequence(cell: number): number;
   judged(ticket: number, ok: boolean): void;
-
-  sequence(slot: number): number;
-  cursor(slot: number): number;
-  status(slot: number): number;
-  epoch(slot: number): string | undefined;
-  schemaVersion(slot: number): string | undefined;
-  stat(slot: number, which: number): number;
-  isReady(slot: number): boolean;
-  isIdle(slot: number): boolean;
+  meta(slot: number): number;
 
   replica(schemaMajor: number, onGap: number, hasRefetch: boolean, retry: boolean): number;
-  internEpoch(text: string): number;
-  internVersion(text: string): number;
+  intern(isVersion: boolean, text: string): number;
   offer(
-    slot: number, source: number, token: number, epoch: number, sequence: number, prev: number, version: number,
+    slot: number, attempt: number, token: number, epoch: number, sequence: number, prev: number, version: number,
   ): number;
-  refetched(
-    slot: number, attempt: number, token: number, epoch: number, sequence: number, version: number,
-  ): number;
-  refetchNull(slot: number, attempt: number): void;
-  refetchFailed(slot: number, attempt: number): void;
-  dispose(slot: number): void;
+  missed(slot: number, attempt: number, hasFailed: boolean): void;
   free(): void;
 }
 

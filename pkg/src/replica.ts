@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 // What every replica has, whatever feeds it: meta, counters, observers, events and its end.
 
-import { type Core, Change, STATS } from './core.js';
+import { type Core, Change, MetaFact, STATS, Text } from './core.js';
 import { type CreateCell, Lazy, signalCell } from './cell.js';
 import { TidewireError } from './errors.js';
 import { failure, report, type Runtime, type Slot } from './runtime.js';
@@ -128,7 +128,7 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
     this.#meta = new Lazy(createCell, () => this.#readMeta());
     this.stats = Object.defineProperties({}, {
       ...COUNTERS,
-      [READ]: { value: (which: number) => this.core.stat(this.slot, which), writable: true },
+      [READ]: { value: (which: number) => this.fact(MetaFact.Stats + which), writable: true },
     }) as ReplicaStats;
     runtime.attach(slot, this);
   }
@@ -143,11 +143,15 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
   protected abstract leave(): void;
 
   protected epoch(): string | null {
-    return this.core.epoch(this.slot) ?? null;
+    return this.core.text(Text.Epoch, this.slot) ?? null;
   }
 
   protected schemaVersion(): string | null {
-    return this.core.schemaVersion(this.slot) ?? null;
+    return this.core.text(Text.SchemaVersion, this.slot) ?? null;
+  }
+
+  protected fact(which: number): number {
+    return this.runtime.facts(this.core.meta(this.slot))[which]!;
   }
 
   readonly meta = (): ReplicaMeta => this.#meta.get();
@@ -175,16 +179,16 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
   };
 
   readonly ready = (): Promise<void> => this.#wait(
-    () => this.core.isReady(this.slot),
+    () => this.fact(MetaFact.IsReady) !== 0,
     () => new TidewireError('disposed', 'the replica was disposed before it had a value'),
   );
 
-  readonly whenIdle = (): Promise<void> => this.#wait(() => this.core.isIdle(this.slot));
+  readonly whenIdle = (): Promise<void> => this.#wait(() => this.fact(MetaFact.IsIdle) !== 0);
 
   readonly dispose = (): void => {
     if (this.disposed) return;
     const meta = this.#meta.peek();
-    const counts = STATS.map((_, which) => this.core.stat(this.slot, which));
+    const counts = STATS.map((_, which) => this.fact(MetaFact.Stats + which));
     (this.stats as unknown as { [READ]: (which: number) => number })[READ] = (which) => counts[which]!;
     this.disposed = true;
     this.leave();
@@ -295,11 +299,11 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
   }
 
   #event(kind: number): void {
-    if (kind === 1) this.emit('rollback', { epoch: this.epoch(), sequence: this.core.sequence(this.slot) });
+    if (kind === 1) this.emit('rollback', { epoch: this.epoch(), sequence: this.fact(MetaFact.Sequence) });
     else if (kind === 2) {
       this.emit('quarantine', this.error ?? new TidewireError('gate_failed', 'the value did not pass the schema'));
     } else {
-      const error = new TidewireError('denied', this.core.denial(this.slot) || 'the server denied the subscription');
+      const error = new TidewireError('denied', this.core.text(Text.Denial, this.slot) || 'the server denied the subscription');
       this.refused(error);
       this.emit('error', error);
       this.#waiters = this.#waiters.filter(({ reject }) => (reject?.(error), reject === undefined));
@@ -307,17 +311,12 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
   }
 
   #readMeta(): ReplicaMeta {
-    const { core, slot } = this;
-    const status = STATUS[core.status(slot)] ?? 'stale';
+    const facts = this.runtime.facts(this.core.meta(this.slot));
+    const sequence = facts[MetaFact.Sequence]!;
+    const cursor = facts[MetaFact.Cursor]!;
+    const status = STATUS[facts[MetaFact.Status]!] ?? 'stale';
     if (status === 'ok') this.error = null;
-    return {
-      schemaVersion: this.schemaVersion(),
-      sequence: core.sequence(slot),
-      status,
-      epoch: this.epoch(),
-      cursor: core.cursor(slot),
-      error: this.error,
-    };
+    return { schemaVersion: this.schemaVersion(), sequence, status, epoch: this.epoch(), cursor, error: this.error };
   }
 
   #wait(due: () => boolean, undone?: () => TidewireError): Promise<void> {

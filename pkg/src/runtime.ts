@@ -5,7 +5,7 @@
 // outermost call returns.
 
 import { batch } from '@preact/signals-core';
-import { type Core, Change, type Loaded } from './core.js';
+import { type Core, Change, type Loaded, Text, Write } from './core.js';
 import { badKey, refusal, TidewireError } from './errors.js';
 import { core as loadedCore } from './init.js';
 import type { Gate, Verdict } from './schema.js';
@@ -49,7 +49,7 @@ class Outputs {
   }
 }
 
-interface Write {
+interface Pending {
   resolve(): void;
   reject(error: TidewireError): void;
 }
@@ -59,7 +59,7 @@ export class Runtime {
   readonly outputs = new Outputs();
   readonly #memory: WebAssembly.Memory;
   readonly #slots = new Map<number, Slot>();
-  readonly #writes = new Map<number, Write>();
+  readonly #writes = new Map<number, Pending>();
   readonly #self: { runtime: Runtime | undefined } = { runtime: this };
   readonly #epochs = new Map<string, number>();
   readonly #versions = new Map<string, number>();
@@ -100,15 +100,20 @@ export class Runtime {
     return length === 0 ? undefined : decode(this.#memory.buffer, this.core.cellPtr(cell), length);
   }
 
+  /** The floats that the core wrote at `address`. Read before the next call into the core. */
+  facts(address: number): Float64Array {
+    return new Float64Array(this.#memory.buffer, address);
+  }
+
   /** Starts a write, and settles as the authority settles it. */
-  write(start: () => number): Promise<void> {
+  write(kind: Write, datastore: string, key: string, value: Uint8Array = new Uint8Array()): Promise<void> {
     return new Promise<void>((resolve, reject) => {
       this.input(() => {
         if (this.#self.runtime === undefined) {
           reject(new TidewireError('closed', 'the client is closed'));
           return;
         }
-        const request = start();
+        const request = this.core.write(kind, datastore, key, value);
         if (request > 0) this.#writes.set(request, { resolve, reject });
         else if (request === -1) reject(badKey());
         else reject(new TidewireError('limit_exceeded', 'the value takes more than 256 KiB: split it into several records'));
@@ -126,11 +131,11 @@ export class Runtime {
   }
 
   internEpoch(text: string): number {
-    return interned(this.#epochs, text, () => this.core.internEpoch(text));
+    return interned(this.#epochs, text, () => this.core.intern(false, text));
   }
 
   internVersion(text: string): number {
-    return interned(this.#versions, text, () => this.core.internVersion(text));
+    return interned(this.#versions, text, () => this.core.intern(true, text));
   }
 
   /** Runs a gate. What it brings in meanwhile waits until its verdict is told. */
@@ -222,7 +227,7 @@ export class Runtime {
     this.#writes.delete(request);
     if (write === undefined) return;
     if (code === 0) write.resolve();
-    else write.reject(refusal(code, this.core.settlement(request)));
+    else write.reject(refusal(code, this.core.text(Text.Settlement, request) ?? ''));
   }
 
   #show(): void {

@@ -1,5 +1,7 @@
 //! Encoded values under small numbers.
 
+use alloc::{boxed::Box, vec::Vec};
+
 use crate::protocol::EncodedValue;
 
 /// Names one encoded value that the client keeps. Reused only after the host was told that it is freed.
@@ -109,7 +111,7 @@ impl Cells {
             self.cells[id.0 as usize] = Cell::default();
             self.free.push(id);
         }
-        std::mem::swap(&mut self.announced, &mut self.retired);
+        core::mem::swap(&mut self.announced, &mut self.retired);
         &self.announced
     }
 }

@@ -1,5 +1,7 @@
 //! The way out: what the host does for the client, and what it hears of it.
 
+use alloc::vec::Vec;
+
 use super::{cells::CellId, slot::SlotId};
 use crate::{protocol::RequestId, replica::Token, session::Generation};
 

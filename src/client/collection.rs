@@ -1,5 +1,7 @@
 //! The rows of a datastore's replica, and the table in which a snapshot is collected before it replaces them at once.
 
+use alloc::{boxed::Box, vec::Vec};
+
 use super::{
     cells::{CellId, Cells},
     intern::Names,
@@ -136,7 +138,7 @@ impl Rows {
     pub(super) fn replace(&mut self, cells: &mut Cells, staging: Staging) -> Vec<Diff> {
         let mut diff = Vec::new();
         let empty = Names::with_hasher(self.rows.hasher().clone());
-        let mut before = std::mem::replace(&mut self.rows, empty);
+        let mut before = core::mem::replace(&mut self.rows, empty);
         for (key, new) in staging.rows {
             let new = CellId::from_number(new);
             if cells.get(new).is_none_or(|cell| cell.value().is_none()) {

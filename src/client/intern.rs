@@ -1,6 +1,8 @@
 //! Texts under numbers: recurring ones (epochs, schema versions), and record keys with the number of their cell.
 
-use std::collections::HashMap;
+use alloc::{boxed::Box, vec::Vec};
+
+use hashbrown::HashMap;
 
 /// Numbers by text. Seeded per client, so that nobody can choose keys that collide in all of them.
 pub(super) type Names = HashMap<Box<str>, u32, foldhash::fast::FixedState>;

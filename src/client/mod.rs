@@ -13,8 +13,9 @@ mod slab;
 mod slot;
 mod writes;
 
-use std::collections::{HashMap, VecDeque};
+use alloc::{borrow::ToOwned, collections::VecDeque, string::String, vec::Vec};
 
+use hashbrown::HashMap;
 use thiserror::Error;
 
 pub use self::{
@@ -33,8 +34,8 @@ use self::{
 };
 use crate::{
     protocol::{
-        ClientMessage, EncodedValue, Epoch, ErrorCode, Position, RequestId, Sequence, Subscription,
-        Timestamp, TopicId, Writer, limits,
+        ClientMessage, EncodedValue, Epoch, ErrorCode, Operation, Position, RequestId, Sequence,
+        Subscription, Timestamp, TopicId, Writer, limits,
     },
     replica::{
         EpochId, Header, Mark, Offer, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version,
@@ -339,50 +340,66 @@ impl Client {
     /// Sets an object's value.
     ///
     /// # Errors
-    /// If key or value are over their limits.
+    /// As [`Self::write`].
     pub fn put(
         &mut self,
         now: Timestamp,
         key: &str,
         value: EncodedValue<'_>,
     ) -> Result<RequestId, WriteError> {
-        check_key(key)?;
-        check_value(value)?;
-        Ok(self.write(now, Owned::Put { key: key.into(), value: value.as_bytes().into() }))
+        self.write(now, Operation::Put { key, value })
     }
 
     /// Deletes an object.
     ///
     /// # Errors
-    /// If the key is over its limit.
+    /// As [`Self::write`].
     pub fn delete(&mut self, now: Timestamp, key: &str) -> Result<RequestId, WriteError> {
-        check_key(key)?;
-        Ok(self.write(now, Owned::Delete { key: key.into() }))
+        self.write(now, Operation::Delete { key })
     }
 
     /// Inserts or replaces a record.
     ///
     /// # Errors
-    /// If id or value are over their limits.
+    /// As [`Self::write`].
     pub fn set(
         &mut self,
         now: Timestamp,
         datastore: &str,
         value: EncodedValue<'_>,
     ) -> Result<RequestId, WriteError> {
-        check_key(datastore)?;
-        check_value(value)?;
-        Ok(self.write(now, Owned::Set { datastore: datastore.into(), value: value.as_bytes().into() }))
+        self.write(now, Operation::Set { datastore, value })
     }
 
     /// Deletes a record.
     ///
     /// # Errors
-    /// If id or key are over their limits.
+    /// As [`Self::write`].
     pub fn remove(&mut self, now: Timestamp, datastore: &str, key: &str) -> Result<RequestId, WriteError> {
-        check_key(datastore)?;
-        check_key(key)?;
-        Ok(self.write(now, Owned::Remove { datastore: datastore.into(), key: key.into() }))
+        self.write(now, Operation::Remove { datastore, key })
+    }
+
+    /// Asks for a change.
+    ///
+    /// # Errors
+    /// If a key, id or value is over its limit.
+    pub fn write(&mut self, now: Timestamp, operation: Operation<'_>) -> Result<RequestId, WriteError> {
+        match operation {
+            Operation::Put { key, value } | Operation::Set { datastore: key, value } => {
+                check_key(key)?;
+                check_value(value)?;
+            }
+            Operation::Delete { key } => check_key(key)?,
+            Operation::Remove { datastore, key } => {
+                check_key(datastore)?;
+                check_key(key)?;
+            }
+        }
+        let request = self.writes.add(now, Owned::of(operation));
+        if self.session.live_link().is_some() {
+            self.send_write(request);
+        }
+        Ok(request)
     }
 
     /// The number of an epoch of an own transport; 0 means none.
@@ -475,7 +492,7 @@ impl Client {
     /// Moves the changes since the last call into `changes`, which is emptied first.
     pub fn poll_changes(&mut self, changes: &mut Vec<Change>) {
         changes.clear();
-        std::mem::swap(changes, &mut self.changes);
+        core::mem::swap(changes, &mut self.changes);
         changes.extend(self.cells.announce().iter().map(|cell| Change::Freed { cell: *cell }));
     }
 
@@ -514,12 +531,7 @@ impl Client {
     }
 
     fn version(&self, id: u32) -> Version {
-        let major = self.versions.text(id).and_then(|text| {
-            let (major, minor) = text.split_once('.')?;
-            minor.parse::<u32>().ok()?;
-            major.parse().ok()
-        });
-        Version { id, major }
+        Version { id, major: self.versions.text(id).and_then(major) }
     }
 
     fn insert(&mut self, slot: Slot) -> SlotId {
@@ -547,14 +559,6 @@ impl Client {
             self.send_subscriptions(&[id]);
         }
         id
-    }
-
-    fn write(&mut self, now: Timestamp, operation: Owned) -> RequestId {
-        let request = self.writes.add(now, operation);
-        if self.session.live_link().is_some() {
-            self.send_write(request);
-        }
-        request
     }
 
     fn owe(&mut self, pending: Pending) -> HostTicket {
@@ -631,7 +635,7 @@ impl Client {
     }
 
     fn send_subscriptions(&mut self, slots: &[SlotId]) {
-        let mut outbox = std::mem::take(&mut self.outbox);
+        let mut outbox = core::mem::take(&mut self.outbox);
         for chunk in slots.chunks(1_000) {
             let subscriptions = chunk.iter().filter_map(|id| {
                 let target = self.slots.get(id.number())?.target()?;
@@ -668,7 +672,7 @@ impl Client {
         if self.outbox.is_empty() {
             return;
         }
-        let frame = std::mem::take(&mut self.outbox).into_bytes();
+        let frame = core::mem::take(&mut self.outbox).into_bytes();
         if let Some(link) = self.session.live_link() {
             self.outputs.push_back(Output::Transmit(link, frame));
         }
@@ -729,6 +733,13 @@ impl Pending {
             Self::Value { slot, .. } | Self::Row { slot, .. } => slot,
         }
     }
+}
+
+/// The major number of a schema version `"major.minor"`.
+fn major(version: &str) -> Option<u32> {
+    let mut numbers = version.splitn(2, '.').map(str::parse);
+    let major = numbers.next()?.ok()?;
+    numbers.next()?.ok().map(|_: u32| major)
 }
 
 fn check_key(key: &str) -> Result<(), WriteError> {

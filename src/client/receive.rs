@@ -1,6 +1,7 @@
 //! The way in: a frame's messages, each to its replica; then what the replica wants done with the values.
 
-use std::time::Duration;
+use alloc::{borrow::ToOwned, boxed::Box, vec::Vec};
+use core::time::Duration;
 
 use super::{
     Change, Client, HostTicket, Pending, Topic,
@@ -482,7 +483,7 @@ impl Client {
         else {
             return;
         };
-        let after = std::mem::take(&mut staging.after);
+        let after = core::mem::take(&mut staging.after);
         let mut diff = collection.rows.replace(&mut self.cells, staging);
         diff.extend(after.into_iter().filter_map(|cell| collection.rows.show(&mut self.cells, cell)));
         self.announce(slot, diff);

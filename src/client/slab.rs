@@ -1,5 +1,7 @@
 //! Things under small numbers that name nothing else soon after.
 
+use alloc::{boxed::Box, vec::Vec};
+
 /// Bits of a number that are the index: a million things at a time.
 const INDEX_BITS: u32 = 20;
 

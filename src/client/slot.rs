@@ -1,5 +1,7 @@
 //! One slot per replica: what it is about, its reconciler and the values that it shows.
 
+use alloc::{boxed::Box, vec::Vec};
+
 use super::{
     cells::{CellId, Cells},
     collection::{Page, PagePlace, Rows, Staging},

@@ -1,6 +1,7 @@
 //! Writes under way: kept until the authority's answer is here and the replica shows their effect.
 
-use std::time::Duration;
+use alloc::{boxed::Box, string::String, vec::Vec};
+use core::time::Duration;
 
 use crate::protocol::{EncodedValue, Operation, Position, RequestId, Timestamp};
 
@@ -33,6 +34,19 @@ pub(super) enum Owned {
 }
 
 impl Owned {
+    pub(super) fn of(operation: Operation<'_>) -> Self {
+        match operation {
+            Operation::Put { key, value } => Self::Put { key: key.into(), value: value.as_bytes().into() },
+            Operation::Delete { key } => Self::Delete { key: key.into() },
+            Operation::Set { datastore, value } => {
+                Self::Set { datastore: datastore.into(), value: value.as_bytes().into() }
+            }
+            Operation::Remove { datastore, key } => {
+                Self::Remove { datastore: datastore.into(), key: key.into() }
+            }
+        }
+    }
+
     pub(super) fn borrow(&self) -> Operation<'_> {
         match self {
             Self::Put { key, value } => Operation::Put { key, value: EncodedValue::trusted(value) },

@@ -5,6 +5,8 @@
 //!
 //! Entry points: [`ClientMessage::decode`], [`ServerMessage::decode`] and their `encode`.
 
+use alloc::vec::Vec;
+
 use super::{
     msgpack::{DecodeError, EncodedValue, Reader, Writer},
     position::{Epoch, Lineage, Position, Sequence},

@@ -3,10 +3,12 @@
 //! Values are checked once, here, and travel on as bytes. A value is any MessagePack without extension types, with
 //! strings as map keys, UTF-8 in every string, and at most [`MAX_DEPTH`] levels.
 
+use alloc::vec::Vec;
+
 use rmp::{Marker, encode};
 use thiserror::Error;
 
-use super::limits::{MAX_DEPTH, MAX_KEY_BYTES, MAX_SEQUENCE, MAX_VALUE_BYTES};
+use super::limits::{MAX_DEPTH, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use super::position::{Epoch, Sequence};
 
 /// Bytes that are no message of this protocol. The connection that sent them is closed with this as the reason.
@@ -178,17 +180,7 @@ impl<'a> Reader<'a> {
             // JavaScript encoders write large integers as floats.
             Marker::F64 => {
                 let float = f64::from_bits(self.number(8)?);
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    clippy::cast_sign_loss,
-                    reason = "the guard bounds it"
-                )]
-                #[expect(clippy::cast_precision_loss, reason = "2^53 - 1 is exact")]
-                if float.fract() == 0.0 && (0.0..=MAX_SEQUENCE as f64).contains(&float) {
-                    Ok(float as u64)
-                } else {
-                    Err(DecodeError::OutOfRange { at })
-                }
+                Sequence::from_float(float).map(Sequence::get).ok_or(DecodeError::OutOfRange { at })
             }
             _ => Err(self.unexpected("an unsigned integer")),
         }
@@ -282,7 +274,7 @@ impl<'a> Reader<'a> {
             Marker::Str32 => self.length(4)?,
             _ => return Err(self.unexpected("a string")),
         };
-        std::str::from_utf8(self.take(length)?).map_err(|_| DecodeError::NotUtf8 { at })
+        core::str::from_utf8(self.take(length)?).map_err(|_| DecodeError::NotUtf8 { at })
     }
 
     /// A key, id or record key: a string of 1 to [`MAX_KEY_BYTES`] bytes.
@@ -535,6 +527,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::limits::MAX_SEQUENCE;
 
     fn nested(depth: usize) -> Vec<u8> {
         let mut bytes = vec![0x91; depth];

@@ -1,6 +1,7 @@
 //! Where a value stands in its history: epoch, sequence, position, lineage.
 
-use std::{fmt, str::FromStr};
+use alloc::{string::String, vec, vec::Vec};
+use core::{fmt, str::FromStr};
 
 use thiserror::Error;
 
@@ -30,7 +31,12 @@ impl Epoch {
     #[must_use]
     pub fn text(&self) -> String {
         let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 });
-        self.0.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+        let mut text = String::with_capacity(32);
+        for byte in self.0 {
+            text.push(digit(byte >> 4));
+            text.push(digit(byte & 15));
+        }
+        text
     }
 }
 
@@ -86,6 +92,19 @@ impl Sequence {
     #[must_use]
     pub const fn new(number: u64) -> Option<Self> {
         if number <= MAX_SEQUENCE { Some(Self(number)) } else { None }
+    }
+
+    /// The sequence that JavaScript holds as a float, or `None` where that is no integer in range.
+    #[must_use]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "`as` saturates, and what it changed does not come back the same"
+    )]
+    pub fn from_float(number: f64) -> Option<Self> {
+        let sequence = Self::new(number as u64)?;
+        if sequence.0 as f64 == number { Some(sequence) } else { None }
     }
 
     /// The sequence as a number.
@@ -155,6 +174,15 @@ impl Lineage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_float_is_a_sequence_only_where_it_is_an_integer_in_range() {
+        assert_eq!(Sequence::from_float(7.0).map(Sequence::get), Some(7));
+        assert_eq!(Sequence::from_float(9_007_199_254_740_991.0), Some(Sequence::MAX));
+        for number in [0.5, -1.0, -0.5, 9_007_199_254_740_992.0, f64::INFINITY, f64::NAN] {
+            assert_eq!(Sequence::from_float(number), None, "{number}");
+        }
+    }
 
     #[test]
     fn an_epoch_reads_back_from_its_text() {

@@ -1,6 +1,6 @@
 //! Time as the machines see it: a number that the host passes in.
 
-use std::{fmt, time::Duration};
+use core::{fmt, time::Duration};
 
 /// A point in time: milliseconds since an origin that the host picks.
 ///
@@ -38,11 +38,12 @@ impl Timestamp {
     }
 }
 
-impl std::ops::Add<Duration> for Timestamp {
+impl core::ops::Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        let millis = duration.as_secs().saturating_mul(1_000);
+        Self(self.0.saturating_add(millis).saturating_add(u64::from(duration.subsec_millis())))
     }
 }
 

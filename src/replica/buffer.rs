@@ -2,7 +2,7 @@
 //!
 //! One per epoch. It keeps headers and tokens; the values stay with the host. Bounded by count and weight.
 
-use std::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use super::types::{EpochId, Header, Token, Version};
 
@@ -33,6 +33,7 @@ impl Content {
 
 #[derive(Debug, Clone, Copy, Hash)]
 struct Held {
+    sequence: u64,
     prev: Option<u64>,
     version: Version,
     weight: u32,
@@ -41,15 +42,20 @@ struct Held {
 
 impl Held {
     /// The sequence that must be settled before this one is in order.
-    fn needs(&self, sequence: u64) -> u64 {
-        self.prev.unwrap_or_else(|| sequence.saturating_sub(1))
+    fn needs(&self) -> u64 {
+        self.prev.unwrap_or(self.sequence.saturating_sub(1))
+    }
+
+    const fn header(&self, epoch: EpochId) -> Header {
+        Header { epoch, sequence: self.sequence, prev: self.prev, version: self.version }
     }
 }
 
 /// Envelopes of one epoch beyond a gap, by sequence.
 #[derive(Debug, Clone, Default, Hash)]
 pub(super) struct HoldBack {
-    entries: BTreeMap<u64, Held>,
+    /// In order of their sequences: nearly all come that way, and there are few of them.
+    entries: Vec<Held>,
     weight: u64,
     /// No entry is in order below this: spares a search whenever the cursor moves.
     least: u64,
@@ -77,11 +83,12 @@ impl HoldBack {
         weight: u32,
         mut discard: impl FnMut(Token),
     ) {
-        if let Some(held) = self.entries.get_mut(&header.sequence) {
+        let index = self.index(header.sequence);
+        if let Some(held) = self.entries.get_mut(index).filter(|held| held.sequence == header.sequence) {
             // Either copy's `prev` is true, so the one that reaches further back decides.
-            if held.needs(header.sequence) > header.prev.unwrap_or(u64::MAX) {
+            if held.needs() > header.prev.unwrap_or(u64::MAX) {
                 held.prev = header.prev;
-                self.least = self.least.min(held.needs(header.sequence));
+                self.least = self.least.min(held.needs());
             }
             if held.content != Content::Refused || content == Content::Refused {
                 if let Some(token) = content.token() {
@@ -94,10 +101,11 @@ impl HoldBack {
             held.weight = weight;
             self.weight += u64::from(weight);
         } else {
-            let held = Held { prev: header.prev, version: header.version, weight, content };
-            let needs = held.needs(header.sequence);
+            let Header { sequence, prev, version, .. } = *header;
+            let held = Held { sequence, prev, version, weight, content };
+            let needs = held.needs();
             self.least = if self.entries.is_empty() { needs } else { self.least.min(needs) };
-            self.entries.insert(header.sequence, held);
+            self.entries.insert(index, held);
             self.weight += u64::from(weight);
         }
         if self.entries.len() > MAX_HELD || self.weight > MAX_HELD_WEIGHT {
@@ -110,27 +118,23 @@ impl HoldBack {
         if self.entries.is_empty() || self.least > cursor {
             return None;
         }
-        let found = self.entries.iter().find(|(sequence, held)| held.needs(**sequence) <= cursor);
-        let Some((&sequence, _)) = found else {
-            self.least =
-                self.entries.iter().map(|(sequence, held)| held.needs(*sequence)).min().unwrap_or(u64::MAX);
+        let Some(index) = self.entries.iter().position(|held| held.needs() <= cursor) else {
+            self.least = self.entries.iter().map(Held::needs).min().unwrap_or(u64::MAX);
             return None;
         };
-        let held = self.entries.remove(&sequence)?;
+        let held = self.entries.remove(index);
         self.weight -= u64::from(held.weight);
-        Some((Header { epoch, sequence, prev: held.prev, version: held.version }, held.content))
+        Some((held.header(epoch), held.content))
     }
 
     /// All that is held, in order.
     pub(super) fn into_entries(self, epoch: EpochId) -> impl Iterator<Item = (Header, Content)> {
-        self.entries.into_iter().map(move |(sequence, held)| {
-            (Header { epoch, sequence, prev: held.prev, version: held.version }, held.content)
-        })
+        self.entries.into_iter().map(move |held| (held.header(epoch), held.content))
     }
 
     /// Drops what is above `limit` (rule 12).
     pub(super) fn drop_above(&mut self, limit: u64, mut discard: impl FnMut(Token)) {
-        for held in self.entries.split_off(&limit.saturating_add(1)).into_values() {
+        for held in self.entries.drain(self.entries.partition_point(|held| held.sequence <= limit)..) {
             self.weight -= u64::from(held.weight);
             held.content.token().map(&mut discard);
         }
@@ -138,8 +142,13 @@ impl HoldBack {
 
     pub(super) fn clear(&mut self, mut discard: impl FnMut(Token)) {
         self.weight = 0;
-        for held in std::mem::take(&mut self.entries).into_values() {
+        for held in core::mem::take(&mut self.entries) {
             held.content.token().map(&mut discard);
         }
+    }
+
+    /// Where `sequence` is, or belongs.
+    fn index(&self, sequence: u64) -> usize {
+        self.entries.partition_point(|held| held.sequence < sequence)
     }
 }

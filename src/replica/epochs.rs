@@ -1,5 +1,7 @@
 //! Histories: what is known of each epoch, which of them are over, and whose word counts (rules 9, 11).
 
+use alloc::vec::Vec;
+
 use crate::protocol::Timestamp;
 
 use super::{

@@ -57,6 +57,8 @@
 //! assert!(matches!(replica.poll_effect(), Some(Effect::Refetch { attempt: 1, .. })));
 //! ```
 
+use alloc::boxed::Box;
+
 mod beacon;
 mod buffer;
 mod epochs;
@@ -66,10 +68,8 @@ mod snapshot;
 mod staging;
 mod types;
 
-use std::{
-    collections::VecDeque,
-    hash::{Hash, Hasher},
-};
+use alloc::collections::VecDeque;
+use core::hash::{Hash, Hasher};
 
 use crate::protocol::Timestamp;
 

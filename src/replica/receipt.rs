@@ -1,5 +1,7 @@
 //! Receipts: what comes from the transport, and the hold-back it may have to wait in (rules 1-7).
 
+use alloc::boxed::Box;
+
 use crate::protocol::{Timestamp, limits::MAX_SEQUENCE};
 
 use super::{
@@ -347,7 +349,7 @@ impl Replica {
 
     fn close(&mut self, now: Timestamp) {
         self.cancel_if_satisfied();
-        let closing = std::mem::take(&mut self.closing);
+        let closing = core::mem::take(&mut self.closing);
         if let Some(request) = closing.answered {
             self.succeed(now, request);
         }
@@ -401,7 +403,7 @@ impl Replica {
     /// not. Retiring is the caller's.
     pub(super) fn adopt(&mut self, epoch: EpochId) {
         let history = self.sightings.take(epoch).unwrap_or_else(|| super::History::new(epoch));
-        let mut before = std::mem::replace(&mut self.own, history);
+        let mut before = core::mem::replace(&mut self.own, history);
         before.held.clear(|token| self.effects.push_back(Effect::Discard { token }));
         let left = self.epoch();
         if let Some(left) = left {

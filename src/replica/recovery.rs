@@ -1,6 +1,6 @@
 //! Recovery: one request at a time, what ends it, what repeats it (rules 8 and 10).
 
-use std::{
+use core::{
     hash::{Hash, Hasher},
     time::Duration,
 };

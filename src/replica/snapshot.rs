@@ -1,5 +1,7 @@
 //! Snapshots: seeds and the results of refetches, and the change from one epoch to the next (rules 5 and 9).
 
+use alloc::boxed::Box;
+
 use crate::protocol::Timestamp;
 
 use super::{

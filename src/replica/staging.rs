@@ -3,7 +3,7 @@
 //! The machine keeps positions only; the host keeps the staging table and folds rows and operations into it by
 //! (key, sequence), deletions as tombstones.
 
-use std::collections::BTreeMap;
+use alloc::{boxed::Box, vec::Vec};
 
 use crate::protocol::Timestamp;
 
@@ -31,8 +31,8 @@ pub(super) struct Staging {
     lineage: Box<Lineage>,
     /// The sequence up to which pages and operations are whole.
     cursor: u64,
-    /// Operations beyond a gap: sequence and what it needs.
-    ahead: BTreeMap<u64, u64>,
+    /// Operations beyond a gap: sequence and what it needs, by sequence.
+    ahead: Vec<(u64, u64)>,
     /// Pages so far.
     pages: u32,
     /// The largest head of a page: rows may be newer than the snapshot, so the operations must reach it.
@@ -52,7 +52,12 @@ impl Staging {
     fn holds(&self, header: &Header) -> bool {
         header.epoch == self.header.epoch
             && header.sequence > self.cursor
-            && !self.ahead.contains_key(&header.sequence)
+            && self.place(header.sequence).is_err()
+    }
+
+    /// Where `sequence` is in `ahead`, or else belongs.
+    fn place(&self, sequence: u64) -> Result<usize, usize> {
+        self.ahead.binary_search_by_key(&sequence, |(sequence, _)| *sequence)
     }
 
     fn is_whole(&self) -> bool {
@@ -136,7 +141,7 @@ impl Replica {
             header,
             lineage: Box::from(lineage),
             cursor: header.sequence,
-            ahead: BTreeMap::new(),
+            ahead: Vec::new(),
             pages: 0,
             until: header.sequence,
             is_complete: false,
@@ -150,9 +155,9 @@ impl Replica {
     fn stage_held(&mut self, now: Timestamp, snapshot: Header) {
         let is_own = self.epoch() == Some(snapshot.epoch);
         let held = if is_own {
-            std::mem::take(&mut self.own.held)
+            core::mem::take(&mut self.own.held)
         } else {
-            std::mem::take(&mut self.sight(snapshot.epoch).held)
+            core::mem::take(&mut self.sight(snapshot.epoch).held)
         };
         for (header, content) in held.into_entries(snapshot.epoch) {
             match content {
@@ -185,15 +190,18 @@ impl Replica {
         };
         if header.continues(staging.cursor) {
             staging.cursor = header.sequence;
-            while let Some(next) = staging.ahead.first_entry()
-                && *next.get() <= staging.cursor
+            let mut settled = 0;
+            while let Some((sequence, needs)) = staging.ahead.get(settled)
+                && *needs <= staging.cursor
             {
-                staging.cursor = staging.cursor.max(*next.key());
-                next.remove();
+                staging.cursor = staging.cursor.max(*sequence);
+                settled += 1;
             }
+            staging.ahead.drain(..settled);
         } else {
             let needs = header.prev.unwrap_or(header.sequence - 1);
-            staging.ahead.insert(header.sequence, needs);
+            let place = staging.place(header.sequence).unwrap_or_else(|place| place);
+            staging.ahead.insert(place, (header.sequence, needs));
             staging.is_broken |= is_ordered || staging.ahead.len() > MAX_AHEAD;
         }
         true

@@ -1,6 +1,6 @@
 //! The words of the reconciler's interface: what goes in, what comes out.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use crate::protocol::limits::MAX_SEQUENCE;
 

@@ -7,7 +7,8 @@
 //! `Greeting` time out, `Live` pings every heartbeat and abandons a link that does not answer, `Waiting` ends by its timer or by
 //! [`Session::nudge`]. Only [`Session::close`] and a terminal close code end it.
 
-use std::time::Duration;
+use alloc::{borrow::ToOwned, string::String, vec::Vec};
+use core::time::Duration;
 
 use crate::protocol::{ClientMessage, CloseCode, Timestamp, Writer};
 
@@ -98,7 +99,7 @@ pub struct Session {
     reason: String,
     code: u16,
     random: fastrand::Rng,
-    actions: std::collections::VecDeque<Action>,
+    actions: alloc::collections::VecDeque<Action>,
 }
 
 impl Session {
@@ -115,7 +116,7 @@ impl Session {
             reason: String::new(),
             code: 0,
             random: fastrand::Rng::with_seed(seed),
-            actions: std::collections::VecDeque::new(),
+            actions: alloc::collections::VecDeque::new(),
         }
     }
 
@@ -180,11 +181,7 @@ impl Session {
             return;
         }
         self.code = code;
-        self.reason = if reason.is_empty() {
-            format!("the connection was closed (code {code})")
-        } else {
-            reason.to_owned()
-        };
+        self.reason = if reason.is_empty() { closed_with(code) } else { reason.to_owned() };
         if CloseCode::is_terminal(code) {
             self.state = State::Closed;
         } else {
@@ -322,6 +319,22 @@ impl Session {
             Duration::from_millis(self.random.u64(0..=u64::try_from(ceiling.as_millis()).unwrap_or(0)));
         self.state = State::Waiting { until: now + self.wish.take().unwrap_or_default() + jitter };
     }
+}
+
+/// What is said of a link that ended without a reason.
+fn closed_with(code: u16) -> String {
+    let mut reason = "the connection was closed (code ".to_owned();
+    push_decimal(&mut reason, code);
+    reason.push(')');
+    reason
+}
+
+/// `format!` would bring the formatting code into the client's wasm file, where nothing else needs it.
+fn push_decimal(text: &mut String, number: u16) {
+    if number > 9 {
+        push_decimal(text, number / 10);
+    }
+    text.push(char::from_digit(u32::from(number % 10), 10).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! A link over anything shaped like a browser `WebSocket`: the real one, Node's `ws`, or the in-page server's link.
 
-use std::{cell::RefCell, rc::Rc};
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::RefCell;
 
 use js_sys::{ArrayBuffer, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};

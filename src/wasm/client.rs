@@ -1,6 +1,7 @@
 //! The client as JavaScript sees it: numbers in, numbers out, values as bytes in WASM memory.
 
-use std::rc::Rc;
+use alloc::rc::Rc;
+use alloc::{borrow::ToOwned, string::String, vec::Vec};
 
 use js_sys::Function;
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -8,7 +9,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use super::host::Host;
 use crate::{
     client::{CellId, Change, Client, Offered, OwnOptions, SlotId, WriteError},
-    protocol::{EncodedValue, RequestId, Timestamp, limits::MAX_SEQUENCE},
+    protocol::{EncodedValue, Operation, RequestId, Sequence},
     replica::{EpochId, Header, OnGap, Source, Status, Token, Verdict, Version},
     session::Phase,
 };
@@ -23,7 +24,9 @@ const NO_CELL: u32 = u32::MAX;
 pub struct Core {
     host: Rc<Host>,
     changes: Vec<Change>,
-    words: Vec<u32>,
+    words: Vec<[u32; 4]>,
+    /// What [`Self::link`] and [`Self::meta`] have found.
+    facts: [f64; 14],
 }
 
 fn slot(number: u32) -> SlotId {
@@ -34,24 +37,18 @@ fn cell(number: u32) -> CellId {
     CellId::from_number(number)
 }
 
-/// Sequences cross as floats. What is no integer in range becomes a number that the reconciler counts as malformed.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "guarded"
-)]
+/// Sequences cross as floats. What is none becomes a number that the reconciler counts as malformed.
 fn sequence(number: f64) -> u64 {
-    if number.fract() == 0.0 && (0.0..=MAX_SEQUENCE as f64).contains(&number) {
-        number as u64
-    } else {
-        u64::MAX
-    }
+    Sequence::from_float(number).map_or(u64::MAX, Sequence::get)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sequences are at most 2^53 - 1")]
 fn float(sequence: Option<u64>) -> f64 {
     sequence.map_or(-1.0, |sequence| sequence as f64)
+}
+
+fn count(events: u64) -> f64 {
+    float(Some(events))
 }
 
 fn header(epoch: u32, number: f64, prev: f64, version: u32) -> Header {
@@ -69,8 +66,13 @@ impl Core {
     /// A client with 16 random bytes. `wake` is called after every input that no call of the facade caused.
     #[wasm_bindgen(constructor)]
     pub fn new(seed: &[u8], wake: Function, token: Option<String>) -> Self {
-        let seed = std::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
-        Self { host: Host::new(Client::new(seed, token), wake), changes: Vec::new(), words: Vec::new() }
+        let seed = core::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
+        Self {
+            host: Host::new(Client::new(seed, token), wake),
+            changes: Vec::new(),
+            words: Vec::new(),
+            facts: [0.0; 14],
+        }
     }
 
     // ---- session
@@ -91,52 +93,55 @@ impl Core {
         self.host.run(Client::nudge);
     }
 
-    /// 0 idle, 1 connecting, 2 live, 3 reconnecting, 4 closed.
-    #[wasm_bindgen(js_name = linkState)]
-    pub fn link_state(&self) -> u32 {
-        match self.host.read(Client::phase) {
-            Phase::Idle => 0,
-            Phase::Connecting => 1,
-            Phase::Live => 2,
-            Phase::Reconnecting { .. } => 3,
-            Phase::Closed => 4,
-        }
-    }
-
-    /// Why the last link ended, for people.
-    #[wasm_bindgen(js_name = linkReason)]
-    pub fn link_reason(&self) -> String {
-        self.host.read(|client| client.reason().to_owned())
-    }
-
-    /// Milliseconds until the next attempt; -1 if none is due.
-    #[wasm_bindgen(js_name = linkRetryIn)]
-    pub fn link_retry_in(&self) -> f64 {
-        match self.host.read(Client::phase) {
+    /// Where three floats lie in WASM memory, until the next call: the state (0 idle, 1 connecting, 2 live,
+    /// 3 reconnecting, 4 closed), milliseconds until the next attempt or -1, and the close code of the last link or 0.
+    pub fn link(&mut self) -> *const f64 {
+        let phase = self.host.read(Client::phase);
+        let wait = match phase {
             Phase::Reconnecting { at } => at.since(self.host.now()).as_secs_f64() * 1_000.0,
             Phase::Idle | Phase::Connecting | Phase::Live | Phase::Closed => -1.0,
-        }
+        };
+        self.facts[0] = match phase {
+            Phase::Idle => 0.0,
+            Phase::Connecting => 1.0,
+            Phase::Live => 2.0,
+            Phase::Reconnecting { .. } => 3.0,
+            Phase::Closed => 4.0,
+        };
+        self.facts[1] = wait;
+        self.facts[2] = f64::from(self.host.read(Client::close_code));
+        self.facts.as_ptr()
     }
 
-    /// The close code of the last link; 0 if none.
-    #[wasm_bindgen(js_name = linkCode)]
-    pub fn link_code(&self) -> u32 {
-        u32::from(self.host.read(Client::close_code))
+    /// A text about slot, cell or request `number`: 0 why the last link ended, 1 why a subscription was denied, 2 the
+    /// message of a refused write (once), 3 the epoch and 4 the schema version of the shown value, 5 a cell's record
+    /// key. Those who need more than a number are few, so they share one way out.
+    pub fn text(&self, which: u32, number: u32) -> Option<String> {
+        if which == 2 {
+            return self.host.edit(|client| client.settlement(RequestId::from(number)));
+        }
+        self.host.read(|client| {
+            let text = match which {
+                0 => Some(client.reason()),
+                1 => client.denial(slot(number)),
+                3 => client.epoch(slot(number)),
+                4 => client.schema_version(slot(number)),
+                _ => client.key(cell(number)),
+            };
+            text.map(str::to_owned)
+        })
     }
 
     // ---- replicas of the session
 
-    /// Subscribes an object and returns its slot; 0: the key is over its limit.
-    #[wasm_bindgen(js_name = subscribeObject)]
-    pub fn subscribe_object(&self, key: &str, gated: bool) -> u32 {
-        self.host.run(|client, _| client.subscribe_object(key, gated)).map_or(0, SlotId::number)
-    }
-
-    /// Subscribes a datastore and returns its slot; 0: id or primary are over their limit. Without `permanent` it is
-    /// not opened.
-    #[wasm_bindgen(js_name = subscribeDatastore)]
-    pub fn subscribe_datastore(&self, id: &str, permanent: Option<bool>, primary: &str, gated: bool) -> u32 {
-        let slot = self.host.run(|client, _| client.subscribe_datastore(id, permanent, primary, gated));
+    /// Subscribes and returns the slot; 0: a key is over its limit. `kind` is 0 for an object, 1 for a datastore that
+    /// exists, 2 for one that is made temporary and 3 for one that is made permanent where it does not.
+    pub fn subscribe(&self, kind: u32, key: &str, primary: &str, gated: bool) -> u32 {
+        let slot = self.host.run(|client, _| match kind {
+            0 => client.subscribe_object(key, gated),
+            1 => client.subscribe_datastore(key, None, primary, gated),
+            _ => client.subscribe_datastore(key, Some(kind == 3), primary, gated),
+        });
         slot.map_or(0, SlotId::number)
     }
 
@@ -150,49 +155,24 @@ impl Core {
         self.host.run(|client, now| client.refresh(now, slot(number)));
     }
 
-    /// Why a subscription was denied.
-    pub fn denial(&self, number: u32) -> Option<String> {
-        self.host.read(|client| client.denial(slot(number)).map(str::to_owned))
-    }
+    // ---- writes
 
-    // ---- writes: each returns its request, or -1: a key is over its limit, -2: the value is, -3: it is no value
-
-    /// Sets an object's value.
-    pub fn put(&self, key: &str, value: &[u8]) -> f64 {
-        self.write(value, |client, now, value| client.put(now, key, value))
-    }
-
-    /// Deletes an object.
-    pub fn delete(&self, key: &str) -> f64 {
-        self.write(EncodedValue::NIL.as_bytes(), |client, now, _| client.delete(now, key))
-    }
-
-    /// Inserts or replaces a record.
-    pub fn set(&self, datastore: &str, value: &[u8]) -> f64 {
-        self.write(value, |client, now, value| client.set(now, datastore, value))
-    }
-
-    /// Deletes a record.
-    pub fn remove(&self, datastore: &str, key: &str) -> f64 {
-        self.write(EncodedValue::NIL.as_bytes(), |client, now, _| client.remove(now, datastore, key))
-    }
-
-    fn write(
-        &self,
-        value: &[u8],
-        write: impl FnOnce(&mut Client, Timestamp, EncodedValue<'_>) -> Result<RequestId, WriteError>,
-    ) -> f64 {
-        let Ok(value) = EncodedValue::check(value) else { return -3.0 };
-        match self.host.run(|client, now| write(client, now, value)) {
+    /// Asks for a change and returns its request, or -1: a key is over its limit, -2: the value is, -3: it is no value.
+    /// `kind` is 0 to set and 1 to delete the object `key`; 2 to set `value` and 3 to delete `key` in a datastore.
+    pub fn write(&self, kind: u32, datastore: &str, key: &str, value: &[u8]) -> f64 {
+        let value = EncodedValue::check(value).ok();
+        let operation = match (kind, value) {
+            (1, _) => Operation::Delete { key },
+            (3, _) => Operation::Remove { datastore, key },
+            (0, Some(value)) => Operation::Put { key, value },
+            (_, Some(value)) => Operation::Set { datastore, value },
+            (_, None) => return -3.0,
+        };
+        match self.host.run(|client, now| client.write(now, operation)) {
             Ok(request) => float(Some(request)),
             Err(WriteError::Key(_)) => -1.0,
             Err(WriteError::Value(_)) => -2.0,
         }
-    }
-
-    /// The message of a refused write, once.
-    pub fn settlement(&self, request: u32) -> String {
-        self.host.edit(|client| client.settlement(RequestId::from(request))).unwrap_or_default()
     }
 
     // ---- changes
@@ -201,13 +181,13 @@ impl Core {
     pub fn drain(&mut self) -> u32 {
         self.host.edit(|client| client.poll_changes(&mut self.changes));
         self.words.clear();
-        self.words.extend(self.changes.iter().flat_map(|change| words(*change)));
+        self.words.extend(self.changes.iter().map(|change| words(*change)));
         u32::try_from(self.changes.len()).unwrap_or(u32::MAX)
     }
 
     /// Where the changes lie in WASM memory: four 32-bit words each.
     #[wasm_bindgen(js_name = changesPtr)]
-    pub fn changes_ptr(&self) -> *const u32 {
+    pub fn changes_ptr(&self) -> *const [u32; 4] {
         self.words.as_ptr()
     }
 
@@ -215,7 +195,7 @@ impl Core {
     #[wasm_bindgen(js_name = cellPtr)]
     pub fn cell_ptr(&self, number: u32) -> *const u8 {
         self.host.read(|client| {
-            client.value(cell(number)).map_or(std::ptr::null(), |value| value.as_bytes().as_ptr())
+            client.value(cell(number)).map_or(core::ptr::null(), |value| value.as_bytes().as_ptr())
         })
     }
 
@@ -223,12 +203,6 @@ impl Core {
     #[wasm_bindgen(js_name = cellLen)]
     pub fn cell_len(&self, number: u32) -> usize {
         self.host.read(|client| client.value(cell(number)).map_or(0, |value| value.as_bytes().len()))
-    }
-
-    /// The record key of a cell.
-    #[wasm_bindgen(js_name = cellKey)]
-    pub fn cell_key(&self, number: u32) -> String {
-        self.host.read(|client| client.key(cell(number)).unwrap_or_default().to_owned())
     }
 
     /// The sequence of a cell.
@@ -245,65 +219,38 @@ impl Core {
 
     // ---- meta
 
-    /// The sequence of the applied value; -1 before the first.
-    pub fn sequence(&self, number: u32) -> f64 {
-        float(self.host.read(|client| client.sequence(slot(number))))
-    }
-
-    /// The sequence up to which order is settled; -1 before the first value.
-    pub fn cursor(&self, number: u32) -> f64 {
-        float(self.host.read(|client| client.cursor(slot(number))))
-    }
-
-    /// 0 ok, 1 stale, 2 skew, 3 refetching.
-    pub fn status(&self, number: u32) -> u32 {
-        match self.host.read(|client| client.status(slot(number))) {
-            Status::Ok => 0,
-            Status::Stale => 1,
-            Status::Skew => 2,
-            Status::Refetching => 3,
-        }
-    }
-
-    /// The epoch of the applied value.
-    pub fn epoch(&self, number: u32) -> Option<String> {
-        self.host.read(|client| client.epoch(slot(number)).map(str::to_owned))
-    }
-
-    /// The schema version of the applied value.
-    #[wasm_bindgen(js_name = schemaVersion)]
-    pub fn schema_version(&self, number: u32) -> Option<String> {
-        self.host.read(|client| client.schema_version(slot(number)).map(str::to_owned))
-    }
-
-    /// One counter: 0 applied, 1 ignored as stale, 2 gaps, 3 parse errors, 4 refetches, 5 schema skews,
-    /// 6 quarantined, 7 buffered, 8 retries.
-    pub fn stat(&self, number: u32, which: u32) -> f64 {
-        let stats = self.host.read(|client| client.stats(slot(number)));
-        float(Some(match which {
-            0 => stats.applied,
-            1 => stats.ignored_stale,
-            2 => stats.gaps,
-            3 => stats.parse_errors,
-            4 => stats.refetches,
-            5 => stats.schema_skews,
-            6 => stats.quarantined,
-            7 => stats.buffered,
-            8 => stats.retries,
-            _ => 0,
-        }))
-    }
-
-    /// Whether the first value, or first snapshot, is here.
-    #[wasm_bindgen(js_name = isReady)]
-    pub fn is_ready(&self, number: u32) -> bool {
-        self.host.read(|client| client.is_ready(slot(number)))
-    }
-
-    /// Whether no refetch is in flight.
-    #[wasm_bindgen(js_name = isIdle)]
-    pub fn is_idle(&self, number: u32) -> bool {
-        self.host.read(|client| client.is_idle(slot(number)))
+    /// Where fourteen floats lie in WASM memory, until the next call: the sequence of the shown value and the one up to
+    /// which order is settled (each -1 before the first value), the status (0 ok, 1 stale, 2 skew, 3 refetching),
+    /// whether the first value is here, whether no refetch is in flight, and the counters: applied, ignored as stale,
+    /// gaps, parse errors, refetches, schema skews, quarantined, buffered, retries.
+    pub fn meta(&mut self, number: u32) -> *const f64 {
+        let slot = slot(number);
+        self.facts = self.host.read(|client| {
+            let stats = client.stats(slot);
+            let status = match client.status(slot) {
+                Status::Ok => 0.0,
+                Status::Stale => 1.0,
+                Status::Skew => 2.0,
+                Status::Refetching => 3.0,
+            };
+            [
+                float(client.sequence(slot)),
+                float(client.cursor(slot)),
+                status,
+                f64::from(client.is_ready(slot)),
+                f64::from(client.is_idle(slot)),
+                count(stats.applied),
+                count(stats.ignored_stale),
+                count(stats.gaps),
+                count(stats.parse_errors),
+                count(stats.refetches),
+                count(stats.schema_skews),
+                count(stats.quarantined),
+                count(stats.buffered),
+                count(stats.retries),
+            ]
+        });
+        self.facts.as_ptr()
     }
 
     // ---- replicas over own transports
@@ -317,20 +264,15 @@ impl Core {
         self.host.edit(|client| client.add_own(options)).number()
     }
 
-    /// The number of an epoch; 0 is none.
-    #[wasm_bindgen(js_name = internEpoch)]
-    pub fn intern_epoch(&self, text: &str) -> u32 {
-        self.host.edit(|client| client.intern_epoch(text))
+    /// The number of a schema version or, if not `is_version`, of an epoch; 0 is none.
+    pub fn intern(&self, is_version: bool, text: &str) -> u32 {
+        self.host
+            .edit(|client| if is_version { client.intern_version(text) } else { client.intern_epoch(text) })
     }
 
-    /// The number of a schema version; 0 is none.
-    #[wasm_bindgen(js_name = internVersion)]
-    pub fn intern_version(&self, text: &str) -> u32 {
-        self.host.edit(|client| client.intern_version(text))
-    }
-
-    /// Offers a value by its header; `source` is 0 for a seed, 1 for a receipt. Returns a ticket to judge it
-    /// under, 0 where it is dropped, or 4294967295 where it is kept until a change names it.
+    /// Offers a value by its header; `attempt` is that of the refetch that it answers, -1 for a receipt, -2 for a seed.
+    /// Returns a ticket to judge it under, 0 where it is dropped, or 4294967295 where it is kept until a change names
+    /// it.
     #[expect(
         clippy::too_many_arguments,
         reason = "only numbers cross, so that no object is taken apart per envelope"
@@ -338,49 +280,32 @@ impl Core {
     pub fn offer(
         &self,
         number: u32,
-        source: u32,
+        attempt: f64,
         token: u32,
         epoch: u32,
         sequence: f64,
         prev: f64,
         version: u32,
     ) -> u32 {
-        let source = if source == 0 { Source::Hydration } else { Source::Receipt };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+        let source = match attempt {
+            -2.0 => Source::Hydration,
+            -1.0 => Source::Receipt,
+            _ => Source::Refetch { attempt: attempt as u32 },
+        };
         let header = header(epoch, sequence, prev, version);
         offered(self.host.run(|client, now| client.offer(now, slot(number), source, header, Token(token))))
     }
 
-    /// Offers the result of a refetch. Returns a ticket to judge it
-    /// under, 0 where it is dropped, or 4294967295 where it is kept until a change names it.
-    pub fn refetched(
-        &self,
-        number: u32,
-        attempt: u32,
-        token: u32,
-        epoch: u32,
-        sequence: f64,
-        version: u32,
-    ) -> u32 {
-        let source = Source::Refetch { attempt };
-        let header = header(epoch, sequence, -1.0, version);
-        offered(self.host.run(|client, now| client.offer(now, slot(number), source, header, Token(token))))
-    }
-
-    /// A refetch found no value.
-    #[wasm_bindgen(js_name = refetchNull)]
-    pub fn refetch_null(&self, number: u32, attempt: u32) {
-        self.host.run(|client, now| client.refetch_null(now, slot(number), attempt));
-    }
-
-    /// A refetch failed.
-    #[wasm_bindgen(js_name = refetchFailed)]
-    pub fn refetch_failed(&self, number: u32, attempt: u32) {
-        self.host.run(|client, now| client.refetch_failed(now, slot(number), attempt));
-    }
-
-    /// Forgets a replica over an own transport.
-    pub fn dispose(&self, number: u32) {
-        self.release(number);
+    /// A refetch failed or, if not `has_failed`, found no value.
+    pub fn missed(&self, number: u32, attempt: u32, has_failed: bool) {
+        self.host.run(|client, now| {
+            if has_failed {
+                client.refetch_failed(now, slot(number), attempt);
+            } else {
+                client.refetch_null(now, slot(number), attempt);
+            }
+        });
     }
 }
 

@@ -2,9 +2,13 @@
 //!
 //! JavaScript runs only while the client is not borrowed, so whatever it calls back finds a free client.
 
-use std::{
-    cell::{Cell, RefCell},
+use alloc::{
+    borrow::ToOwned,
     rc::{Rc, Weak},
+    string::String,
+};
+use core::{
+    cell::{Cell, RefCell},
     time::Duration,
 };
 
