@@ -210,6 +210,11 @@ impl Client {
         match self.values.get(&token) {
             None => Err(format!("{token:?} is shown but was discarded")),
             Some(value) if value.is_bad => Err(format!("{token:?} is shown but bad")),
+            Some(value)
+                if self.replica.options().declared_major.is_some_and(|major| major != value.major) =>
+            {
+                Err(format!("{token:?} is shown but of a foreign major"))
+            }
             Some(_) => Ok(()),
         }
     }
