@@ -25,22 +25,26 @@ pub(crate) fn run(shell: &Shell, seeds: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The simulator's own tests, then `seeds` schedules.
+/// The simulator's own tests, then `seeds` schedules of objects and a quarter as many of collections, which take four
+/// times as long.
 pub(crate) fn simulation(shell: &Shell, seeds: u64) -> anyhow::Result<()> {
     let alone = format!("cargo xtask soak --seeds {seeds}");
     shell.step("simulation", &alone, || {
         shell.run(&mut simulator(shell, "test", &[]))?;
-        let seeds = seeds.to_string();
-        let output = shell.run_within(
-            LIMIT,
-            &mut simulator(shell, "run", &["--bin", "tidewire-simulator", "--", "--seeds", &seeds]),
-        )?;
-        let told = output
-            .lines()
-            .rfind(|line| line.contains(" seeds from "))
-            .context("the simulator told nothing")?;
-        Ok(Outcome::Done(told.to_owned()))
+        let objects = play(shell, seeds, &[])?;
+        let collections = play(shell, seeds / 4, &["--collections"])?;
+        Ok(Outcome::Done(format!("{objects}; collections: {collections}")))
     })
+}
+
+/// Plays seeds from 0 on and returns what the simulator says of them in the end.
+fn play(shell: &Shell, seeds: u64, more: &[&str]) -> anyhow::Result<String> {
+    let seeds = seeds.to_string();
+    let args = [&["--bin", "tidewire-simulator", "--", "--seeds", &seeds], more].concat();
+    let output = shell.run_within(LIMIT, &mut simulator(shell, "run", &args))?;
+    let told =
+        output.lines().rfind(|line| line.contains(" seeds from ")).context("the simulator told nothing")?;
+    Ok(told.to_owned())
 }
 
 /// Every interleaving, up to a number of states.
