@@ -15,19 +15,34 @@ pub(crate) struct Tool {
     version: Cow<'static, str>,
     /// The programs that the tasks use; the first one is asked for its version.
     programs: &'static [&'static str],
+    /// What computes is optimised a little; what only starts other programs is not, as building it takes longer than it
+    /// ever runs.
+    optimisation: &'static str,
 }
 
 /// Runs the wasm tests in a browser, as contributors do by hand.
-pub(super) const WASM_PACK: Tool =
-    Tool { package: "wasm-pack", version: Cow::Borrowed("0.15.1"), programs: &["wasm-pack"] };
+pub(super) const WASM_PACK: Tool = Tool {
+    package: "wasm-pack",
+    version: Cow::Borrowed("0.15.1"),
+    programs: &["wasm-pack"],
+    optimisation: "0",
+};
 
 /// Drives Firefox for the wasm tests. No package has it.
-pub(super) const GECKODRIVER: Tool =
-    Tool { package: "geckodriver", version: Cow::Borrowed("0.37.1"), programs: &["geckodriver"] };
+pub(super) const GECKODRIVER: Tool = Tool {
+    package: "geckodriver",
+    version: Cow::Borrowed("0.37.1"),
+    programs: &["geckodriver"],
+    optimisation: "0",
+};
 
 /// Checks licences, sources and advisories of all dependencies.
-pub(super) const CARGO_DENY: Tool =
-    Tool { package: "cargo-deny", version: Cow::Borrowed("0.20.2"), programs: &["cargo-deny"] };
+pub(super) const CARGO_DENY: Tool = Tool {
+    package: "cargo-deny",
+    version: Cow::Borrowed("0.20.2"),
+    programs: &["cargo-deny"],
+    optimisation: "1",
+};
 
 /// The glue generator. It must be of exactly the version of the library that the wasm was built with, so the version
 /// comes from `Cargo.lock`.
@@ -39,6 +54,7 @@ pub(super) fn wasm_bindgen(shell: &Shell) -> anyhow::Result<Tool> {
         package: "wasm-bindgen-cli",
         version: version.to_owned().into(),
         programs: &["wasm-bindgen", "wasm-bindgen-test-runner"],
+        optimisation: "1",
     })
 }
 
@@ -48,7 +64,7 @@ pub(super) fn install(shell: &Shell, tool: &Tool) -> anyhow::Result<Outcome> {
     if tool.programs.iter().all(|program| tool.is_right(shell, Path::new(program))) {
         return Ok(present());
     }
-    let Tool { package, version, programs } = tool;
+    let Tool { package, version, programs, .. } = tool;
     // Named after the first program, so that `wasm-bindgen-cli` is found under the name people type.
     let root = cache(shell).join(format!("{}-{version}", programs[0]));
     let bin = root.join("bin");
@@ -80,7 +96,9 @@ fn cargo_install(shell: &Shell, tool: &Tool, root: &Path) -> Command {
     command.arg(format!("={}", tool.version)).arg("--root").arg(root).arg(tool.package);
     // One target directory for all tools, as they share dependencies; and no time spent on making them fast.
     command.arg("--target-dir").arg(shell.target().join("tools"));
-    for (name, value) in [("OPT_LEVEL", "1"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")] {
+    for (name, value) in
+        [("OPT_LEVEL", tool.optimisation), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")]
+    {
         command.env(format!("CARGO_PROFILE_RELEASE_{name}"), value);
     }
     // Fail within seconds when there is no network.
