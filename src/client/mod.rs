@@ -737,9 +737,14 @@ impl Pending {
 
 /// The major number of a schema version `"major.minor"`.
 fn major(version: &str) -> Option<u32> {
-    let mut numbers = version.splitn(2, '.').map(str::parse);
-    let major = numbers.next()?.ok()?;
-    numbers.next()?.ok().map(|_: u32| major)
+    let dot = version.bytes().position(|byte| byte == b'.')?;
+    decimal(version.get(dot + 1..)?)?;
+    decimal(version.get(..dot)?)
+}
+
+#[inline(never)]
+fn decimal(text: &str) -> Option<u32> {
+    text.parse().ok()
 }
 
 fn check_key(key: &str) -> Result<(), WriteError> {
