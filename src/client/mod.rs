@@ -569,7 +569,6 @@ impl Client {
         let is_live = self.session.live_link().is_some();
         let position = position.and_then(|mark| self.wire_position(mark));
         let Some(entry) = self.slots.get_mut(slot.number()) else { return };
-        entry.attempt = attempt;
         if !entry.is_remote() {
             self.changes.push(Change::Refetch { slot, attempt });
         } else if is_live {
@@ -618,8 +617,9 @@ impl Client {
             if let About::Collection(collection) = &mut entry.about {
                 collection.asked = None;
             }
-            let attempt = entry.attempt;
-            self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
+            if let Some(attempt) = entry.replica.attempt() {
+                self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
+            }
         }
     }
 

@@ -89,8 +89,6 @@ pub(super) struct Slot {
     pub(super) is_gated: bool,
     /// Values that the replica judges, holds back or keeps in quarantine.
     pub(super) owned: Vec<CellId>,
-    /// The last refetch that was sent; it fails with its link.
-    pub(super) attempt: u32,
     pub(super) tail: Option<Tail>,
     pub(super) denial: Option<Box<str>>,
 }
@@ -98,7 +96,7 @@ pub(super) struct Slot {
 impl Slot {
     fn new(about: About, options: Options, is_gated: bool, seed: u64) -> Self {
         let replica = Replica::new(options, seed);
-        Self { about, replica, is_gated, owned: Vec::new(), attempt: 0, tail: None, denial: None }
+        Self { about, replica, is_gated, owned: Vec::new(), tail: None, denial: None }
     }
 
     pub(super) fn object(key: Box<str>, is_gated: bool, seed: u64) -> Self {
