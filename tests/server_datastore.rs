@@ -200,13 +200,13 @@ fn writes_to_and_subscriptions_of_unknown_datastores_are_refused_but_a_subscript
     let mut rig = Rig::new();
     let client = rig.client("c");
     let bytes = record("a", 1);
-    let set = Operation::Set { datastore: "d", value: value(&bytes) };
-    assert_eq!(rig.write(client, 1, set).codes(), [ErrorCode::NotFound.number()]);
+    let set = || Operation::Set { datastore: "d", value: value(&bytes) };
+    assert_eq!(rig.write(client, 1, set()).codes(), [ErrorCode::NotFound.number()]);
     assert_eq!(rig.subscribe(client, 1, datastore("d"), None).codes(), [ErrorCode::NotFound.number()]);
     assert_eq!(rig.server.residue().subscriptions, 0);
     let opening = Target::Datastore { id: "d", open: Some(TEMPORARY) };
     assert!(matches!(rig.subscribe(client, 1, opening, None).answer().2, Answer::Page { .. }));
-    assert!(rig.write(client, 2, set).ack().is_some());
+    assert!(rig.write(client, 2, set()).ack().is_some());
 }
 
 #[test]
@@ -223,8 +223,8 @@ fn the_last_arrival_wins_and_every_change_counts_up_deletions_too() {
     };
     rig.feed(first, &[set(&one)]);
     rig.feed(second, &[set(&two)]);
-    let remove = Operation::Remove { datastore: "d", key: "a" };
-    rig.feed(first, &[ClientMessage::Write { request: 2, operation: remove }]);
+    let remove = || Operation::Remove { datastore: "d", key: "a" };
+    rig.feed(first, &[ClientMessage::Write { request: 2, operation: remove() }]);
     rig.commit().unwrap();
     let key = Some("a".to_owned());
     assert_eq!(
@@ -232,7 +232,7 @@ fn the_last_arrival_wins_and_every_change_counts_up_deletions_too() {
         [(1, key.clone(), Some(one)), (2, key.clone(), Some(two)), (3, key, None)]
     );
     rig.take(first);
-    assert_eq!(rig.write(first, 3, remove).ack(), None);
+    assert_eq!(rig.write(first, 3, remove()).ack(), None);
     assert_eq!(rig.server.datastore(rig.now, "d").unwrap().unwrap().position.sequence.get(), 3);
 }
 

@@ -47,7 +47,7 @@ fn a_repeated_request_gets_the_same_reply_and_does_not_run_again() {
         .messages()
         .iter()
         .map(|message| match message {
-            ServerMessage::Ack { request, position } => (*request, position.unwrap().sequence.get()),
+            ServerMessage::Ack { request, position, .. } => (*request, position.unwrap().sequence.get()),
             other => panic!("{other:?}"),
         })
         .collect();

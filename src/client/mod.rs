@@ -30,7 +30,7 @@ use self::{
     intern::Interner,
     slab::Slab,
     slot::{About, Slot},
-    writes::{Owned, Stage, Writes},
+    writes::{Stage, Writes},
 };
 use crate::{
     protocol::{
@@ -385,7 +385,10 @@ impl Client {
     /// If a key, id or value is over its limit.
     pub fn write(&mut self, now: Timestamp, operation: Operation<'_>) -> Result<RequestId, WriteError> {
         match operation {
-            Operation::Put { key, value } | Operation::Set { datastore: key, value } => {
+            Operation::Put { key, value }
+            | Operation::Set { datastore: key, value }
+            | Operation::Merge { pool: key, fields: value }
+            | Operation::Notify { to: key, pack: value, .. } => {
                 check_key(key)?;
                 check_value(value)?;
             }
@@ -394,8 +397,11 @@ impl Client {
                 check_key(datastore)?;
                 check_key(key)?;
             }
+            Operation::Reply { reply: value, .. } => check_value(value)?,
+            // The authority says which of the changes is over a limit, and does none.
+            Operation::Kv(_) => {}
         }
-        let request = self.writes.add(now, Owned::of(operation));
+        let request = self.writes.add(now, operation);
         if self.session.live_link().is_some() {
             self.send_write(request);
         }
@@ -652,7 +658,7 @@ impl Client {
     fn send_write(&mut self, request: RequestId) {
         if let Some(write) = self.writes.get_mut(request) {
             write.stage = Stage::Sent;
-            ClientMessage::Write { request, operation: write.operation.borrow() }.encode(&mut self.outbox);
+            self.outbox.value(EncodedValue::trusted(&write.message));
             self.cut_frame();
         }
     }
@@ -685,9 +691,9 @@ impl Client {
         if !self.writes.has_acknowledged() {
             return;
         }
-        let shown = self.writes.shown(|operation, position| {
+        let shown = self.writes.shown(|subject, position| {
             // A write to something that no replica here shows is done with its acknowledgement.
-            self.slots.iter().filter(|(_, slot)| slot.is_target_of(operation)).all(|(_, slot)| {
+            self.slots.iter().filter(|(_, slot)| slot.is_about(subject)).all(|(_, slot)| {
                 let replica = &slot.replica;
                 let Some(epoch) = replica.epoch() else { return false };
                 let is_same_epoch =

@@ -88,7 +88,7 @@ impl Client {
                     });
                 }
             }
-            ServerMessage::Ack { request, position } => self.receive_ack(request, position),
+            ServerMessage::Ack { request, position, .. } => self.receive_ack(request, position),
             ServerMessage::Refusal { request, code, message } => {
                 self.session.handle_useful();
                 if self.writes.get_mut(request).is_some() {
@@ -104,7 +104,14 @@ impl Client {
                     self.resume();
                 }
             }
-            ServerMessage::Pong => {}
+            // Nothing here follows a mailbox or watches the kv store.
+            ServerMessage::Pong
+            | ServerMessage::Result { .. }
+            | ServerMessage::Following { .. }
+            | ServerMessage::Notification { .. }
+            | ServerMessage::Reply { .. }
+            | ServerMessage::Event { .. }
+            | ServerMessage::Dropped { .. } => {}
             ServerMessage::Goodbye { retry_after, .. } => {
                 self.session
                     .handle_goodbye(retry_after.map(|millis| Duration::from_millis(u64::from(millis))));

@@ -5,7 +5,7 @@ use alloc::{boxed::Box, vec::Vec};
 use super::{
     cells::{CellId, Cells},
     collection::{Page, PagePlace, Rows, Staging},
-    writes::Owned,
+    writes::Subject,
 };
 use crate::{
     protocol::{Open, Target},
@@ -146,15 +146,10 @@ impl Slot {
         }
     }
 
-    pub(super) fn is_target_of(&self, operation: &Owned) -> bool {
-        match (&self.about, operation) {
-            (About::Object { key, .. }, Owned::Put { key: written, .. } | Owned::Delete { key: written }) => {
-                key == written
-            }
-            (
-                About::Collection(collection),
-                Owned::Set { datastore, .. } | Owned::Remove { datastore, .. },
-            ) => collection.id == *datastore,
+    pub(super) fn is_about(&self, subject: &Subject) -> bool {
+        match (&self.about, subject) {
+            (About::Object { key, .. }, Subject::Object(written)) => key == written,
+            (About::Collection(collection), Subject::Datastore(written)) => collection.id == *written,
             (About::Object { .. } | About::Collection(_) | About::Own { .. }, _) => false,
         }
     }

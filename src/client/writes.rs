@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::time::Duration;
 
-use crate::protocol::{EncodedValue, Operation, Position, RequestId, Timestamp};
+use crate::protocol::{ClientMessage, Operation, Position, RequestId, Timestamp, Writer};
 
 /// A write without an answer by then is given up: long enough for a reconnect, short enough for a person.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -24,37 +24,26 @@ pub enum Outcome {
     Unknown,
 }
 
-/// An operation that outlives the caller's buffers.
+/// What a write changes, as far as a replica here may show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Owned {
-    Put { key: Box<str>, value: Box<[u8]> },
-    Delete { key: Box<str> },
-    Set { datastore: Box<str>, value: Box<[u8]> },
-    Remove { datastore: Box<str>, key: Box<str> },
+pub(super) enum Subject {
+    Object(Box<str>),
+    Datastore(Box<str>),
+    /// Nothing that a replica shows.
+    Other,
 }
 
-impl Owned {
-    pub(super) fn of(operation: Operation<'_>) -> Self {
-        match operation {
-            Operation::Put { key, value } => Self::Put { key: key.into(), value: value.as_bytes().into() },
-            Operation::Delete { key } => Self::Delete { key: key.into() },
-            Operation::Set { datastore, value } => {
-                Self::Set { datastore: datastore.into(), value: value.as_bytes().into() }
+impl Subject {
+    fn of(operation: &Operation<'_>) -> Self {
+        match *operation {
+            Operation::Put { key, .. } | Operation::Delete { key } => Self::Object(key.into()),
+            Operation::Set { datastore, .. } | Operation::Remove { datastore, .. } => {
+                Self::Datastore(datastore.into())
             }
-            Operation::Remove { datastore, key } => {
-                Self::Remove { datastore: datastore.into(), key: key.into() }
-            }
-        }
-    }
-
-    pub(super) fn borrow(&self) -> Operation<'_> {
-        match self {
-            Self::Put { key, value } => Operation::Put { key, value: EncodedValue::trusted(value) },
-            Self::Delete { key } => Operation::Delete { key },
-            Self::Set { datastore, value } => {
-                Operation::Set { datastore, value: EncodedValue::trusted(value) }
-            }
-            Self::Remove { datastore, key } => Operation::Remove { datastore, key },
+            Operation::Merge { .. }
+            | Operation::Notify { .. }
+            | Operation::Reply { .. }
+            | Operation::Kv(_) => Self::Other,
         }
     }
 }
@@ -62,7 +51,9 @@ impl Owned {
 /// One write. Ends by an answer, by local application, or by the deadline.
 #[derive(Debug)]
 pub(super) struct Write {
-    pub(super) operation: Owned,
+    pub(super) subject: Subject,
+    /// The encoded message: the same bytes however often it is sent.
+    pub(super) message: Box<[u8]>,
     pub(super) stage: Stage,
     deadline: Timestamp,
 }
@@ -86,10 +77,14 @@ pub(super) struct Writes {
 }
 
 impl Writes {
-    pub(super) fn add(&mut self, now: Timestamp, operation: Owned) -> RequestId {
+    pub(super) fn add(&mut self, now: Timestamp, operation: Operation<'_>) -> RequestId {
         self.last += 1;
-        self.writes.push((self.last, Write { operation, stage: Stage::Queued, deadline: now + DEADLINE }));
-        self.last
+        let (request, subject) = (self.last, Subject::of(&operation));
+        let mut message = Writer::new();
+        ClientMessage::Write { request, operation }.encode(&mut message);
+        let (message, deadline) = (message.into_bytes().into(), now + DEADLINE);
+        self.writes.push((request, Write { subject, message, stage: Stage::Queued, deadline }));
+        request
     }
 
     pub(super) fn get_mut(&mut self, request: RequestId) -> Option<&mut Write> {
@@ -106,9 +101,9 @@ impl Writes {
     }
 
     /// The requests whose acknowledged position `is_shown`.
-    pub(super) fn shown(&self, is_shown: impl Fn(&Owned, Position) -> bool) -> Vec<RequestId> {
+    pub(super) fn shown(&self, is_shown: impl Fn(&Subject, Position) -> bool) -> Vec<RequestId> {
         self.requests(|write| match write.stage {
-            Stage::Acknowledged(position) => is_shown(&write.operation, position),
+            Stage::Acknowledged(position) => is_shown(&write.subject, position),
             Stage::Queued | Stage::Sent => false,
         })
     }

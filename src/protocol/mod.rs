@@ -17,8 +17,8 @@ pub use code::{CloseCode, ErrorCode};
 #[cfg(feature = "json")]
 pub use json::{from_json, to_json};
 pub use message::{
-    Answer, ClientMessage, Open, Operation, RequestId, Row, ServerMessage, Subscription, SubscriptionId,
-    Target, TopicId,
+    Answer, ClientMessage, KvChange, KvEventKind, Open, OpenPool, Operation, Query, QueryId, RequestId, Row,
+    ServerMessage, Subscription, SubscriptionId, Target, TopicId,
 };
 pub use msgpack::{DecodeError, EncodedValue, Reader, Writer};
 pub use position::{Epoch, Lineage, ParseEpochError, Position, Sequence};

@@ -157,7 +157,7 @@ impl<S: Storage> Server<S> {
     ) -> Result<Datastore, WriteError> {
         self.observe(now);
         let id: Arc<str> = if id.is_empty() { self.random.public_id().into() } else { id.into() };
-        check_key(&id)?;
+        check_key("datastore", &id)?;
         let before = match self.opened(&id)? {
             Some(opened) if !opened.is_expired(now) => {
                 return Ok(Datastore {
@@ -170,7 +170,7 @@ impl<S: Storage> Server<S> {
             before => before.map(|opened| (opened.position(), opened.about.lineage.clone())),
         };
         let primary = if open.primary.is_empty() { DEFAULT_PRIMARY } else { open.primary };
-        check_key(primary)?;
+        check_key("primary", primary)?;
         let lineage =
             before.as_ref().map_or_else(Lineage::default, |(last, lineage)| lineage.succeeded_by(*last));
         let about = StoredDatastore {
@@ -208,8 +208,8 @@ impl<S: Storage> Server<S> {
         let about = &self.live(now, id)?.about;
         let key = value.string_field(&about.primary).filter(|key| !key.is_empty());
         let key = key.ok_or(WriteError::NoPrimary)?;
-        check_key(key)?;
-        check_value(value)?;
+        check_key("primary field", key)?;
+        check_value("value", value)?;
         self.change_record(id, key, Some(value))
     }
 

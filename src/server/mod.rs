@@ -24,7 +24,10 @@ use thiserror::Error;
 pub use datastore::{Datastore, Record, Snapshot};
 pub use object::Object;
 
-use crate::protocol::{CloseCode, ErrorCode, RequestId, ServerMessage, SubscriptionId, Timestamp};
+use crate::protocol::{
+    CloseCode, ErrorCode, RequestId, ServerMessage, SubscriptionId, Timestamp,
+    limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES},
+};
 use datastore::Opened;
 use hub::{Hub, Subject};
 use outbox::Outbox;
@@ -75,12 +78,22 @@ pub enum WriteError {
     /// The record does not say its name.
     #[error("the record has no string in its primary field")]
     NoPrimary,
-    /// The name of a record, object or datastore is empty or too long.
-    #[error("a key is 1 to 1024 bytes of text")]
-    BadKey,
-    /// The value is too large.
-    #[error("a value is at most 256 KiB")]
-    TooLarge,
+    /// A name is empty or too long.
+    #[error("`{field}` has {length} bytes; it has 1 to {MAX_KEY_BYTES} bytes of text")]
+    BadKey {
+        /// What it names.
+        field: &'static str,
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A value is too large.
+    #[error("`{field}` has {length} bytes; it has at most {MAX_VALUE_BYTES}, split it into several")]
+    TooLarge {
+        /// Which value.
+        field: &'static str,
+        /// Its encoded size in bytes.
+        length: usize,
+    },
     /// All sequences of the epoch are used.
     #[error("the history has no sequences left")]
     Exhausted,
@@ -96,7 +109,7 @@ impl WriteError {
         match self {
             Self::NoDatastore => ErrorCode::NotFound,
             Self::NoPrimary => ErrorCode::InvalidRequest,
-            Self::BadKey | Self::TooLarge | Self::Exhausted => ErrorCode::LimitExceeded,
+            Self::BadKey { .. } | Self::TooLarge { .. } | Self::Exhausted => ErrorCode::LimitExceeded,
             Self::StorageFailed => ErrorCode::StorageFailed,
         }
     }

@@ -23,12 +23,16 @@ pub struct Object {
     pub value: Option<Value>,
 }
 
-pub(super) fn check_key(key: &str) -> Result<(), WriteError> {
-    if (1..=MAX_KEY_BYTES).contains(&key.len()) { Ok(()) } else { Err(WriteError::BadKey) }
+/// Checks the name of something that `field` says.
+pub(super) fn check_key(field: &'static str, key: &str) -> Result<(), WriteError> {
+    let length = key.len();
+    if (1..=MAX_KEY_BYTES).contains(&length) { Ok(()) } else { Err(WriteError::BadKey { field, length }) }
 }
 
-pub(super) fn check_value(value: EncodedValue<'_>) -> Result<(), WriteError> {
-    if value.as_bytes().len() <= MAX_VALUE_BYTES { Ok(()) } else { Err(WriteError::TooLarge) }
+/// Checks the size of the value that `field` says.
+pub(super) fn check_value(field: &'static str, value: EncodedValue<'_>) -> Result<(), WriteError> {
+    let length = value.as_bytes().len();
+    if length <= MAX_VALUE_BYTES { Ok(()) } else { Err(WriteError::TooLarge { field, length }) }
 }
 
 impl<S: Storage> Server<S> {
@@ -56,8 +60,8 @@ impl<S: Storage> Server<S> {
         value: EncodedValue<'_>,
     ) -> Result<Position, WriteError> {
         self.observe(now);
-        check_key(key)?;
-        check_value(value)?;
+        check_key("key", key)?;
+        check_value("value", value)?;
         let head = self.durable.object_sequence(key);
         let head = self.sound(head)?;
         self.change_object(key, head.unwrap_or_default(), Some(value))
@@ -69,7 +73,7 @@ impl<S: Storage> Server<S> {
     /// Why it was refused.
     pub fn delete(&mut self, now: Timestamp, key: &str) -> Result<Option<Position>, WriteError> {
         self.observe(now);
-        check_key(key)?;
+        check_key("key", key)?;
         let stored = self.durable.object(key);
         match self.sound(stored)? {
             Some(Stored { sequence, value: Some(_), .. }) => {

@@ -5,17 +5,41 @@ use std::{sync::Arc, time::Duration};
 use super::{
     ConnectionId, Server, WriteError,
     hub::{Asked, Cursor, Followed, Outflow, Phase, Subject, Wish},
-    storage::{Recollection, Reply, Storage},
+    storage::{Recollection, Reply, Storage, Value},
 };
 use crate::protocol::{
-    ClientMessage, CloseCode, ErrorCode, Operation, Position, Reader, RequestId, ServerMessage, Subscription,
-    SubscriptionId, Target, Timestamp,
+    ClientMessage, CloseCode, EncodedValue, ErrorCode, Operation, Position, Reader, RequestId, ServerMessage,
+    Subscription, SubscriptionId, Target, Timestamp,
     limits::{MAX_FRAME_BYTES, MAX_SEQUENCE, MAX_SUBSCRIPTIONS},
 };
 
 /// Answers under way to one connection, in bytes, above which the next ones wait: enough to fill a fast line between
 /// two reports, and with the largest answer on top still below what a slow reader is dropped for.
 const OUTFLOW_BYTES: usize = MAX_FRAME_BYTES / 4;
+
+/// Who asks for an operation.
+#[derive(Debug)]
+struct Caller {
+    connection: ConnectionId,
+    /// The client id of its `hello`.
+    client: Arc<str>,
+}
+
+/// What an operation did.
+#[derive(Debug)]
+struct Effect {
+    position: Option<Position>,
+    /// What it says of its outcome beside that.
+    result: Option<Value>,
+    /// Whether it changed what outlives the process.
+    is_durable: bool,
+}
+
+impl Effect {
+    fn at(position: Option<Position>, is_durable: bool) -> Self {
+        Self { position, result: None, is_durable: is_durable && position.is_some() }
+    }
+}
 
 /// What a connection may have asked for without reading the answers: all its subscriptions, twice.
 const MAX_ASKED: usize = 2 * MAX_SUBSCRIPTIONS;
@@ -76,7 +100,7 @@ impl<S: Storage> Server<S> {
             return;
         };
         match message {
-            ClientMessage::Hello { .. } => {}
+            ClientMessage::Hello { .. } | ClientMessage::Query { .. } | ClientMessage::Delivered(_) => {}
             ClientMessage::Subscribe(subscriptions) => {
                 for subscription in subscriptions {
                     self.subscribe(now, connection, subscription);
@@ -87,8 +111,8 @@ impl<S: Storage> Server<S> {
                 self.hub.unsubscribe(connection, subscription);
             }
             ClientMessage::Write { request, operation } => {
-                let client = session.client.clone();
-                self.write(now, connection, &client, request, operation);
+                let caller = Caller { connection, client: session.client.clone() };
+                self.write(now, &caller, request, &operation);
             }
             ClientMessage::Refetch { subscription, attempt, position } => {
                 self.ask(connection, Asked { subscription, attempt, wish: Wish::Since(position) });
@@ -143,6 +167,10 @@ impl<S: Storage> Server<S> {
                     return;
                 }
                 Subject::Datastore(id.into())
+            }
+            Target::Pool { .. } | Target::Mailbox | Target::Watch { .. } => {
+                self.deny(connection, asked.id, 0, ErrorCode::NotFound, "not served here");
+                return;
             }
         };
         self.hub.hold(connection, asked.id, subject);
@@ -278,18 +306,11 @@ impl<S: Storage> Server<S> {
         self.outbox.send(connection, &denied)
     }
 
-    fn write(
-        &mut self,
-        now: Timestamp,
-        connection: ConnectionId,
-        client: &str,
-        request: RequestId,
-        operation: Operation<'_>,
-    ) {
-        self.batch.writes.push((connection, request));
+    fn write(&mut self, now: Timestamp, caller: &Caller, request: RequestId, operation: &Operation<'_>) {
+        self.batch.writes.push((caller.connection, request));
         // Else the commit refuses it, with all others of the batch.
-        if let Ok(reply) = self.write_once(now, client, request, operation) {
-            self.outbox.reply(connection, &reply_message(request, &reply));
+        if let Ok(reply) = self.write_once(now, caller, request, operation) {
+            self.outbox.reply(caller.connection, &reply_message(request, &reply));
         }
     }
 
@@ -297,10 +318,11 @@ impl<S: Storage> Server<S> {
     fn write_once(
         &mut self,
         now: Timestamp,
-        client: &str,
+        caller: &Caller,
         request: RequestId,
-        operation: Operation<'_>,
+        operation: &Operation<'_>,
     ) -> Result<Reply, WriteError> {
+        let client = &*caller.client;
         let expired = || Reply::Refused {
             code: ErrorCode::RequestExpired.number(),
             message: "the request is too old to know whether it ran; read, and ask again under a new number"
@@ -322,8 +344,8 @@ impl<S: Storage> Server<S> {
             Recollection::Forgotten => return Ok(expired()),
             Recollection::New => {}
         }
-        let (reply, is_durable) = match self.run(now, operation) {
-            Ok((position, is_durable)) => (Reply::Done(position), is_durable && position.is_some()),
+        let (reply, is_durable) = match self.run(now, caller, operation) {
+            Ok(Effect { position, result, is_durable }) => (Reply::Done { position, result }, is_durable),
             Err(WriteError::StorageFailed) => return Err(WriteError::StorageFailed),
             Err(error) => {
                 let message: Arc<str> = error.to_string().into();
@@ -336,22 +358,29 @@ impl<S: Storage> Server<S> {
         Ok(reply)
     }
 
-    /// Runs an operation; returns its position and whether that is durable.
     fn run(
         &mut self,
         now: Timestamp,
-        operation: Operation<'_>,
-    ) -> Result<(Option<Position>, bool), WriteError> {
-        match operation {
-            Operation::Put { key, value } => Ok((Some(self.put(now, key, value)?), true)),
-            Operation::Delete { key } => Ok((self.delete(now, key)?, true)),
+        caller: &Caller,
+        operation: &Operation<'_>,
+    ) -> Result<Effect, WriteError> {
+        match *operation {
+            Operation::Put { key, value } => Ok(Effect::at(Some(self.put(now, key, value)?), true)),
+            Operation::Delete { key } => Ok(Effect::at(self.delete(now, key)?, true)),
             Operation::Set { datastore, value } => {
                 let position = self.set(now, datastore, value)?;
-                Ok((Some(position), self.is_permanent(datastore)))
+                Ok(Effect::at(Some(position), self.is_permanent(datastore)))
             }
             Operation::Remove { datastore, key } => {
                 let position = self.remove(now, datastore, key)?;
-                Ok((position, self.is_permanent(datastore)))
+                Ok(Effect::at(position, self.is_permanent(datastore)))
+            }
+            Operation::Merge { .. }
+            | Operation::Notify { .. }
+            | Operation::Reply { .. }
+            | Operation::Kv(_) => {
+                let _ = caller;
+                Err(WriteError::NoDatastore)
             }
         }
     }
@@ -396,7 +425,11 @@ impl<S: Storage> Server<S> {
 
 fn reply_message(request: RequestId, reply: &Reply) -> ServerMessage<'_> {
     match reply {
-        Reply::Done(position) => ServerMessage::Ack { request, position: *position },
+        Reply::Done { position, result } => ServerMessage::Ack {
+            request,
+            position: *position,
+            result: result.as_deref().map(EncodedValue::trusted),
+        },
         Reply::Refused { code, message } => ServerMessage::Refusal { request, code: *code, message },
     }
 }

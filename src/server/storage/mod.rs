@@ -32,6 +32,14 @@ pub struct StorageError {
     source: Box<dyn Error + Send + Sync>,
 }
 
+impl Reply {
+    /// Done, at `position`, with nothing more to say.
+    #[must_use]
+    pub const fn done(position: Option<Position>) -> Self {
+        Self::Done { position, result: None }
+    }
+}
+
 impl StorageError {
     /// The failure `source` while `doing` something, as in "writing a record".
     pub fn new(doing: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
@@ -79,8 +87,13 @@ pub struct StoredDatastore {
 /// What a write request was answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Done, at this position; `None` where nothing had to change.
-    Done(Option<Position>),
+    /// Done.
+    Done {
+        /// At this position; `None` where nothing had to change, or the target has no history.
+        position: Option<Position>,
+        /// What the operation said of its outcome beside that.
+        result: Option<Value>,
+    },
     /// Refused.
     Refused {
         /// A number of [`ErrorCode`](crate::protocol::ErrorCode).

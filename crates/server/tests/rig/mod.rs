@@ -165,7 +165,7 @@ impl Client {
             let frame = self.frame().await.unwrap();
             for message in messages(&frame) {
                 match message {
-                    ServerMessage::Ack { request, position } if request == wanted => return Ok(position),
+                    ServerMessage::Ack { request, position, .. } if request == wanted => return Ok(position),
                     ServerMessage::Refusal { request, code, .. } if request == wanted => return Err(code),
                     _ => {}
                 }

@@ -1,16 +1,10 @@
 //! The storage over SQLite: one file in WAL mode, every commit on disk before it returns.
 
-use std::{
-    ffi::OsString,
-    fs::{self, File, TryLockError},
-    io,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+mod open;
 
-use rusqlite::{Connection, OptionalExtension, Row, config::DbConfig, params};
-use thiserror::Error;
+use std::{fs::File, ops::ControlFlow, sync::Arc};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use tidewire::{
     protocol::{Epoch, Lineage, Position, RequestId, Sequence, Timestamp},
     server::storage::{
@@ -19,164 +13,13 @@ use tidewire::{
     },
 };
 
-/// The database's file in the data directory.
-pub const DATABASE: &str = "tidewire.db";
-/// The file whose lock says that a process uses the data directory.
-const LOCK: &str = "tidewire.lock";
-/// "TIDE": tells our databases from others.
-const APPLICATION_ID: i64 = 0x5449_4445;
-/// The version of `schema.sql`.
-const SCHEMA_VERSION: i64 = 1;
-/// Larger databases are not read through at every start; it would take longer than a second.
-const CHECKED_BYTES: u64 = 256 * 1024 * 1024;
-
-/// A data directory cannot be used. Nothing in it was changed.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    /// The directory cannot be made or written to.
-    #[error("the data directory {} cannot be used ({source}); choose another with --data or correct its permissions", path.display())]
-    Directory {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Another process has it.
-    #[error("the data directory {} is in use by another tidewire-server; stop that one first or choose another with --data", .0.display())]
-    InUse(PathBuf),
-    /// The file belongs to another program.
-    #[error("{} is a database of another program; choose another directory with --data", .0.display())]
-    Foreign(PathBuf),
-    /// The file was written by another version.
-    #[error("{} has schema version {found}, this tidewire-server reads version {SCHEMA_VERSION}; use the version that wrote it", path.display())]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-    },
-    /// The file is damaged.
-    #[error("{} is damaged ({detail}); keep a copy of it and its -wal file, and put a backup in its place or move both away to start empty", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite says.
-        detail: String,
-    },
-    /// The log is there without its database.
-    #[error("{} is missing while its -wal file is there; put the database back, or move the -wal file away to start empty", .0.display())]
-    Missing(PathBuf),
-    /// SQLite fails otherwise.
-    #[error("{} cannot be opened ({source})", path.display())]
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: rusqlite::Error,
-    },
-}
+pub use open::{DATABASE, OpenError};
 
 /// A storage in a data directory, which it keeps locked.
 #[derive(Debug)]
 pub struct Sqlite {
     database: Connection,
     _lock: File,
-}
-
-impl Sqlite {
-    /// The storage in `directory`, made where there is none.
-    ///
-    /// # Errors
-    /// If the directory or the database in it cannot be used; both are left as they were.
-    pub fn open(directory: &Path) -> Result<Self, OpenError> {
-        let unusable = |source| OpenError::Directory { path: directory.to_owned(), source };
-        fs::create_dir_all(directory).map_err(unusable)?;
-        let lock = File::options().create(true).append(true).open(directory.join(LOCK)).map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(directory.to_owned())),
-            Err(TryLockError::Error(source)) => return Err(unusable(source)),
-        }
-        let path = directory.join(DATABASE);
-        let size = fs::metadata(&path).map_or(0, |about| about.len());
-        if size == 0 && fs::metadata(log_of(&path)).is_ok_and(|about| about.len() > 0) {
-            return Err(OpenError::Missing(path));
-        }
-        let failed = |source: rusqlite::Error| match source.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-                OpenError::Damaged { path: path.clone(), detail: source.to_string() }
-            }
-            Some(
-                rusqlite::ErrorCode::CannotOpen
-                | rusqlite::ErrorCode::PermissionDenied
-                | rusqlite::ErrorCode::ReadOnly,
-            ) => unusable(io::Error::other(source.to_string())),
-            _ => OpenError::Sqlite { path: path.clone(), source },
-        };
-        let database = Connection::open(&path).map_err(failed)?;
-        if size > 0 {
-            recognise(&database, &path, size).map_err(|error| match error {
-                Unrecognised::Sqlite(source) => failed(source),
-                Unrecognised::Other(error) => error,
-            })?;
-        }
-        prepare(&database, size == 0).map_err(failed)?;
-        Ok(Self { database, _lock: lock })
-    }
-}
-
-fn log_of(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push("-wal");
-    name.into()
-}
-
-enum Unrecognised {
-    Sqlite(rusqlite::Error),
-    Other(OpenError),
-}
-
-impl From<rusqlite::Error> for Unrecognised {
-    fn from(source: rusqlite::Error) -> Self {
-        Self::Sqlite(source)
-    }
-}
-
-/// Makes sure that an existing file is a sound database of ours, before anything is written to it.
-fn recognise(database: &Connection, path: &Path, size: u64) -> Result<(), Unrecognised> {
-    let number = |pragma| database.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    if number("application_id")? != APPLICATION_ID {
-        return Err(Unrecognised::Other(OpenError::Foreign(path.to_owned())));
-    }
-    let found = number("user_version")?;
-    if found != SCHEMA_VERSION {
-        return Err(Unrecognised::Other(OpenError::Version { path: path.to_owned(), found }));
-    }
-    if size <= CHECKED_BYTES {
-        let detail: String = database.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if detail != "ok" {
-            // The last line names the fault; the ones before it say which file.
-            let detail = detail.lines().last().unwrap_or_default().to_owned();
-            return Err(Unrecognised::Other(OpenError::Damaged { path: path.to_owned(), detail }));
-        }
-    }
-    Ok(())
-}
-
-fn prepare(database: &Connection, is_new: bool) -> rusqlite::Result<()> {
-    database.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    database.pragma_update(None, "journal_mode", "WAL")?;
-    // A commit that returned is on disk: what was acknowledged survives a power cut.
-    database.pragma_update(None, "synchronous", "FULL")?;
-    database.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    database.set_prepared_statement_cache_capacity(64);
-    if is_new {
-        database.execute_batch(concat!("BEGIN IMMEDIATE;", include_str!("schema.sql")))?;
-        database.pragma_update(None, "application_id", APPLICATION_ID)?;
-        database.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        database.execute_batch("COMMIT")?;
-    }
-    Ok(())
 }
 
 fn while_doing(doing: &'static str) -> impl Fn(rusqlite::Error) -> StorageError {
@@ -446,11 +289,13 @@ impl Storage for Sqlite {
                 return Ok(Reply::Refused { code, message: row.get(1)? });
             }
             let has_position = row.get_ref(2)? != rusqlite::types::ValueRef::Null;
-            Ok(Reply::Done(if has_position {
+            let position = if has_position {
                 Some(Position { epoch: epoch(row, 2)?, sequence: sequence(row, 3)? })
             } else {
                 None
-            }))
+            };
+            let result = row.get_ref(4)?.as_blob_or_null()?.map(Arc::from);
+            Ok(Reply::Done { position, result })
         };
         self.database
             .prepare_cached(
@@ -469,7 +314,8 @@ impl Storage for Sqlite {
                 let found = self
                     .database
                     .prepare_cached(
-                        "SELECT code, message, epoch, sequence FROM replies WHERE client = ?1 AND request = ?2",
+                        "SELECT code, message, epoch, sequence, result FROM replies
+                         WHERE client = ?1 AND request = ?2",
                     )?
                     .query_row(params![client, number(request)], reply)
                     .optional()?;
@@ -485,15 +331,15 @@ impl Storage for Sqlite {
         request: RequestId,
         reply: &Reply,
     ) -> Result<(), StorageError> {
-        let (code, message, position) = match reply {
-            Reply::Done(position) => (None, None, *position),
-            Reply::Refused { code, message } => (Some(*code), Some(&**message), None),
+        let (code, message, position, result) = match reply {
+            Reply::Done { position, result } => (None, None, *position, result.as_deref()),
+            Reply::Refused { code, message } => (Some(*code), Some(&**message), None, None),
         };
         let write = || -> rusqlite::Result<()> {
             self.database
                 .prepare_cached(
-                    "INSERT OR REPLACE INTO replies (client, request, at, code, message, epoch, sequence)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    "INSERT OR REPLACE INTO replies (client, request, at, code, message, epoch, sequence, result)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
                 )?
                 .execute(params![
                     client,
@@ -502,7 +348,8 @@ impl Storage for Sqlite {
                     code,
                     message,
                     position.map(|position| *position.epoch.as_bytes()),
-                    position.map(|position| number(position.sequence.get()))
+                    position.map(|position| number(position.sequence.get())),
+                    result
                 ])?;
             // What is below the floor is not read any more; to sweep it now and then is enough.
             if request >= KEPT_REPLIES && request.is_multiple_of(64) {

@@ -95,7 +95,7 @@ fn reads_see_the_open_transaction_and_nothing_of_a_rolled_back_one(mut storage: 
         storage.set_datastore("gone", &about(1)).unwrap();
         storage.set_record("gone", "r", stored(1, Some(b"1"))).unwrap();
     });
-    let reply = Reply::Done(None);
+    let reply = Reply::done(None);
     storage.begin().unwrap();
     storage.set_history(&StoredHistory { epoch: epoch(1), lineage: Lineage::default() }).unwrap();
     storage.set_object("old", stored(2, Some(b"2"))).unwrap();
@@ -133,7 +133,7 @@ fn any_text_is_a_key(mut storage: impl Storage) {
             storage.set_datastore(key, &about(number)).unwrap();
             storage.set_record(key, "r", stored(1, Some(key.as_bytes()))).unwrap();
             storage.set_record(keys[0], key, stored(100 + number, Some(key.as_bytes()))).unwrap();
-            storage.set_reply(Timestamp::default(), key, number, &Reply::Done(None)).unwrap();
+            storage.set_reply(Timestamp::default(), key, number, &Reply::done(None)).unwrap();
         }
     });
     for (key, number) in keys.iter().zip(1..) {
@@ -144,7 +144,7 @@ fn any_text_is_a_key(mut storage: impl Storage) {
             sequence(100 + number),
             "{key:?}"
         );
-        assert_eq!(storage.reply(key, number).unwrap(), Recollection::Answered(Reply::Done(None)), "{key:?}");
+        assert_eq!(storage.reply(key, number).unwrap(), Recollection::Answered(Reply::done(None)), "{key:?}");
     }
 }
 
@@ -213,7 +213,7 @@ fn only_the_newest_deletions_are_kept(mut storage: impl Storage) {
 
 fn a_reply_is_remembered_for_the_last_thousand_numbers(mut storage: impl Storage) {
     let now = Timestamp::from_millis(1);
-    let reply = |number| Reply::Done(Some(Position { epoch: epoch(1), sequence: sequence(number) }));
+    let reply = |number| Reply::done(Some(Position { epoch: epoch(1), sequence: sequence(number) }));
     let refused = Reply::Refused { code: 2, message: "no such datastore".into() };
     assert_eq!(storage.reply("c", 1).unwrap(), Recollection::New);
     committed(&mut storage, |storage| {
@@ -237,13 +237,13 @@ fn a_reply_is_remembered_for_the_last_thousand_numbers(mut storage: impl Storage
 fn replies_are_forgotten_by_age_and_never_become_new_again(mut storage: impl Storage) {
     let at = Timestamp::from_millis;
     committed(&mut storage, |storage| {
-        storage.set_reply(at(10), "c", 1, &Reply::Done(None)).unwrap();
-        storage.set_reply(at(20), "c", 2, &Reply::Done(None)).unwrap();
-        storage.set_reply(at(5), "silent", 7, &Reply::Done(None)).unwrap();
+        storage.set_reply(at(10), "c", 1, &Reply::done(None)).unwrap();
+        storage.set_reply(at(20), "c", 2, &Reply::done(None)).unwrap();
+        storage.set_reply(at(5), "silent", 7, &Reply::done(None)).unwrap();
     });
     committed(&mut storage, |storage| storage.forget_replies(at(20), at(0)).unwrap());
     assert_eq!(storage.reply("c", 1).unwrap(), Recollection::Forgotten);
-    assert_eq!(storage.reply("c", 2).unwrap(), Recollection::Answered(Reply::Done(None)));
+    assert_eq!(storage.reply("c", 2).unwrap(), Recollection::Answered(Reply::done(None)));
     assert_eq!(storage.reply("c", 3).unwrap(), Recollection::New);
     assert_eq!(storage.reply("silent", 7).unwrap(), Recollection::Forgotten);
     committed(&mut storage, |storage| storage.forget_replies(at(20), at(10)).unwrap());

@@ -1,0 +1,2 @@
+-- What an operation said of its outcome, beside its position.
+ALTER TABLE replies ADD COLUMN result BLOB;

@@ -1,0 +1,295 @@
+//! What a client may ask the authority to do, and what it may ask to be told.
+
+use alloc::vec::Vec;
+
+use super::{Fields, list};
+use crate::protocol::msgpack::{DecodeError, EncodedValue, Reader, Writer};
+
+/// What a write does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation<'a> {
+    /// Sets an object's value.
+    Put {
+        /// The object.
+        key: &'a str,
+        /// Its new value.
+        value: EncodedValue<'a>,
+    },
+    /// Deletes an object.
+    Delete {
+        /// The object.
+        key: &'a str,
+    },
+    /// Inserts or replaces a record; its primary field names it.
+    Set {
+        /// The datastore's public id.
+        datastore: &'a str,
+        /// The whole record.
+        value: EncodedValue<'a>,
+    },
+    /// Deletes a record.
+    Remove {
+        /// The datastore's public id.
+        datastore: &'a str,
+        /// The record.
+        key: &'a str,
+    },
+    /// Merges fields into a pool.
+    Merge {
+        /// The pool's public id.
+        pool: &'a str,
+        /// A map of fields to their new values; nil takes a field away.
+        fields: EncodedValue<'a>,
+    },
+    /// Puts a notification into a mailbox. Acknowledged with its trace as the result.
+    Notify {
+        /// Whose mailbox.
+        to: &'a str,
+        /// The payload.
+        pack: EncodedValue<'a>,
+        /// Whether a reply is expected.
+        suit: bool,
+        /// Milliseconds that it may wait; `None`: the server's default.
+        ttl: Option<u64>,
+    },
+    /// Replies to a suit notification.
+    Reply {
+        /// The notification.
+        trace: &'a str,
+        /// The reply.
+        reply: EncodedValue<'a>,
+    },
+    /// Changes the kv store: all of these, in this order, or none.
+    Kv(Vec<KvChange<'a>>),
+}
+
+/// One change of the kv store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvChange<'a> {
+    /// Sets a key.
+    Set {
+        /// The group.
+        group: &'a str,
+        /// The key.
+        key: &'a str,
+        /// Its new value.
+        value: EncodedValue<'a>,
+        /// Milliseconds that it lives; `None`: for ever.
+        ttl: Option<u64>,
+    },
+    /// Deletes a key.
+    Delete {
+        /// The group.
+        group: &'a str,
+        /// The key.
+        key: &'a str,
+    },
+    /// Deletes a group with all its keys.
+    DeleteGroup {
+        /// The group.
+        group: &'a str,
+    },
+}
+
+/// What can be asked for without changing anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Query<'a> {
+    /// What became of a notification: nil, or a map of its state.
+    Notification {
+        /// The notification.
+        trace: &'a str,
+    },
+    /// A key's value; no value where it is not set.
+    KvGet {
+        /// The group.
+        group: &'a str,
+        /// The key.
+        key: &'a str,
+    },
+    /// A map of all keys of a group.
+    KvGetAll {
+        /// The group.
+        group: &'a str,
+    },
+    /// How many keys a group has.
+    KvCount {
+        /// The group.
+        group: &'a str,
+    },
+    /// How many keys all groups have whose names begin with a prefix.
+    KvCountAll {
+        /// The prefix, literally.
+        prefix: &'a str,
+    },
+    /// The names of all groups that begin with a prefix.
+    KvGroups {
+        /// The prefix, literally.
+        prefix: &'a str,
+    },
+    /// A template with the values of a group in the places of their keys.
+    KvRender {
+        /// The template.
+        template: &'a str,
+        /// The group.
+        group: &'a str,
+    },
+}
+
+impl<'a> Operation<'a> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let mut fields = Fields::open(reader)?;
+        let operation = match fields.next(Reader::u64)? {
+            0 => Operation::Put { key: fields.next(Reader::key)?, value: fields.next(Reader::value)? },
+            1 => Operation::Delete { key: fields.next(Reader::key)? },
+            2 => Operation::Set { datastore: fields.next(Reader::key)?, value: fields.next(Reader::value)? },
+            3 => Operation::Remove { datastore: fields.next(Reader::key)?, key: fields.next(Reader::key)? },
+            4 => Operation::Merge { pool: fields.next(Reader::key)?, fields: fields.next(Reader::value)? },
+            5 => Operation::Notify {
+                to: fields.next(Reader::key)?,
+                pack: fields.next(Reader::value)?,
+                suit: fields.next(Reader::bool)?,
+                ttl: fields.optional(Reader::u64)?,
+            },
+            6 => Operation::Reply { trace: fields.next(Reader::str)?, reply: fields.next(Reader::value)? },
+            7 => Operation::Kv(fields.next(|reader| list(reader, KvChange::read))?),
+            other => return Err(DecodeError::UnknownKind(other)),
+        };
+        fields.close()?;
+        Ok(operation)
+    }
+
+    pub(super) fn write(&self, writer: &mut Writer) {
+        match *self {
+            Operation::Put { key, value } => {
+                writer.array(3);
+                writer.u64(0);
+                writer.str(key);
+                writer.value(value);
+            }
+            Operation::Delete { key } => {
+                writer.array(2);
+                writer.u64(1);
+                writer.str(key);
+            }
+            Operation::Set { datastore, value } => {
+                writer.array(3);
+                writer.u64(2);
+                writer.str(datastore);
+                writer.value(value);
+            }
+            Operation::Remove { datastore, key } => {
+                writer.array(3);
+                writer.u64(3);
+                writer.str(datastore);
+                writer.str(key);
+            }
+            Operation::Merge { pool, fields } => {
+                writer.array(3);
+                writer.u64(4);
+                writer.str(pool);
+                writer.value(fields);
+            }
+            Operation::Notify { to, pack, suit, ttl } => {
+                writer.array(5);
+                writer.u64(5);
+                writer.str(to);
+                writer.value(pack);
+                writer.bool(suit);
+                writer.optional(ttl, Writer::u64);
+            }
+            Operation::Reply { trace, reply } => {
+                writer.array(3);
+                writer.u64(6);
+                writer.str(trace);
+                writer.value(reply);
+            }
+            Operation::Kv(ref changes) => {
+                writer.array(2);
+                writer.u64(7);
+                writer.array(changes.len());
+                for change in changes {
+                    change.write(writer);
+                }
+            }
+        }
+    }
+}
+
+impl<'a> KvChange<'a> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let mut fields = Fields::open(reader)?;
+        let change = match fields.next(Reader::u64)? {
+            0 => KvChange::Set {
+                group: fields.next(Reader::str)?,
+                key: fields.next(Reader::str)?,
+                value: fields.next(Reader::value)?,
+                ttl: fields.optional(Reader::u64)?,
+            },
+            1 => KvChange::Delete { group: fields.next(Reader::str)?, key: fields.next(Reader::str)? },
+            2 => KvChange::DeleteGroup { group: fields.next(Reader::str)? },
+            other => return Err(DecodeError::UnknownKind(other)),
+        };
+        fields.close()?;
+        Ok(change)
+    }
+
+    fn write(self, writer: &mut Writer) {
+        match self {
+            KvChange::Set { group, key, value, ttl } => {
+                writer.array(5);
+                writer.u64(0);
+                writer.str(group);
+                writer.str(key);
+                writer.value(value);
+                writer.optional(ttl, Writer::u64);
+            }
+            KvChange::Delete { group, key } => {
+                writer.array(3);
+                writer.u64(1);
+                writer.str(group);
+                writer.str(key);
+            }
+            KvChange::DeleteGroup { group } => {
+                writer.array(2);
+                writer.u64(2);
+                writer.str(group);
+            }
+        }
+    }
+}
+
+impl<'a> Query<'a> {
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let mut fields = Fields::open(reader)?;
+        let query = match fields.next(Reader::u64)? {
+            0 => Query::Notification { trace: fields.next(Reader::str)? },
+            1 => Query::KvGet { group: fields.next(Reader::str)?, key: fields.next(Reader::str)? },
+            2 => Query::KvGetAll { group: fields.next(Reader::str)? },
+            3 => Query::KvCount { group: fields.next(Reader::str)? },
+            4 => Query::KvCountAll { prefix: fields.next(Reader::str)? },
+            5 => Query::KvGroups { prefix: fields.next(Reader::str)? },
+            6 => Query::KvRender { template: fields.next(Reader::str)?, group: fields.next(Reader::str)? },
+            other => return Err(DecodeError::UnknownKind(other)),
+        };
+        fields.close()?;
+        Ok(query)
+    }
+
+    pub(super) fn write(self, writer: &mut Writer) {
+        let (kind, first, second) = match self {
+            Query::Notification { trace } => (0, trace, None),
+            Query::KvGet { group, key } => (1, group, Some(key)),
+            Query::KvGetAll { group } => (2, group, None),
+            Query::KvCount { group } => (3, group, None),
+            Query::KvCountAll { prefix } => (4, prefix, None),
+            Query::KvGroups { prefix } => (5, prefix, None),
+            Query::KvRender { template, group } => (6, template, Some(group)),
+        };
+        writer.array(2 + usize::from(second.is_some()));
+        writer.u64(kind);
+        writer.str(first);
+        if let Some(second) = second {
+            writer.str(second);
+        }
+    }
+}
