@@ -10,9 +10,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use axum::body::Bytes;
 use thiserror::Error;
 use tidewire::{
-    protocol::{CloseCode, Timestamp},
+    protocol::{CloseCode, Timestamp, server_frame_to_json},
     server::{Action, CommitError, ConnectionId, Server, storage::Storage},
 };
 use tokio::{
@@ -56,8 +57,8 @@ pub enum Input {
 pub enum Outgoing {
     /// Send this; `report` when it has left.
     Frame {
-        /// The frame.
-        bytes: Arc<[u8]>,
+        /// The frame, in the connection's codec.
+        bytes: Bytes,
         /// Whether to tell the host.
         report: bool,
     },
@@ -70,9 +71,19 @@ pub enum Outgoing {
     },
 }
 
+/// What a connection's frames are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// Binary frames.
+    MessagePack,
+    /// Text frames.
+    Json,
+}
+
 /// A connection's outgoing queue, from the host's side.
 #[derive(Debug)]
 pub struct Outlet {
+    codec: Codec,
     queue: mpsc::UnboundedSender<Outgoing>,
     backlog: Arc<AtomicUsize>,
     /// Evicts the connection: whatever is queued is not sent any more.
@@ -92,11 +103,11 @@ pub struct Inlet {
 
 /// The two sides of a new connection's queue.
 #[must_use]
-pub fn queue() -> (Outlet, Inlet) {
+pub fn queue(codec: Codec) -> (Outlet, Inlet) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let (evict, eviction) = oneshot::channel();
     let backlog = Arc::new(AtomicUsize::new(0));
-    let outlet = Outlet { queue: sender, backlog: backlog.clone(), evict };
+    let outlet = Outlet { codec, queue: sender, backlog: backlog.clone(), evict };
     (outlet, Inlet { queue: receiver, backlog, eviction })
 }
 
@@ -233,12 +244,17 @@ impl<S: Storage> Thread<S> {
     }
 
     fn transmit(&mut self) {
+        let mut texts = Texts::default();
         while let Some(transmit) = self.server.poll_transmit() {
             let Some(outlet) = self.outlets.get(&transmit.connection) else {
                 continue;
             };
             let outgoing = match transmit.action {
-                Action::Frame(bytes) => {
+                Action::Frame(frame) => {
+                    let bytes = match outlet.codec {
+                        Codec::MessagePack => Bytes::from_owner(frame),
+                        Codec::Json => texts.of(frame),
+                    };
                     let waiting = outlet.backlog.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
                     if waiting > BACKLOG_BYTES {
                         self.evict(transmit.connection);
@@ -262,5 +278,23 @@ impl<S: Storage> Thread<S> {
             let _ = outlet.evict.send(());
         }
         self.server.handle_disconnect(self.clock.now(), connection);
+    }
+}
+
+/// The JSON frames of one round: a frame that many connections share is transcoded once.
+#[derive(Default)]
+struct Texts {
+    /// By the address of the frame, which is kept, so that no other frame takes the address meanwhile.
+    known: HashMap<usize, (Arc<[u8]>, Bytes)>,
+}
+
+impl Texts {
+    fn of(&mut self, frame: Arc<[u8]>) -> Bytes {
+        let address = frame.as_ptr().addr();
+        let (_, text) = self.known.entry(address).or_insert_with(|| {
+            let text = server_frame_to_json(&frame).expect("the server module encodes what it can decode");
+            (frame, Bytes::from(text))
+        });
+        text.clone()
     }
 }

@@ -138,9 +138,18 @@ impl Client {
 
     /// The next frame, or the code and reason of the close.
     pub(crate) async fn frame(&mut self) -> Result<Vec<u8>, (u16, String)> {
+        self.next().await.map(|message| message.into_data().to_vec())
+    }
+
+    /// The next frame of a connection whose codec is JSON.
+    pub(crate) async fn text(&mut self) -> Result<String, (u16, String)> {
+        self.next().await.map(|message| message.into_text().unwrap().to_string())
+    }
+
+    async fn next(&mut self) -> Result<Message, (u16, String)> {
         loop {
             match timeout(PATIENCE, self.socket.next()).await.expect("the server says something") {
-                Some(Ok(Message::Binary(bytes))) => return Ok(bytes.to_vec()),
+                Some(Ok(message @ (Message::Binary(_) | Message::Text(_)))) => return Ok(message),
                 Some(Ok(Message::Close(Some(frame)))) => {
                     return Err((frame.code.into(), frame.reason.to_string()));
                 }
