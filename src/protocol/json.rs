@@ -151,6 +151,24 @@ fn unescape(writer: &mut Writer, escaped: &Value, levels: usize) -> Result<(), D
     Ok(())
 }
 
+/// Encodes the JSON text of a value as it stands in a JSON frame, with its escapes.
+///
+/// # Errors
+/// If the text is no JSON, nests too deeply, or holds an escape that is none.
+pub fn frame_value_from_json(text: &str) -> Result<Vec<u8>, DecodeError> {
+    let mut writer = Writer::new();
+    write(&mut writer, &parse(text)?, MAX_DEPTH, Escapes::Taken)?;
+    Ok(writer.into_bytes())
+}
+
+/// The JSON text of a value as it stands in a JSON frame, with its escapes.
+#[must_use]
+pub fn frame_value_to_json(value: EncodedValue<'_>) -> String {
+    // Only checked values come here, and those can all be said.
+    let value = read(&mut Reader::new(value.as_bytes()), Escapes::Taken);
+    value.map_or_else(|_| "null".to_owned(), |value| value.to_string())
+}
+
 /// The JSON text of a value.
 ///
 /// # Errors
@@ -302,8 +320,6 @@ impl Tokens for Text {
     }
 
     fn value(&mut self, value: EncodedValue<'_>) {
-        let value = read(&mut Reader::new(value.as_bytes()), Escapes::Taken);
-        // Only checked values are written, and those can all be said.
-        self.token(&value.map_or_else(|_| "null".to_owned(), |value| value.to_string()));
+        self.token(&frame_value_to_json(value));
     }
 }

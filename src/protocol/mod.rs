@@ -16,7 +16,10 @@ mod tokens;
 
 pub use code::{CloseCode, ErrorCode};
 #[cfg(feature = "json")]
-pub use json::{client_frame_to_json, frame_from_json, from_json, server_frame_to_json, to_json};
+pub use json::{
+    client_frame_to_json, frame_from_json, frame_value_from_json, frame_value_to_json, from_json,
+    server_frame_to_json, to_json,
+};
 pub use message::{
     Answer, ClientMessage, KvChange, KvEventKind, Open, OpenPool, Operation, Query, QueryId, RequestId, Row,
     ServerMessage, Subscription, SubscriptionId, Target, TopicId,

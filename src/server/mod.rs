@@ -25,7 +25,7 @@ pub use datastore::{Datastore, Record, Snapshot};
 pub use object::Object;
 
 use crate::protocol::{
-    CloseCode, ErrorCode, RequestId, ServerMessage, SubscriptionId, Timestamp,
+    CloseCode, ErrorCode, Lineage, RequestId, ServerMessage, SubscriptionId, Timestamp,
     limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES},
 };
 use datastore::Opened;
@@ -247,8 +247,7 @@ impl<S: Storage> Server<S> {
         let history = match storage.history()? {
             Some(history) => history,
             None => {
-                let history =
-                    StoredHistory { epoch: random.epoch(), lineage: crate::protocol::Lineage::default() };
+                let history = StoredHistory { epoch: random.epoch(), lineage: Lineage::default() };
                 storage.begin()?;
                 storage.set_history(&history)?;
                 storage.commit()?;
@@ -290,6 +289,12 @@ impl<S: Storage> Server<S> {
     #[must_use]
     pub fn residue(&self) -> Residue {
         self.hub.residue()
+    }
+
+    /// The epochs before the one that objects count in.
+    #[must_use]
+    pub const fn lineage(&self) -> &Lineage {
+        &self.history.lineage
     }
 
     /// Whether there is nothing to send or to commit.

@@ -13,8 +13,11 @@ use std::{
 use axum::body::Bytes;
 use thiserror::Error;
 use tidewire::{
-    protocol::{CloseCode, Timestamp, server_frame_to_json},
-    server::{Action, CommitError, ConnectionId, Server, storage::Storage},
+    protocol::{CloseCode, EncodedValue, Lineage, Position, Timestamp, server_frame_to_json},
+    server::{
+        Action, CommitError, ConnectionId, Datastore, Object, Server, Snapshot, WriteError,
+        storage::{Storage, StorageError},
+    },
 };
 use tokio::{
     runtime::Handle,
@@ -48,8 +51,61 @@ pub enum Input {
     Refuse(ConnectionId, CloseCode, String),
     /// It is gone.
     Disconnect(ConnectionId),
+    /// Something is asked that needs no connection.
+    Call(Call),
     /// Say goodbye to all and end.
     Shutdown,
+}
+
+/// What is asked without a connection. The answer leaves once what it rests on is committed.
+#[derive(Debug)]
+pub enum Call {
+    /// An object, and the epochs before its own.
+    Object(String, Answer<(Option<Object>, Lineage)>),
+    /// A datastore with all its records.
+    Datastore(String, Answer<Option<(Datastore, Snapshot)>>),
+    /// Sets an object's value; `None` deletes it.
+    Write {
+        /// The object.
+        key: String,
+        /// Its new value, encoded and checked.
+        value: Option<Vec<u8>>,
+        /// When only.
+        condition: Condition,
+        /// Told the position of the change; `None` where there was nothing to change.
+        answer: Answer<Option<Position>>,
+    },
+}
+
+/// Where an answer goes.
+pub type Answer<T> = oneshot::Sender<Result<T, CallError>>;
+
+/// When a write may happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// In any case.
+    Always,
+    /// If the object still stands at this position.
+    At(Position),
+    /// If there is no such object.
+    Absent,
+}
+
+/// Why nothing was done or told.
+#[derive(Debug, Clone, Copy, Error)]
+pub enum CallError {
+    /// The server module refuses.
+    #[error(transparent)]
+    Refused(#[from] WriteError),
+    /// The condition does not hold.
+    #[error("the object has changed; read it again and decide anew")]
+    Changed,
+    /// The batch was undone.
+    #[error("the storage failed; nothing was changed")]
+    Undone,
+    /// The server ends.
+    #[error("the server is closing")]
+    Ended,
 }
 
 /// What the host tells a connection's task.
@@ -169,7 +225,7 @@ impl Host {
         let (ended, end) = oneshot::channel();
         let runtime = Handle::current();
         thread::Builder::new().name("tidewire".to_owned()).spawn(move || {
-            let thread = Thread { server, clock: Clock::new(), outlets: HashMap::new() };
+            let thread = Thread { server, clock: Clock::new(), outlets: HashMap::new(), answers: Vec::new() };
             // Nobody waits for the end any more where the receiver is gone.
             let _ = ended.send(thread.run(&runtime, receiver));
         })?;
@@ -180,12 +236,36 @@ impl Host {
     pub async fn send(&self, input: Input) -> bool {
         self.inputs.send(input).await.is_ok()
     }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// Why nothing was done.
+    pub async fn call<T>(&self, call: impl FnOnce(Answer<T>) -> Call) -> Result<T, CallError> {
+        let (answer, told) = oneshot::channel();
+        if !self.send(Input::Call(call(answer))).await {
+            return Err(CallError::Ended);
+        }
+        told.await.unwrap_or(Err(CallError::Ended))
+    }
+}
+
+/// Sends an answer, or says that the batch was undone.
+type Held = Box<dyn FnOnce(Result<(), CallError>)>;
+
+fn held<T: 'static>(answer: Answer<T>, told: Result<T, CallError>) -> Held {
+    Box::new(move |committed| {
+        // The caller may be gone.
+        let _ = answer.send(committed.and(told));
+    })
 }
 
 struct Thread<S> {
     server: Server<S>,
     clock: Clock,
     outlets: HashMap<ConnectionId, Outlet>,
+    /// Answers of this batch, until it is committed.
+    answers: Vec<Held>,
 }
 
 impl<S: Storage> Thread<S> {
@@ -210,10 +290,16 @@ impl<S: Storage> Thread<S> {
             if self.server.poll_timeout().is_some_and(|due| due <= now) {
                 self.server.handle_timeout(now);
             }
-            match self.server.commit(now) {
-                Ok(()) => {}
-                Err(error @ CommitError::Undone(_)) => tracing::error!("{error}"),
+            let committed = match self.server.commit(now) {
+                Ok(()) => Ok(()),
+                Err(error @ CommitError::Undone(_)) => {
+                    tracing::error!("{error}");
+                    Err(CallError::Undone)
+                }
                 Err(error @ CommitError::Lost(_)) => return Err(error.into()),
+            };
+            for answer in self.answers.drain(..) {
+                answer(committed);
             }
             self.transmit();
         }
@@ -234,6 +320,10 @@ impl<S: Storage> Thread<S> {
                 self.outlets.remove(&connection);
                 self.server.handle_disconnect(now, connection);
             }
+            Input::Call(call) => {
+                let answer = self.call(now, call);
+                self.answers.push(answer);
+            }
             Input::Shutdown => {
                 let reason = "the server is restarting";
                 self.server.close_all(CloseCode::Restarting, reason, Some(RETRY_AFTER));
@@ -241,6 +331,44 @@ impl<S: Storage> Thread<S> {
             }
         }
         false
+    }
+
+    fn call(&mut self, now: Timestamp, call: Call) -> Held {
+        let unreadable = |_: StorageError| CallError::Undone;
+        match call {
+            Call::Object(key, answer) => {
+                let lineage = self.server.lineage().clone();
+                held(answer, self.server.object(&key).map(|object| (object, lineage)).map_err(unreadable))
+            }
+            Call::Datastore(id, answer) => {
+                let read = || Ok(self.server.datastore(now, &id)?.zip(self.server.snapshot(now, &id)?));
+                held(answer, read().map_err(unreadable))
+            }
+            Call::Write { key, value, condition, answer } => {
+                let written = self.check(&key, condition).and_then(|()| {
+                    Ok(match value {
+                        Some(value) => Some(self.server.put(now, &key, EncodedValue::trusted(&value))?),
+                        None => self.server.delete(now, &key)?,
+                    })
+                });
+                held(answer, written)
+            }
+        }
+    }
+
+    fn check(&self, key: &str, condition: Condition) -> Result<(), CallError> {
+        let holds = match condition {
+            Condition::Always => true,
+            Condition::At(position) => {
+                let object = self.server.object(key).map_err(|_| CallError::Undone)?;
+                object.is_some_and(|object| object.position == position)
+            }
+            Condition::Absent => {
+                let object = self.server.object(key).map_err(|_| CallError::Undone)?;
+                object.is_none_or(|object| object.value.is_none())
+            }
+        };
+        if holds { Ok(()) } else { Err(CallError::Changed) }
     }
 
     fn transmit(&mut self) {

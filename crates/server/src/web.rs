@@ -16,7 +16,7 @@ use axum::{
         Request, State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
     },
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, uri::Authority},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::get,
@@ -33,6 +33,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tower_http::services::ServeDir;
 
 use crate::host::{BACKLOG_BYTES, Codec, Host, Inlet, Input, Outgoing, queue};
+use crate::http;
 
 /// The library's 128 KiB for each connection would be more than a gigabyte for ten thousand idle ones.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -50,8 +51,8 @@ const MAX_REASON_BYTES: usize = 123;
 /// What the routes share.
 #[derive(Debug)]
 pub struct Web {
-    host: Host,
-    origins: Origins,
+    pub(crate) host: Host,
+    pub(crate) origins: Origins,
     connections: AtomicU64,
     /// Held by every connection, so that the end of the last one can be awaited.
     alive: mpsc::Sender<()>,
@@ -66,10 +67,12 @@ impl Web {
 
     /// The routes; `files` is the directory of the page, if there is one.
     pub fn router(self, files: Option<PathBuf>) -> Router {
+        let web = Arc::new(self);
         let router = Router::new()
             .route("/v1/sync", get(sync))
             .route("/healthz", get(async || "ok\n"))
-            .with_state(Arc::new(self));
+            .merge(http::router(&web))
+            .with_state(web);
         match files {
             Some(files) => router.fallback_service(ServeDir::new(files)).layer(from_fn(file_headers)),
             None => router,
@@ -111,6 +114,22 @@ impl Origins {
     }
 }
 
+impl Origins {
+    /// Whether the server goes by the name `host`. One that only this machine can reach is called by a name of this
+    /// machine, or by that of an allowed origin: whatever else resolves to it was pointed here by somebody else.
+    #[must_use]
+    pub fn is_known(&self, host: Option<&str>) -> bool {
+        let Some(host) = host.filter(|_| self.is_local) else {
+            return true;
+        };
+        let authority =
+            |origin: &String| origin.parse::<Uri>().ok().and_then(|uri| uri.into_parts().authority);
+        let is_allowed = |authority: Authority| authority.as_str().eq_ignore_ascii_case(host);
+        host.parse::<Authority>().is_ok_and(|authority| is_loopback(authority.host()))
+            || self.allowed.iter().filter_map(authority).any(is_allowed)
+    }
+}
+
 fn is_loopback(name: &str) -> bool {
     let name = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
@@ -129,7 +148,7 @@ async fn file_headers(request: Request, next: Next) -> Response {
     response
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     // A header that is no text is nobody's; it must not pass for a missing one.
     headers.get(name).map(|value| value.to_str().unwrap_or("invalid"))
 }

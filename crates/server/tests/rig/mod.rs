@@ -84,12 +84,32 @@ impl Drop for Program {
 
 /// A GET by hand: status line with headers, and body.
 pub(crate) fn get(address: &str, path: &str) -> (String, String) {
+    ask(address, "GET", path, &[], "")
+}
+
+/// A request by hand: status line with headers in lower case, and body.
+pub(crate) fn ask(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (String, String) {
     use std::io::Write;
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len())
+        .unwrap();
+    if headers.iter().all(|(name, _)| *name != "host") {
+        write!(stream, "host: {address}\r\n").unwrap();
+    }
+    for (name, value) in headers {
+        write!(stream, "{name}: {value}\r\n").unwrap();
+    }
+    write!(stream, "\r\n{body}").unwrap();
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    let response = String::from_utf8_lossy(&response).into_owned();
     let (head, body) = response.split_once("\r\n\r\n").unwrap();
     (head.to_lowercase(), body.to_owned())
 }
