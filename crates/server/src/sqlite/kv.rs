@@ -79,12 +79,8 @@ impl KvStorage for Sqlite {
                  FROM kv_groups WHERE name >= ?1 AND name < ?2 AND live > 0 ORDER BY name",
             )
             .and_then(|mut statement| {
-                let groups = statement
-                    .query_map(params![prefix, end_of(prefix), millis(now)], |row| {
-                        Ok((row.get(0)?, count(row, 1)?))
-                    })?
-                    .collect();
-                groups
+                let read = |row: &Row<'_>| Ok((row.get(0)?, count(row, 1)?));
+                statement.query_map(params![prefix, end_of(prefix), millis(now)], read)?.collect()
             })
             .map_err(while_doing("reading the groups"))
     }
