@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{ConnectionId, Residue};
+use super::{
+    ConnectionId, Residue,
+    kv::{WatcherId, Watchers},
+};
 use crate::protocol::{Epoch, Position, Sequence, SubscriptionId, Timestamp, TopicId};
 
 /// What a topic or subscription is about.
@@ -84,6 +87,8 @@ pub(super) enum Followed {
     Waiting(Subject),
     /// It hears every envelope of this topic.
     Topic(TopicId),
+    /// It hears the events of this watcher of the kv store.
+    Watch(WatcherId),
 }
 
 /// Something to answer.
@@ -139,6 +144,8 @@ pub(super) struct Hub {
     /// Ordered by when they are due, so that the next one costs no search.
     timers: BTreeSet<(Timestamp, ConnectionId)>,
     tick: u64,
+    /// Who watches the kv store.
+    pub(super) watchers: Watchers,
 }
 
 impl Hub {
@@ -147,6 +154,7 @@ impl Hub {
             connections: self.connections.len(),
             topics: self.topics.len().max(self.current.len()),
             subscriptions: self.topics.values().map(|topic| topic.followers.len()).sum::<usize>()
+                + self.watchers.subscribed()
                 + self
                     .connections
                     .values()
@@ -239,9 +247,36 @@ impl Hub {
         }
     }
 
-    /// What a subscription is about.
+    /// Has a subscription hear of the kv store from the event `since` on, in the place of any before it.
+    pub(super) fn watch(
+        &mut self,
+        id: ConnectionId,
+        subscription: SubscriptionId,
+        group: &str,
+        key: &str,
+        since: u64,
+    ) {
+        if self.session(id).is_none() {
+            return;
+        }
+        let watcher = self.watchers.watch(group, key, since, Some((id, subscription)));
+        let session = self.session(id);
+        let before =
+            session.and_then(|session| session.subscriptions.insert(subscription, Followed::Watch(watcher)));
+        if let Some(before) = before {
+            self.leave(id, subscription, &before);
+        }
+    }
+
+    /// Whether more may be sent to a connection that reads at its own pace.
+    pub(super) fn has_room(&mut self, id: ConnectionId) -> bool {
+        self.session(id).is_some_and(|session| session.outflow != Outflow::Full)
+    }
+
+    /// What a history that a subscription follows is of.
     pub(super) fn subject(&mut self, id: ConnectionId, subscription: SubscriptionId) -> Option<Subject> {
         match self.session(id)?.subscriptions.get(&subscription)? {
+            Followed::Watch(_) => None,
             Followed::Waiting(subject) => Some(subject.clone()),
             Followed::Topic(topic) => {
                 let topic = *topic;
@@ -303,8 +338,13 @@ impl Hub {
     }
 
     fn leave(&mut self, id: ConnectionId, subscription: SubscriptionId, followed: &Followed) {
-        let Followed::Topic(number) = followed else {
-            return;
+        let number = match followed {
+            Followed::Waiting(_) => return,
+            Followed::Watch(watcher) => {
+                self.watchers.unwatch(*watcher);
+                return;
+            }
+            Followed::Topic(number) => number,
         };
         if let Some(topic) = self.topics.get_mut(number) {
             topic.followers.remove(&(id, subscription));

@@ -1,14 +1,16 @@
 //! The reference server module: it owns the values, orders the changes and says who must be told what.
 //!
 //! [`Server`] is a machine without transport, clock, threads or randomness of its own: the same code answers inside a
-//! browser page and inside the native server. The parts: `hub` knows who is connected and follows what, `object` and
-//! `datastore` hold the rules of what they are named after, `outbox` holds back what is to be sent until it is true,
+//! browser page and inside the native server. The parts: `hub` knows who is connected and follows what, `object`,
+//! `datastore` and `kv` hold the rules of what they are named after, `outbox` holds back what is to be sent until it is true,
 //! [`storage`] keeps what must last. Not here: sockets, files, time.
 
 mod datastore;
 mod hub;
+mod kv;
 mod object;
 mod outbox;
+mod query;
 mod random;
 mod session;
 pub mod storage;
@@ -22,14 +24,19 @@ use std::{
 use thiserror::Error;
 
 pub use datastore::{Datastore, Record, Snapshot};
+pub use kv::{
+    CallbackId, EVERY, GetError, Kv, KvEvent, Namespace, NamespaceError, Quota, RenderError, Scoped,
+    WATCHER_CAPACITY, Watched, WatcherId,
+};
 pub use object::Object;
 
 use crate::protocol::{
-    CloseCode, ErrorCode, Lineage, RequestId, ServerMessage, SubscriptionId, Timestamp,
+    CloseCode, ErrorCode, Lineage, QueryId, RequestId, ServerMessage, SubscriptionId, Timestamp,
     limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES},
 };
 use datastore::Opened;
 use hub::{Hub, Subject};
+use kv::Changes;
 use outbox::Outbox;
 use random::Random;
 use storage::{Memory, Storage, StorageError, StoredHistory};
@@ -47,6 +54,9 @@ pub struct Options {
     pub heartbeat: Duration,
     /// How long a connection may stay without `hello`.
     pub greeting: Duration,
+    /// Whether clients may have templates of theirs rendered. A template can take more memory than anything else that
+    /// a client may send, so they may not, unless the clients are trusted.
+    pub renders_for_clients: bool,
 }
 
 impl Options {
@@ -59,6 +69,7 @@ impl Options {
             heartbeat: Duration::from_secs(10),
             // Several round trips over a very slow line.
             greeting: Duration::from_secs(15),
+            renders_for_clients: false,
         }
     }
 }
@@ -94,6 +105,22 @@ pub enum WriteError {
         /// Its encoded size in bytes.
         length: usize,
     },
+    /// The name of a group or key is too long.
+    #[error("`{field}` has {length} bytes; it has at most {MAX_KEY_BYTES} bytes of text")]
+    TooLong {
+        /// What it names.
+        field: &'static str,
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A namespace holds all that it may.
+    #[error("the namespace has all the {limit} {what} that it may have; delete some first")]
+    QuotaExceeded {
+        /// `"keys"` or `"groups"`.
+        what: &'static str,
+        /// How many it may have.
+        limit: u64,
+    },
     /// All sequences of the epoch are used.
     #[error("the history has no sequences left")]
     Exhausted,
@@ -109,7 +136,10 @@ impl WriteError {
         match self {
             Self::NoDatastore => ErrorCode::NotFound,
             Self::NoPrimary => ErrorCode::InvalidRequest,
-            Self::BadKey { .. } | Self::TooLarge { .. } | Self::Exhausted => ErrorCode::LimitExceeded,
+            Self::BadKey { .. } | Self::TooLarge { .. } | Self::TooLong { .. } | Self::Exhausted => {
+                ErrorCode::LimitExceeded
+            }
+            Self::QuotaExceeded { .. } => ErrorCode::QuotaExceeded,
             Self::StorageFailed => ErrorCode::StorageFailed,
         }
     }
@@ -170,13 +200,14 @@ struct Batch {
     /// Whether the durable storage has a transaction open. One that nothing was written to costs no disk access.
     is_open: bool,
     writes: Vec<(ConnectionId, RequestId)>,
+    queries: Vec<(ConnectionId, QueryId)>,
     asked: BTreeSet<(ConnectionId, SubscriptionId, u32)>,
     /// The datastores whose heads moved.
     moved: Vec<Arc<str>>,
     failure: Option<StorageError>,
 }
 
-/// The authority: objects, datastores, and everybody who follows them.
+/// The authority: objects, datastores, the kv store, and everybody who follows them.
 ///
 /// The contract with its host, on one thread:
 ///
@@ -184,10 +215,11 @@ struct Batch {
 ///   [`handle_drained`](Self::handle_drained), [`handle_disconnect`](Self::handle_disconnect),
 ///   [`handle_timeout`](Self::handle_timeout)) and **commands** ([`put`](Self::put), [`delete`](Self::delete),
 ///   [`open_datastore`](Self::open_datastore), [`set`](Self::set), [`remove`](Self::remove),
-///   [`close`](Self::close)) belong to a batch, which the first of them opens.
+///   [`kv`](Self::kv), [`close`](Self::close)) belong to a batch, which the first of them opens.
 /// - [`commit`](Self::commit) ends the batch. Nothing that the batch did can be polled before, and nothing of it
 ///   remains if it fails. Many inputs in one batch share one write to disk.
-/// - **Outputs**: after every commit, [`poll_transmit`](Self::poll_transmit) until `None`; then
+/// - **Outputs**: after every commit, [`poll_transmit`](Self::poll_transmit) until `None`, and
+///   [`poll_watcher`](Self::poll_watcher) for watchers of the host's own; then
 ///   [`poll_timeout`](Self::poll_timeout) says when to call `handle_timeout` at the latest.
 /// - **Getters** read what the batch has done so far.
 ///
@@ -219,7 +251,11 @@ pub struct Server<S> {
     datastores: BTreeMap<Arc<str>, Opened>,
     hub: Hub,
     outbox: Outbox,
+    /// What changed in the kv store and is not told yet.
+    changes: Changes<S>,
     batch: Batch,
+    /// Whether the callbacks of the last commit did what waits for the next one, and for no input.
+    is_unfinished: bool,
     /// The latest time that was passed in.
     clock: Timestamp,
     /// When expired datastores are purged next.
@@ -265,7 +301,9 @@ impl<S: Storage> Server<S> {
             datastores: BTreeMap::new(),
             hub: Hub::default(),
             outbox: Outbox::default(),
+            changes: Changes::default(),
             batch: Batch::default(),
+            is_unfinished: false,
             clock: Timestamp::default(),
             purge_due: Timestamp::default(),
             forget_due: Timestamp::default(),
@@ -300,18 +338,25 @@ impl<S: Storage> Server<S> {
     /// Whether there is nothing to send or to commit.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.outbox.is_empty() && !self.batch.is_open
+        self.outbox.is_empty() && self.is_settled()
+    }
+
+    /// Whether there is nothing to commit.
+    fn is_settled(&self) -> bool {
+        !self.batch.is_open && !self.outbox.has_staged()
     }
 
     // Inputs: a peer's are in `session`
 
-    /// Does what is due: beacons, silent connections, expired datastores.
+    /// Does what is due: beacons, silent connections, expired datastores and keys.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.observe(now);
         self.serve_timers(now);
         if now >= self.purge_due {
             self.purge_due = now + PURGE_PERIOD;
             self.purge(now);
+            // A failure is noted for the commit.
+            let _ = self.kv(now).purge_expired();
         }
         if now >= self.forget_due {
             self.forget_due = now + FORGET_PERIOD;
@@ -383,12 +428,15 @@ impl<S: Storage> Server<S> {
                 // In memory, nothing can fail.
                 let _ = self.temporary.commit();
                 self.batch = Batch::default();
+                self.tell_watchers();
                 Ok(())
             }
             Some(failure) => self.undo(failure),
         };
         let _ = self.temporary.begin();
         self.outbox.release(&self.hub);
+        self.tell_callbacks(now);
+        self.is_unfinished = !self.is_settled();
         result
     }
 
@@ -396,13 +444,20 @@ impl<S: Storage> Server<S> {
     fn undo(&mut self, failure: StorageError) -> Result<(), CommitError> {
         let batch = std::mem::take(&mut self.batch);
         let _ = self.temporary.rollback();
-        self.outbox.retract();
+        let unreported = self.outbox.retract();
+        self.changes.retract();
         self.datastores.clear();
         let message = WriteError::StorageFailed.to_string();
         let code = ErrorCode::StorageFailed.number();
         for (connection, request) in batch.writes {
             if self.hub.connection(connection).is_some() {
                 self.outbox.send(connection, &ServerMessage::Refusal { request, code, message: &message });
+            }
+        }
+        for (connection, query) in batch.queries {
+            if self.hub.connection(connection).is_some() {
+                self.outbox
+                    .send(connection, &ServerMessage::Result { query, outcome: Err((code, &message)) });
             }
         }
         for (connection, subscription, attempt) in batch.asked {
@@ -421,6 +476,9 @@ impl<S: Storage> Server<S> {
             return Err(CommitError::Lost(lost));
         }
         self.reload().map_err(CommitError::Lost)?;
+        for connection in unreported {
+            self.handle_drained(self.clock, connection);
+        }
         Err(CommitError::Undone(failure))
     }
 
@@ -453,7 +511,8 @@ impl<S: Storage> Server<S> {
         // Before the first input there is nothing to purge, and no time to count from.
         let is_started = self.clock != Timestamp::default();
         let janitor = is_started.then(|| self.purge_due.min(self.forget_due));
-        self.hub.next_due().into_iter().chain(janitor).min()
+        let unfinished = self.is_unfinished.then_some(self.clock);
+        self.hub.next_due().into_iter().chain(janitor).chain(unfinished).min()
     }
 
     // Shared by the parts

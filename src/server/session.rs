@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     ConnectionId, Server, WriteError,
     hub::{Asked, Cursor, Followed, Outflow, Phase, Subject, Wish},
+    kv::check_name,
     storage::{Recollection, Reply, Storage, Value},
 };
 use crate::protocol::{
@@ -88,6 +89,7 @@ impl<S: Storage> Server<S> {
         if let Some(session) = self.hub.session(connection) {
             session.outflow = Outflow::Open(0);
             self.answer_asked(now, connection);
+            self.send_events(connection);
         }
     }
 
@@ -100,7 +102,8 @@ impl<S: Storage> Server<S> {
             return;
         };
         match message {
-            ClientMessage::Hello { .. } | ClientMessage::Query { .. } | ClientMessage::Delivered(_) => {}
+            ClientMessage::Hello { .. } | ClientMessage::Delivered(_) => {}
+            ClientMessage::Query { query, about } => self.query(now, connection, query, about),
             ClientMessage::Subscribe(subscriptions) => {
                 for subscription in subscriptions {
                     self.subscribe(now, connection, subscription);
@@ -168,7 +171,18 @@ impl<S: Storage> Server<S> {
                 }
                 Subject::Datastore(id.into())
             }
-            Target::Pool { .. } | Target::Mailbox | Target::Watch { .. } => {
+            Target::Watch { group, key } => {
+                if let Err(error) = check_name("group", group).and_then(|()| check_name("key", key)) {
+                    self.hub.unsubscribe(connection, asked.id);
+                    self.deny(connection, asked.id, 0, error.code(), &error.to_string());
+                    return;
+                }
+                let since = self.changes.next_number();
+                self.hub.watch(connection, asked.id, group, key, since);
+                self.outbox.send(connection, &ServerMessage::Following { subscription: asked.id });
+                return;
+            }
+            Target::Pool { .. } | Target::Mailbox => {
                 self.deny(connection, asked.id, 0, ErrorCode::NotFound, "not served here");
                 return;
             }
@@ -225,16 +239,21 @@ impl<S: Storage> Server<S> {
             };
             self.batch.asked.insert((connection, asked.subscription, asked.attempt));
             let size = self.answer(now, connection, asked);
-            if let Some(session) = self.hub.session(connection)
-                && let Outflow::Open(before) = session.outflow
-            {
-                session.outflow = if before + size < OUTFLOW_BYTES {
-                    Outflow::Open(before + size)
-                } else {
-                    self.outbox.report(connection);
-                    Outflow::Full
-                };
-            }
+            self.count_outflow(connection, size);
+        }
+    }
+
+    /// Counts what was just staged for a connection against what may be under way to it.
+    pub(super) fn count_outflow(&mut self, connection: ConnectionId, size: usize) {
+        if let Some(session) = self.hub.session(connection)
+            && let Outflow::Open(before) = session.outflow
+        {
+            session.outflow = if before + size < OUTFLOW_BYTES {
+                Outflow::Open(before + size)
+            } else {
+                self.outbox.report(connection);
+                Outflow::Full
+            };
         }
     }
 
@@ -375,10 +394,11 @@ impl<S: Storage> Server<S> {
                 let position = self.remove(now, datastore, key)?;
                 Ok(Effect::at(position, self.is_permanent(datastore)))
             }
-            Operation::Merge { .. }
-            | Operation::Notify { .. }
-            | Operation::Reply { .. }
-            | Operation::Kv(_) => {
+            Operation::Kv(ref changes) => {
+                self.kv(now).apply(changes)?;
+                Ok(Effect { position: None, result: None, is_durable: true })
+            }
+            Operation::Merge { .. } | Operation::Notify { .. } | Operation::Reply { .. } => {
                 let _ = caller;
                 Err(WriteError::NoDatastore)
             }

@@ -2,6 +2,8 @@
 //!
 //! A transaction writes in place and keeps what it overwrote, newest last, to put it back on rollback.
 
+mod kv;
+
 use std::{
     collections::{BTreeMap, HashMap},
     ops::{Bound, ControlFlow},
@@ -9,7 +11,8 @@ use std::{
 };
 
 use super::{
-    KEPT_REPLIES, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore, StoredHistory, Visit,
+    KEPT_REPLIES, KvEntry, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore,
+    StoredHistory, Visit,
 };
 use crate::protocol::{RequestId, Sequence, Timestamp};
 
@@ -20,6 +23,7 @@ pub struct Memory {
     objects: HashMap<Arc<str>, Stored>,
     datastores: BTreeMap<Arc<str>, Table>,
     clients: BTreeMap<Arc<str>, Client>,
+    groups: BTreeMap<Arc<str>, kv::Group>,
     transaction: Option<Vec<Undo>>,
 }
 
@@ -66,6 +70,8 @@ enum Undo {
     Reply(Arc<str>, RequestId, Option<(Timestamp, Reply)>),
     Seen(Arc<str>, RequestId, Timestamp),
     Client(Arc<str>, Option<Client>),
+    Kv(Arc<str>, Arc<str>, Option<KvEntry>),
+    KvGroup(Arc<str>, kv::Group),
 }
 
 impl Memory {
@@ -126,6 +132,12 @@ impl Memory {
             }
             Undo::Client(client, None) => {
                 self.clients.remove(&client);
+            }
+            Undo::Kv(group, key, entry) => {
+                self.put_kv(&group, &key, entry);
+            }
+            Undo::KvGroup(name, group) => {
+                self.groups.insert(name, group);
             }
         }
     }
