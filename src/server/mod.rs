@@ -1,14 +1,15 @@
 //! The reference server module: it owns the values, orders the changes and says who must be told what.
 //!
 //! [`Server`] is a machine without transport, clock, threads or randomness of its own: the same code answers inside a
-//! browser page and inside the native server. The parts: `hub` knows who is connected and follows what, `object` and
-//! `datastore` hold the rules of what they are named after, `outbox` holds back what is to be sent until it is true,
+//! browser page and inside the native server. The parts: `hub` knows who is connected and follows what, `object`,
+//! `datastore` and `pool` hold the rules of what they are named after, `outbox` holds back what is to be sent until it is true,
 //! [`storage`] keeps what must last. Not here: sockets, files, time.
 
 mod datastore;
 mod hub;
 mod object;
 mod outbox;
+mod pool;
 mod random;
 mod session;
 pub mod storage;
@@ -23,14 +24,16 @@ use thiserror::Error;
 
 pub use datastore::{Datastore, Record, Snapshot};
 pub use object::Object;
+pub use pool::Pool;
 
 use crate::protocol::{
     CloseCode, ErrorCode, RequestId, ServerMessage, SubscriptionId, Timestamp,
-    limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES},
+    limits::{MAX_KEY_BYTES, MAX_POOL_FIELDS, MAX_VALUE_BYTES},
 };
 use datastore::Opened;
 use hub::{Hub, Subject};
 use outbox::Outbox;
+use pool::Pools;
 use random::Random;
 use storage::{Memory, Storage, StorageError, StoredHistory};
 
@@ -47,6 +50,8 @@ pub struct Options {
     pub heartbeat: Duration,
     /// How long a connection may stay without `hello`.
     pub greeting: Duration,
+    /// How long a pool gathers changes between two broadcasts.
+    pub flush_interval: Duration,
 }
 
 impl Options {
@@ -59,6 +64,8 @@ impl Options {
             heartbeat: Duration::from_secs(10),
             // Several round trips over a very slow line.
             greeting: Duration::from_secs(15),
+            // Twenty times a second: what moves still looks like moving, and a hundred writers cost no more than one.
+            flush_interval: Duration::from_millis(50),
         }
     }
 }
@@ -75,6 +82,18 @@ pub enum WriteError {
     /// The datastore does not exist or has expired.
     #[error("no such datastore; open it first")]
     NoDatastore,
+    /// The pool does not exist or has expired.
+    #[error("no such pool; open it first")]
+    NoPool,
+    /// What was merged into a pool is no map.
+    #[error("`fields` is no map; merge a map of fields to their values, nil to take one away")]
+    NoFields,
+    /// A pool would have too many fields, or one merge names too many.
+    #[error("`fields` makes {count} fields; a pool has at most {MAX_POOL_FIELDS}, use a datastore for more")]
+    TooManyFields {
+        /// How many it would be.
+        count: usize,
+    },
     /// The record does not say its name.
     #[error("the record has no string in its primary field")]
     NoPrimary,
@@ -107,9 +126,11 @@ impl WriteError {
     #[must_use]
     pub const fn code(self) -> ErrorCode {
         match self {
-            Self::NoDatastore => ErrorCode::NotFound,
-            Self::NoPrimary => ErrorCode::InvalidRequest,
-            Self::BadKey { .. } | Self::TooLarge { .. } | Self::Exhausted => ErrorCode::LimitExceeded,
+            Self::NoDatastore | Self::NoPool => ErrorCode::NotFound,
+            Self::NoPrimary | Self::NoFields => ErrorCode::InvalidRequest,
+            Self::BadKey { .. } | Self::TooLarge { .. } | Self::TooManyFields { .. } | Self::Exhausted => {
+                ErrorCode::LimitExceeded
+            }
             Self::StorageFailed => ErrorCode::StorageFailed,
         }
     }
@@ -162,6 +183,8 @@ pub struct Residue {
     pub subscriptions: usize,
     /// Connections that wait for a point in time.
     pub timers: usize,
+    /// Fields of pools that go with a connection, and connections that wait for a pool.
+    pub ownerships: usize,
 }
 
 /// The inputs since the last commit, as far as a failure has to be told.
@@ -184,6 +207,7 @@ struct Batch {
 ///   [`handle_drained`](Self::handle_drained), [`handle_disconnect`](Self::handle_disconnect),
 ///   [`handle_timeout`](Self::handle_timeout)) and **commands** ([`put`](Self::put), [`delete`](Self::delete),
 ///   [`open_datastore`](Self::open_datastore), [`set`](Self::set), [`remove`](Self::remove),
+///   [`open_pool`](Self::open_pool), [`merge`](Self::merge),
 ///   [`close`](Self::close)) belong to a batch, which the first of them opens.
 /// - [`commit`](Self::commit) ends the batch. Nothing that the batch did can be polled before, and nothing of it
 ///   remains if it fails. Many inputs in one batch share one write to disk.
@@ -215,6 +239,7 @@ pub struct Server<S> {
     durable: S,
     /// What expires or may be forgotten at the end of the process.
     temporary: Memory,
+    pools: Pools,
     history: StoredHistory,
     datastores: BTreeMap<Arc<str>, Opened>,
     hub: Hub,
@@ -257,11 +282,14 @@ impl<S: Storage> Server<S> {
         };
         let mut temporary = Memory::new();
         temporary.begin()?;
+        let mut pools = Pools::default();
+        pools.begin();
         Ok(Self {
             options,
             random,
             durable: storage,
             temporary,
+            pools,
             history,
             datastores: BTreeMap::new(),
             hub: Hub::default(),
@@ -289,7 +317,7 @@ impl<S: Storage> Server<S> {
     /// What the server holds for connections.
     #[must_use]
     pub fn residue(&self) -> Residue {
-        self.hub.residue()
+        Residue { ownerships: self.pools.residue(), ..self.hub.residue() }
     }
 
     /// Whether there is nothing to send or to commit.
@@ -307,6 +335,7 @@ impl<S: Storage> Server<S> {
         if now >= self.purge_due {
             self.purge_due = now + PURGE_PERIOD;
             self.purge(now);
+            self.purge_pools(now);
         }
         if now >= self.forget_due {
             self.forget_due = now + FORGET_PERIOD;
@@ -317,6 +346,7 @@ impl<S: Storage> Server<S> {
     fn observe(&mut self, now: Timestamp) {
         if now < self.clock {
             self.hub.restart_waits(now);
+            self.pools.restart_waits(now);
         }
         if now < self.clock || self.clock == Timestamp::default() {
             (self.purge_due, self.forget_due) = (now + PURGE_PERIOD, now + FORGET_PERIOD);
@@ -335,7 +365,7 @@ impl<S: Storage> Server<S> {
         let _ = self.on_storage(false, |storage| storage.forget_replies(replies, clients));
     }
 
-    // Commands: those on values are in `object` and `datastore`
+    // Commands: those on values are in `object`, `datastore` and `pool`
 
     /// Closes a connection, with a word to its client.
     pub fn close(
@@ -352,6 +382,7 @@ impl<S: Storage> Server<S> {
         self.outbox.send(connection, &ServerMessage::Goodbye { code: code.number(), reason, retry_after });
         self.outbox.close(connection, code.number(), reason.to_owned());
         self.hub.disconnect(connection);
+        self.release_fields(connection);
     }
 
     /// Closes every connection.
@@ -368,6 +399,7 @@ impl<S: Storage> Server<S> {
     /// [`CommitError::Lost`] the server must not be used on.
     pub fn commit(&mut self, now: Timestamp) -> Result<(), CommitError> {
         self.observe(now);
+        self.flush_pools(now);
         self.store_heads();
         let mut failure = self.batch.failure.take();
         if failure.is_none() && self.batch.is_open {
@@ -377,13 +409,18 @@ impl<S: Storage> Server<S> {
             None => {
                 // In memory, nothing can fail.
                 let _ = self.temporary.commit();
+                self.pools.commit();
                 self.batch = Batch::default();
                 Ok(())
             }
             Some(failure) => self.undo(failure),
         };
         let _ = self.temporary.begin();
+        self.pools.begin();
         self.outbox.release(&self.hub);
+        if result.is_err() {
+            self.release_departed();
+        }
         result
     }
 
@@ -391,6 +428,7 @@ impl<S: Storage> Server<S> {
     fn undo(&mut self, failure: StorageError) -> Result<(), CommitError> {
         let batch = std::mem::take(&mut self.batch);
         let _ = self.temporary.rollback();
+        self.pools.rollback();
         self.outbox.retract();
         self.datastores.clear();
         let message = WriteError::StorageFailed.to_string();
@@ -428,6 +466,7 @@ impl<S: Storage> Server<S> {
             let head = match &subject {
                 Subject::Object(key) => self.durable.object_sequence(key)?,
                 Subject::Datastore(id) => self.stored_datastore(id)?.map(|(about, _)| about.head),
+                Subject::Pool(id) => self.pools.sent(id),
             };
             self.hub.reset_head(topic, head.unwrap_or_default());
         }
@@ -448,7 +487,7 @@ impl<S: Storage> Server<S> {
         // Before the first input there is nothing to purge, and no time to count from.
         let is_started = self.clock != Timestamp::default();
         let janitor = is_started.then(|| self.purge_due.min(self.forget_due));
-        self.hub.next_due().into_iter().chain(janitor).min()
+        self.hub.next_due().into_iter().chain(self.pools.next_due()).chain(janitor).min()
     }
 
     // Shared by the parts

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test whose failures are panics")]
 
 pub(crate) mod faulty;
+pub(crate) mod replica;
 
 use std::{collections::HashMap, time::Duration};
 
