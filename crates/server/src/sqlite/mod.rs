@@ -1,5 +1,6 @@
 //! The storage over SQLite: one file in WAL mode, every commit on disk before it returns.
 
+mod mailbox;
 mod open;
 
 use std::{fs::File, ops::ControlFlow, sync::Arc};

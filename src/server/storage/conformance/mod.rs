@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test whose failures are panics")]
 
+mod mailbox;
+
 use std::ops::ControlFlow;
 
 use super::{KEPT_REPLIES, Recollection, Reply, Storage, Stored, StoredDatastore, StoredHistory};
@@ -20,6 +22,7 @@ pub fn run<S: Storage>(mut make: impl FnMut() -> S) {
     only_the_newest_deletions_are_kept(make());
     a_reply_is_remembered_for_the_last_thousand_numbers(make());
     replies_are_forgotten_by_age_and_never_become_new_again(make());
+    mailbox::run(make);
 }
 
 fn sequence(number: u64) -> Sequence {

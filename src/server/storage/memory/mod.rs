@@ -2,6 +2,8 @@
 //!
 //! A transaction writes in place and keeps what it overwrote, newest last, to put it back on rollback.
 
+mod mailbox;
+
 use std::{
     collections::{BTreeMap, HashMap},
     ops::{Bound, ControlFlow},
@@ -9,9 +11,11 @@ use std::{
 };
 
 use super::{
-    KEPT_REPLIES, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore, StoredHistory, Visit,
+    KEPT_REPLIES, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore, StoredHistory, Trace,
+    Visit,
 };
 use crate::protocol::{RequestId, Sequence, Timestamp};
+use mailbox::{Arrived, Mailboxes};
 
 /// A storage in memory. Cheap to clone the values of: they are shared, never copied.
 #[derive(Debug, Default)]
@@ -20,6 +24,7 @@ pub struct Memory {
     objects: HashMap<Arc<str>, Stored>,
     datastores: BTreeMap<Arc<str>, Table>,
     clients: BTreeMap<Arc<str>, Client>,
+    mailboxes: Mailboxes,
     transaction: Option<Vec<Undo>>,
 }
 
@@ -66,6 +71,7 @@ enum Undo {
     Reply(Arc<str>, RequestId, Option<(Timestamp, Reply)>),
     Seen(Arc<str>, RequestId, Timestamp),
     Client(Arc<str>, Option<Client>),
+    Notification(Trace, Option<Arrived>),
 }
 
 impl Memory {
@@ -126,6 +132,9 @@ impl Memory {
             }
             Undo::Client(client, None) => {
                 self.clients.remove(&client);
+            }
+            Undo::Notification(trace, before) => {
+                self.mailboxes.replace(trace, before);
             }
         }
     }
