@@ -24,5 +24,8 @@ pub const MAX_SUBSCRIPTIONS: usize = 10_000;
 /// Most entries of a lineage: older epochs of an authority are forgotten.
 pub const MAX_LINEAGE: usize = 8;
 
+/// Most fields of a merge pool, and of one merge: a pool is what the people at one document share; more is a datastore.
+pub const MAX_POOL_FIELDS: usize = 1_024;
+
 /// Bytes of rows after which a snapshot page is closed: a quarter of a frame, so that live changes pass between pages.
 pub const PAGE_BYTES: usize = 256 * 1024;

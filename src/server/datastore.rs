@@ -17,14 +17,14 @@ use crate::protocol::{
     limits::PAGE_BYTES,
 };
 
-/// How long a temporary datastore lives unless it is opened for another time.
-const DEFAULT_LIFE: Duration = Duration::from_secs(60 * 60);
+/// How long a temporary datastore or a pool lives unless it is opened for another time.
+pub(super) const DEFAULT_LIFE: Duration = Duration::from_secs(60 * 60);
 
 /// The field that names a record unless another is given.
 const DEFAULT_PRIMARY: &str = "id";
 
 /// Deletions that are kept for resuming clients. A client that missed more gets a snapshot.
-const KEPT_DELETIONS: usize = 1_024;
+pub(super) const KEPT_DELETIONS: usize = 1_024;
 
 /// Changes that a resume may carry. Beyond them a snapshot, which comes in pages, is the better answer.
 const MAX_TAIL: usize = 1_024;
@@ -69,6 +69,31 @@ pub struct Snapshot {
 
 /// The last changes above a position, in order.
 type Tail = Vec<(Arc<str>, Stored)>;
+
+/// What a collection is a replica of: the records of a datastore, or the fields of a pool.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) id: Arc<str>,
+    pub(super) keeper: Keeper,
+    pub(super) about: StoredDatastore,
+}
+
+/// Which storage has the rows of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeper {
+    Durable,
+    Temporary,
+    Pools,
+}
+
+impl Table {
+    fn subject(&self) -> Subject {
+        match self.keeper {
+            Keeper::Durable | Keeper::Temporary => Subject::Datastore(self.id.clone()),
+            Keeper::Pools => Subject::Pool(self.id.clone()),
+        }
+    }
+}
 
 /// What the server remembers of a datastore between writes.
 #[derive(Debug)]
@@ -323,36 +348,47 @@ impl<S: Storage> Server<S> {
         self.datastores.clear();
         for id in self.temporary.expired(now) {
             if self.on_storage(false, |storage| storage.remove_datastore(&id)).is_ok() {
-                self.dismiss_followers(&Subject::Datastore(id));
+                self.dismiss_followers(&Subject::Datastore(id), "the datastore has expired");
             }
         }
     }
 
-    /// Answers what changed in a datastore since `position`: nothing, a tail, or the first page of a snapshot.
-    pub(super) fn answer_datastore(
+    /// A datastore as a table whose changes can be followed.
+    pub(super) fn datastore_table(&mut self, now: Timestamp, id: &Arc<str>) -> Result<Table, WriteError> {
+        let opened = self.live(now, id)?;
+        let keeper = if opened.is_permanent { Keeper::Durable } else { Keeper::Temporary };
+        Ok(Table { id: id.clone(), keeper, about: opened.about.clone() })
+    }
+
+    fn rows(&self, table: &Table) -> &dyn Storage {
+        match table.keeper {
+            Keeper::Durable => &self.durable,
+            Keeper::Temporary => &self.temporary,
+            Keeper::Pools => self.pools.table(),
+        }
+    }
+
+    /// Answers what changed in a table since `position`: nothing, a tail, or the first page of a snapshot.
+    pub(super) fn answer_table(
         &mut self,
-        now: Timestamp,
         connection: ConnectionId,
         subscription: SubscriptionId,
         attempt: u32,
-        id: &Arc<str>,
+        table: &Table,
         position: Option<Position>,
     ) -> Result<usize, WriteError> {
-        let opened = self.live(now, id)?;
-        let (head, floor, is_permanent) = (opened.about.head, opened.about.floor, opened.is_permanent);
-        let epoch = opened.about.epoch;
+        let StoredDatastore { epoch, head, floor, .. } = table.about;
         let since = position
             .filter(|position| position.epoch == epoch)
             .map(|position| position.sequence)
             .filter(|since| (floor..=head).contains(since));
-        let subject = Subject::Datastore(id.clone());
-        let topic = self.hub.follow(connection, subscription, &subject, epoch, head);
+        let topic = self.hub.follow(connection, subscription, &table.subject(), epoch, head);
         let message = |answer| ServerMessage::Answer { subscription, attempt, topic, epoch, answer };
         if since == Some(head) {
             return Ok(self.outbox.answer(connection, &message(Answer::Current)));
         }
         if let Some(since) = since
-            && let Some(tail) = self.tail(id, is_permanent, since)?
+            && let Some(tail) = self.tail(table, since)?
         {
             let count = u32::try_from(tail.len()).expect("a tail has at most 1,024 changes");
             let mut size = self.outbox.answer(connection, &message(Answer::Tail { count }));
@@ -373,14 +409,14 @@ impl<S: Storage> Server<S> {
         }
         let session = self.hub.session(connection).map_or(0, |session| session.number);
         let cursor = Cursor { session, topic, snapshot: head, after: Sequence::ZERO };
-        self.answer_page(now, connection, subscription, attempt, id, cursor)
+        self.answer_page(connection, subscription, attempt, table, cursor)
     }
 
     /// The last changes above `since`, or `None` where a snapshot is the better answer.
-    fn tail(&mut self, id: &str, is_permanent: bool, since: Sequence) -> Result<Option<Tail>, WriteError> {
+    fn tail(&mut self, table: &Table, since: Sequence) -> Result<Option<Tail>, WriteError> {
         let mut tail = Vec::new();
         let mut bytes = 0;
-        let read = self.storage(is_permanent).changes(id, since, &mut |key, stored| {
+        let read = self.rows(table).changes(&table.id, since, &mut |key, stored| {
             bytes += key.len() + stored.value.as_ref().map_or(0, |value| value.len());
             tail.push((key.into(), stored.clone()));
             if bytes > PAGE_BYTES || tail.len() > MAX_TAIL {
@@ -399,20 +435,17 @@ impl<S: Storage> Server<S> {
     /// of that range: the change has been sent to this subscriber, which has followed the topic since the first page.
     pub(super) fn answer_page(
         &mut self,
-        now: Timestamp,
         connection: ConnectionId,
         subscription: SubscriptionId,
         attempt: u32,
-        id: &Arc<str>,
+        table: &Table,
         cursor: Cursor,
     ) -> Result<usize, WriteError> {
-        let opened = self.live(now, id)?;
-        let (is_permanent, epoch, lineage) =
-            (opened.is_permanent, opened.about.epoch, opened.about.lineage.clone());
+        let (epoch, lineage) = (table.about.epoch, table.about.lineage.clone());
         let mut records: Vec<Record> = Vec::new();
         let mut bytes = 0;
         let mut has_more = false;
-        let read = self.storage(is_permanent).changes(id, cursor.after, &mut |key, stored| {
+        let read = self.rows(table).changes(&table.id, cursor.after, &mut |key, stored| {
             if stored.sequence > cursor.snapshot {
                 return ControlFlow::Break(());
             }

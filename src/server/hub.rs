@@ -19,6 +19,7 @@ use crate::protocol::{Epoch, Position, Sequence, SubscriptionId, Timestamp, Topi
 pub(super) enum Subject {
     Object(Arc<str>),
     Datastore(Arc<str>),
+    Pool(Arc<str>),
 }
 
 #[derive(Debug)]
@@ -164,6 +165,7 @@ impl Hub {
                     })
                     .sum::<usize>(),
             timers: self.timers.len(),
+            ownerships: 0,
         }
     }
 

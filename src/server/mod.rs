@@ -2,7 +2,7 @@
 //!
 //! [`Server`] is a machine without transport, clock, threads or randomness of its own: the same code answers inside a
 //! browser page and inside the native server. The parts: `hub` knows who is connected and follows what, `object`,
-//! `datastore` and `kv` hold the rules of what they are named after, `outbox` holds back what is to be sent until it is true,
+//! `datastore`, `pool` and `kv` hold the rules of what they are named after, `outbox` holds back what is to be sent until it is true,
 //! [`storage`] keeps what must last. Not here: sockets, files, time.
 
 mod datastore;
@@ -10,6 +10,7 @@ mod hub;
 mod kv;
 mod object;
 mod outbox;
+mod pool;
 mod query;
 mod random;
 mod session;
@@ -29,15 +30,17 @@ pub use kv::{
     WATCHER_CAPACITY, Watched, WatcherId,
 };
 pub use object::Object;
+pub use pool::Pool;
 
 use crate::protocol::{
     CloseCode, ErrorCode, Lineage, QueryId, RequestId, ServerMessage, SubscriptionId, Timestamp,
-    limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES},
+    limits::{MAX_KEY_BYTES, MAX_POOL_FIELDS, MAX_VALUE_BYTES},
 };
 use datastore::Opened;
 use hub::{Hub, Subject};
 use kv::Changes;
 use outbox::Outbox;
+use pool::Pools;
 use random::Random;
 use storage::{Memory, Storage, StorageError, StoredHistory};
 
@@ -57,6 +60,8 @@ pub struct Options {
     /// Whether clients may have templates of theirs rendered. A template can take more memory than anything else that
     /// a client may send, so they may not, unless the clients are trusted.
     pub renders_for_clients: bool,
+    /// How long a pool gathers changes between two broadcasts.
+    pub flush_interval: Duration,
 }
 
 impl Options {
@@ -70,6 +75,8 @@ impl Options {
             // Several round trips over a very slow line.
             greeting: Duration::from_secs(15),
             renders_for_clients: false,
+            // Twenty times a second: what moves still looks like moving, and a hundred writers cost no more than one.
+            flush_interval: Duration::from_millis(50),
         }
     }
 }
@@ -86,6 +93,18 @@ pub enum WriteError {
     /// The datastore does not exist or has expired.
     #[error("no such datastore; open it first")]
     NoDatastore,
+    /// The pool does not exist or has expired.
+    #[error("no such pool; open it first")]
+    NoPool,
+    /// What was merged into a pool is no map.
+    #[error("`fields` is no map; merge a map of fields to their values, nil to take one away")]
+    NoFields,
+    /// A pool would have too many fields, or one merge names too many.
+    #[error("`fields` makes {count} fields; a pool has at most {MAX_POOL_FIELDS}, use a datastore for more")]
+    TooManyFields {
+        /// How many it would be.
+        count: usize,
+    },
     /// The record does not say its name.
     #[error("the record has no string in its primary field")]
     NoPrimary,
@@ -134,11 +153,13 @@ impl WriteError {
     #[must_use]
     pub const fn code(self) -> ErrorCode {
         match self {
-            Self::NoDatastore => ErrorCode::NotFound,
-            Self::NoPrimary => ErrorCode::InvalidRequest,
-            Self::BadKey { .. } | Self::TooLarge { .. } | Self::TooLong { .. } | Self::Exhausted => {
-                ErrorCode::LimitExceeded
-            }
+            Self::NoDatastore | Self::NoPool => ErrorCode::NotFound,
+            Self::NoPrimary | Self::NoFields => ErrorCode::InvalidRequest,
+            Self::BadKey { .. }
+            | Self::TooLarge { .. }
+            | Self::TooLong { .. }
+            | Self::TooManyFields { .. }
+            | Self::Exhausted => ErrorCode::LimitExceeded,
             Self::QuotaExceeded { .. } => ErrorCode::QuotaExceeded,
             Self::StorageFailed => ErrorCode::StorageFailed,
         }
@@ -192,6 +213,8 @@ pub struct Residue {
     pub subscriptions: usize,
     /// Connections that wait for a point in time.
     pub timers: usize,
+    /// Fields of pools that go with a connection, and connections that wait for a pool.
+    pub ownerships: usize,
 }
 
 /// The inputs since the last commit, as far as a failure has to be told.
@@ -215,7 +238,8 @@ struct Batch {
 ///   [`handle_drained`](Self::handle_drained), [`handle_disconnect`](Self::handle_disconnect),
 ///   [`handle_timeout`](Self::handle_timeout)) and **commands** ([`put`](Self::put), [`delete`](Self::delete),
 ///   [`open_datastore`](Self::open_datastore), [`set`](Self::set), [`remove`](Self::remove),
-///   [`kv`](Self::kv), [`close`](Self::close)) belong to a batch, which the first of them opens.
+///   [`open_pool`](Self::open_pool), [`merge`](Self::merge), [`kv`](Self::kv),
+///   [`close`](Self::close)) belong to a batch, which the first of them opens.
 /// - [`commit`](Self::commit) ends the batch. Nothing that the batch did can be polled before, and nothing of it
 ///   remains if it fails. Many inputs in one batch share one write to disk.
 /// - **Outputs**: after every commit, [`poll_transmit`](Self::poll_transmit) until `None`, and
@@ -247,6 +271,7 @@ pub struct Server<S> {
     durable: S,
     /// What expires or may be forgotten at the end of the process.
     temporary: Memory,
+    pools: Pools,
     history: StoredHistory,
     datastores: BTreeMap<Arc<str>, Opened>,
     hub: Hub,
@@ -292,11 +317,14 @@ impl<S: Storage> Server<S> {
         };
         let mut temporary = Memory::new();
         temporary.begin()?;
+        let mut pools = Pools::default();
+        pools.begin();
         Ok(Self {
             options,
             random,
             durable: storage,
             temporary,
+            pools,
             history,
             datastores: BTreeMap::new(),
             hub: Hub::default(),
@@ -326,7 +354,7 @@ impl<S: Storage> Server<S> {
     /// What the server holds for connections.
     #[must_use]
     pub fn residue(&self) -> Residue {
-        self.hub.residue()
+        Residue { ownerships: self.pools.residue(), ..self.hub.residue() }
     }
 
     /// The epochs before the one that objects count in.
@@ -357,6 +385,7 @@ impl<S: Storage> Server<S> {
             self.purge(now);
             // A failure is noted for the commit.
             let _ = self.kv(now).purge_expired();
+            self.purge_pools(now);
         }
         if now >= self.forget_due {
             self.forget_due = now + FORGET_PERIOD;
@@ -367,6 +396,7 @@ impl<S: Storage> Server<S> {
     fn observe(&mut self, now: Timestamp) {
         if now < self.clock {
             self.hub.restart_waits(now);
+            self.pools.restart_waits(now);
         }
         if now < self.clock || self.clock == Timestamp::default() {
             (self.purge_due, self.forget_due) = (now + PURGE_PERIOD, now + FORGET_PERIOD);
@@ -385,7 +415,7 @@ impl<S: Storage> Server<S> {
         let _ = self.on_storage(false, |storage| storage.forget_replies(replies, clients));
     }
 
-    // Commands: those on values are in `object` and `datastore`
+    // Commands: those on values are in `object`, `datastore` and `pool`
 
     /// Closes a connection, with a word to its client.
     pub fn close(
@@ -402,6 +432,7 @@ impl<S: Storage> Server<S> {
         self.outbox.send(connection, &ServerMessage::Goodbye { code: code.number(), reason, retry_after });
         self.outbox.close(connection, code.number(), reason.to_owned());
         self.hub.disconnect(connection);
+        self.release_fields(connection);
     }
 
     /// Closes every connection.
@@ -418,6 +449,7 @@ impl<S: Storage> Server<S> {
     /// [`CommitError::Lost`] the server must not be used on.
     pub fn commit(&mut self, now: Timestamp) -> Result<(), CommitError> {
         self.observe(now);
+        self.flush_pools(now);
         self.store_heads();
         let mut failure = self.batch.failure.take();
         if failure.is_none() && self.batch.is_open {
@@ -427,6 +459,7 @@ impl<S: Storage> Server<S> {
             None => {
                 // In memory, nothing can fail.
                 let _ = self.temporary.commit();
+                self.pools.commit();
                 self.batch = Batch::default();
                 self.tell_watchers();
                 Ok(())
@@ -434,7 +467,11 @@ impl<S: Storage> Server<S> {
             Some(failure) => self.undo(failure),
         };
         let _ = self.temporary.begin();
+        self.pools.begin();
         self.outbox.release(&self.hub);
+        if result.is_err() {
+            self.release_departed();
+        }
         self.tell_callbacks(now);
         self.is_unfinished = !self.is_settled();
         result
@@ -444,6 +481,7 @@ impl<S: Storage> Server<S> {
     fn undo(&mut self, failure: StorageError) -> Result<(), CommitError> {
         let batch = std::mem::take(&mut self.batch);
         let _ = self.temporary.rollback();
+        self.pools.rollback();
         let unreported = self.outbox.retract();
         self.changes.retract();
         self.datastores.clear();
@@ -491,6 +529,7 @@ impl<S: Storage> Server<S> {
             let head = match &subject {
                 Subject::Object(key) => self.durable.object_sequence(key)?,
                 Subject::Datastore(id) => self.stored_datastore(id)?.map(|(about, _)| about.head),
+                Subject::Pool(id) => self.pools.sent(id),
             };
             self.hub.reset_head(topic, head.unwrap_or_default());
         }
@@ -512,7 +551,8 @@ impl<S: Storage> Server<S> {
         let is_started = self.clock != Timestamp::default();
         let janitor = is_started.then(|| self.purge_due.min(self.forget_due));
         let unfinished = self.is_unfinished.then_some(self.clock);
-        self.hub.next_due().into_iter().chain(janitor).chain(unfinished).min()
+        let flush = self.pools.next_due();
+        self.hub.next_due().into_iter().chain(flush).chain(janitor).chain(unfinished).min()
     }
 
     // Shared by the parts

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     ConnectionId, Server, WriteError,
+    datastore::Table,
     hub::{Asked, Cursor, Followed, Outflow, Phase, Subject, Wish},
     kv::check_name,
     storage::{Recollection, Reply, Storage, Value},
@@ -58,6 +59,7 @@ impl<S: Storage> Server<S> {
         self.observe(now);
         self.hub.disconnect(connection);
         self.outbox.forget(connection);
+        self.release_fields(connection);
     }
 
     /// A connection's frame arrived: one or more messages. Frames of connections that are gone are ignored.
@@ -171,6 +173,17 @@ impl<S: Storage> Server<S> {
                 }
                 Subject::Datastore(id.into())
             }
+            Target::Pool { id, open } => {
+                if let Some(open) = open
+                    && let Err(error) = self.open_pool(now, id, open, None)
+                    && error != WriteError::StorageFailed
+                {
+                    self.hub.unsubscribe(connection, asked.id);
+                    self.deny(connection, asked.id, 0, error.code(), &error.to_string());
+                    return;
+                }
+                Subject::Pool(id.into())
+            }
             Target::Watch { group, key } => {
                 if let Err(error) = check_name("group", group).and_then(|()| check_name("key", key)) {
                     self.hub.unsubscribe(connection, asked.id);
@@ -182,7 +195,7 @@ impl<S: Storage> Server<S> {
                 self.outbox.send(connection, &ServerMessage::Following { subscription: asked.id });
                 return;
             }
-            Target::Pool { .. } | Target::Mailbox => {
+            Target::Mailbox => {
                 self.deny(connection, asked.id, 0, ErrorCode::NotFound, "not served here");
                 return;
             }
@@ -206,10 +219,10 @@ impl<S: Storage> Server<S> {
     }
 
     /// Ends every subscription to a subject that is gone.
-    pub(super) fn dismiss_followers(&mut self, subject: &Subject) {
+    pub(super) fn dismiss_followers(&mut self, subject: &Subject, message: &str) {
         for (connection, subscription) in self.hub.followers(subject) {
             self.hub.unsubscribe(connection, subscription);
-            self.deny(connection, subscription, 0, ErrorCode::NotFound, "the datastore has expired");
+            self.deny(connection, subscription, 0, ErrorCode::NotFound, message);
         }
     }
 
@@ -226,20 +239,33 @@ impl<S: Storage> Server<S> {
         self.batch.asked.insert((connection, asked.subscription, asked.attempt));
     }
 
-    fn answer_asked(&mut self, now: Timestamp, connection: ConnectionId) {
-        loop {
-            let Some(session) = self.hub.session(connection) else {
-                return;
-            };
+    /// Answers what a connection has asked for, as far as it reads its answers.
+    pub(super) fn answer_asked(&mut self, now: Timestamp, connection: ConnectionId) {
+        let mut held = Vec::new();
+        while let Some(session) = self.hub.session(connection) {
             if session.outflow == Outflow::Full {
-                return;
+                break;
             }
             let Some(asked) = session.asked.pop_front() else {
-                return;
+                break;
             };
+            if let Some(Subject::Pool(id)) = self.hub.subject(connection, asked.subscription)
+                && !self.settle_pool(now, &id)
+            {
+                held.push(asked);
+                continue;
+            }
             self.batch.asked.insert((connection, asked.subscription, asked.attempt));
             let size = self.answer(now, connection, asked);
             self.count_outflow(connection, size);
+        }
+        if let Some(session) = self.hub.session(connection)
+            && !held.is_empty()
+        {
+            for asked in held.into_iter().rev() {
+                session.asked.push_front(asked);
+            }
+            self.pools.wait(connection);
         }
     }
 
@@ -280,22 +306,12 @@ impl<S: Storage> Server<S> {
                     "an object has no pages",
                 );
             }
-            (Subject::Datastore(id), Wish::Since(position)) => {
-                self.answer_datastore(now, connection, subscription, attempt, id, position)
-            }
-            (Subject::Datastore(id), Wish::Page(cursor)) => {
-                let session = self.hub.session(connection);
-                let is_valid = session.is_some_and(|session| {
-                    let followed = session.subscriptions.get(&subscription);
-                    session.number == cursor.session
-                        && matches!(followed, Some(Followed::Topic(topic)) if *topic == cursor.topic)
-                });
-                if !is_valid {
-                    let message = "the snapshot that the cursor is of has ended; ask for a new one";
-                    return self.deny(connection, subscription, attempt, ErrorCode::InvalidRequest, message);
-                }
-                self.answer_page(now, connection, subscription, attempt, id, cursor)
-            }
+            (Subject::Datastore(id), wish) => self
+                .datastore_table(now, id)
+                .and_then(|table| self.answer_wish(connection, subscription, attempt, &table, wish)),
+            (Subject::Pool(id), wish) => self
+                .pool_table(now, id)
+                .and_then(|table| self.answer_wish(connection, subscription, attempt, &table, wish)),
         };
         match answered {
             Ok(size) => size,
@@ -310,6 +326,34 @@ impl<S: Storage> Server<S> {
                 let denied = ServerMessage::Denied { subscription, attempt, code, message: &message };
                 self.outbox.answer(connection, &denied)
             }
+        }
+    }
+
+    /// Answers a question about a table.
+    fn answer_wish(
+        &mut self,
+        connection: ConnectionId,
+        subscription: SubscriptionId,
+        attempt: u32,
+        table: &Table,
+        wish: Wish,
+    ) -> Result<usize, WriteError> {
+        let cursor = match wish {
+            Wish::Since(position) => {
+                return self.answer_table(connection, subscription, attempt, table, position);
+            }
+            Wish::Page(cursor) => cursor,
+        };
+        let is_valid = self.hub.session(connection).is_some_and(|session| {
+            let followed = session.subscriptions.get(&subscription);
+            session.number == cursor.session
+                && matches!(followed, Some(Followed::Topic(topic)) if *topic == cursor.topic)
+        });
+        if is_valid {
+            self.answer_page(connection, subscription, attempt, table, cursor)
+        } else {
+            let message = "the snapshot that the cursor is of has ended; ask for a new one";
+            Ok(self.deny(connection, subscription, attempt, ErrorCode::InvalidRequest, message))
         }
     }
 
@@ -394,11 +438,14 @@ impl<S: Storage> Server<S> {
                 let position = self.remove(now, datastore, key)?;
                 Ok(Effect::at(position, self.is_permanent(datastore)))
             }
+            Operation::Merge { pool, fields } => {
+                Ok(Effect::at(self.merge_from(now, pool, fields, Some(caller.connection))?, false))
+            }
             Operation::Kv(ref changes) => {
                 self.kv(now).apply(changes)?;
                 Ok(Effect { position: None, result: None, is_durable: true })
             }
-            Operation::Merge { .. } | Operation::Notify { .. } | Operation::Reply { .. } => {
+            Operation::Notify { .. } | Operation::Reply { .. } => {
                 let _ = caller;
                 Err(WriteError::NoDatastore)
             }

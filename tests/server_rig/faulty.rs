@@ -5,8 +5,8 @@ use std::{cell::Cell, rc::Rc, sync::Arc};
 use tidewire::{
     protocol::{RequestId, Sequence, Timestamp},
     server::storage::{
-        KvEntry, KvStorage, Memory, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore,
-        StoredHistory, Visit, VisitKv,
+        KvEntry, KvStorage, MailboxStorage, Memory, Notification, Recollection, Reply, Storage, StorageError,
+        Stored, StoredDatastore, StoredHistory, Trace, Value, Visit, VisitKv, VisitPending,
     },
 };
 
@@ -152,5 +152,49 @@ impl KvStorage for Faulty {
 
     fn purge_kv(&mut self, now: Timestamp) -> Result<u64, StorageError> {
         self.memory.purge_kv(now)
+    }
+}
+
+impl MailboxStorage for Faulty {
+    fn put_notification(&mut self, notification: &Notification) -> Result<(), StorageError> {
+        self.fails(Fault::Record)?;
+        self.memory.put_notification(notification)
+    }
+
+    fn notification(&self, trace: Trace) -> Result<Option<Notification>, StorageError> {
+        self.memory.notification(trace)
+    }
+
+    fn set_delivered(&mut self, trace: Trace, at: Timestamp) -> Result<(), StorageError> {
+        self.memory.set_delivered(trace, at)
+    }
+
+    fn set_notification_reply(
+        &mut self,
+        trace: Trace,
+        at: Timestamp,
+        reply: &Value,
+    ) -> Result<(), StorageError> {
+        self.memory.set_notification_reply(trace, at, reply)
+    }
+
+    fn remove_notification(&mut self, trace: Trace) -> Result<(), StorageError> {
+        self.memory.remove_notification(trace)
+    }
+
+    fn pending(&self, to: &str, after: u64, visit: VisitPending<'_>) -> Result<(), StorageError> {
+        self.memory.pending(to, after, visit)
+    }
+
+    fn pending_count(&self, to: &str) -> Result<usize, StorageError> {
+        self.memory.pending_count(to)
+    }
+
+    fn evict_pending(&mut self, to: &str, keep: usize) -> Result<(), StorageError> {
+        self.memory.evict_pending(to, keep)
+    }
+
+    fn purge_notifications(&mut self, now: Timestamp) -> Result<usize, StorageError> {
+        self.memory.purge_notifications(now)
     }
 }

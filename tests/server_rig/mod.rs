@@ -5,6 +5,7 @@
 
 pub(crate) mod faulty;
 pub(crate) mod kv;
+pub(crate) mod replica;
 
 use std::{collections::HashMap, time::Duration};
 

@@ -1,6 +1,7 @@
 //! The storage over SQLite: one file in WAL mode, every commit on disk before it returns.
 
 mod kv;
+mod mailbox;
 mod open;
 
 use std::{fs::File, ops::ControlFlow, sync::Arc};

@@ -3,6 +3,7 @@
 //! A transaction writes in place and keeps what it overwrote, newest last, to put it back on rollback.
 
 mod kv;
+mod mailbox;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,9 +13,10 @@ use std::{
 
 use super::{
     KEPT_REPLIES, KvEntry, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore,
-    StoredHistory, Visit,
+    StoredHistory, Trace, Visit,
 };
 use crate::protocol::{RequestId, Sequence, Timestamp};
+use mailbox::{Arrived, Mailboxes};
 
 /// A storage in memory. Cheap to clone the values of: they are shared, never copied.
 #[derive(Debug, Default)]
@@ -24,6 +26,7 @@ pub struct Memory {
     datastores: BTreeMap<Arc<str>, Table>,
     clients: BTreeMap<Arc<str>, Client>,
     groups: BTreeMap<Arc<str>, kv::Group>,
+    mailboxes: Mailboxes,
     transaction: Option<Vec<Undo>>,
 }
 
@@ -72,6 +75,7 @@ enum Undo {
     Client(Arc<str>, Option<Client>),
     Kv(Arc<str>, Arc<str>, Option<KvEntry>),
     KvGroup(Arc<str>, kv::Group),
+    Notification(Trace, Option<Arrived>),
 }
 
 impl Memory {
@@ -138,6 +142,9 @@ impl Memory {
             }
             Undo::KvGroup(name, group) => {
                 self.groups.insert(name, group);
+            }
+            Undo::Notification(trace, before) => {
+                self.mailboxes.replace(trace, before);
             }
         }
     }
