@@ -18,7 +18,7 @@
 //!
 //! # The contract for the host
 //!
-//! Methods come in four kinds: **inputs** (`offer`, `judged`, `handle_*`), **commands** (`refresh`, `dispose`),
+//! Methods come in four kinds: **inputs** (`offer`, `receive`, `judged`, `handle_*`), **commands** (`refresh`, `dispose`),
 //! **outputs** (`poll_effect`, `poll_timeout`) and getters. After each input or command, call
 //! [`poll_effect`](Replica::poll_effect) until it gives `None` and carry the effects out in that order; then set one
 //! timer for [`poll_timeout`](Replica::poll_timeout) and call [`handle_timeout`](Replica::handle_timeout) when it is
@@ -130,7 +130,7 @@ enum Input {
 pub struct Replica {
     options: Options,
     is_disposed: bool,
-    /// Nothing is going on but receipts in order, and there is no gate: `offer` may take its short way.
+    /// Nothing is going on but receipts in order: they take the short way.
     is_calm: bool,
     base: Base,
     /// The applied epoch's history. Means nothing while the base is empty.
@@ -222,13 +222,40 @@ impl Replica {
         weight: u32,
         lineage: &Lineage,
     ) -> Offer {
-        if self.is_calm
-            && source == Source::Receipt
-            && let Some(offer) = self.receive_in_order(now, &header, token)
-        {
-            return offer;
+        if source == Source::Receipt && self.is_next(&header) {
+            return if self.options.trusted {
+                Offer::Installed { previous: self.install_next(now, &header, token) }
+            } else {
+                Offer::Judge(self.ask_next(now, header, token))
+            };
         }
         self.offer_any(now, source, header, token, weight, lineage)
+    }
+
+    /// A receipt, with a gate that is a plain function: it is asked at most once, inside, so it must not call back. As
+    /// [`offer`](Self::offer) and [`judged`](Self::judged) in one, and cheaper; [`Offer::Judge`] does not come out.
+    /// Questions about what was held back still come as [`Effect::Judge`].
+    #[inline]
+    pub fn receive(
+        &mut self,
+        now: Timestamp,
+        header: Header,
+        token: Token,
+        weight: u32,
+        gate: impl FnOnce() -> Verdict,
+    ) -> Offer {
+        if !self.is_next(&header) {
+            let offer = self.offer_any(now, Source::Receipt, header, token, weight, &[]);
+            let Offer::Judge(ticket) = offer else { return offer };
+            self.judged_any(now, ticket, gate());
+            return Offer::Settled;
+        }
+        if !self.options.trusted && gate() == Verdict::Refused {
+            let ticket = self.ask_next(now, header, token);
+            self.judged_any(now, ticket, Verdict::Refused);
+            return Offer::Settled;
+        }
+        Offer::Installed { previous: self.install_next(now, &header, token) }
     }
 
     #[inline(never)]
@@ -280,7 +307,26 @@ impl Replica {
     }
 
     /// The gate's answer. A ticket that is not the outstanding one is ignored: its question is over.
+    #[inline]
     pub fn judged(&mut self, now: Timestamp, ticket: Ticket, verdict: Verdict) {
+        if let Some(Judging { ticket: asked, subject: Subject::Next { header, token } }) = &self.judging
+            && (*asked, verdict) == (ticket, Verdict::Accepted)
+        {
+            let (header, token) = (*header, *token);
+            self.judging = None;
+            let previous = self.install_next(now, &header, token);
+            self.effects.push_back(Effect::Install { token, previous, place: Place::Live });
+            if !self.queue.is_empty() {
+                self.pump();
+                self.mark_calm();
+            }
+            return;
+        }
+        self.judged_any(now, ticket, verdict);
+    }
+
+    #[inline(never)]
+    fn judged_any(&mut self, now: Timestamp, ticket: Ticket, verdict: Verdict) {
         let Some(judging) = self.judging.take_if(|judging| judging.ticket == ticket) else { return };
         self.rule(now, judging.subject, verdict);
         self.pump();
@@ -345,6 +391,7 @@ impl Replica {
     // Outputs.
 
     /// The next thing to do, in order.
+    #[inline]
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
@@ -523,8 +570,7 @@ impl Replica {
     }
 
     fn mark_calm(&mut self) {
-        self.is_calm = self.options.trusted
-            && !self.is_disposed
+        self.is_calm = !self.is_disposed
             && matches!(self.base, Base::At { sequence, cursor, .. } if sequence == cursor)
             && self.is_satisfied()
             && self.own.held.is_empty()

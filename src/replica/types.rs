@@ -224,8 +224,8 @@ pub enum Offer {
     Held,
     /// Dealt with; effects name the token.
     Settled,
-    /// Applied in order, without a gate. The token is now shown (of a collection: fold it into the live table); `previous`
-    /// is free. No effect follows.
+    /// Applied in order, with nothing to ask. The token is now shown (of a collection: fold it into the live table);
+    /// `previous` is free. No effect follows.
     Installed {
         /// What was shown before.
         previous: Option<Token>,
