@@ -169,8 +169,8 @@ impl Hash for Replica {
         (options, is_disposed, base, own, sightings, retired, session, recovery).hash(hasher);
         let Self { ledger, absent, last_snapshot, last_lower, staging, restarts, shown, version, .. } = self;
         (ledger, absent, last_snapshot, last_lower, staging, restarts, shown, version).hash(hasher);
-        let Self { quarantine, judging, closing, queue, effects, stats, tickets: _, .. } = self;
-        (quarantine, judging, closing, queue, effects, stats.applied > 0).hash(hasher);
+        let Self { quarantine, judging, closing, queue, effects, stats: _, tickets: _, .. } = self;
+        (quarantine, judging, closing, queue, effects).hash(hasher);
     }
 }
 
@@ -572,8 +572,8 @@ impl Replica {
     fn mark_calm(&mut self) {
         self.is_calm = !self.is_disposed
             && matches!(self.base, Base::At { sequence, cursor, .. } if sequence == cursor)
+            // So nothing is held back either.
             && self.is_satisfied()
-            && self.own.held.is_empty()
             && self.recovery == Recovery::Idle
             && self.ledger.repeat.is_none()
             && self.ledger.outcome == Outcome::Good

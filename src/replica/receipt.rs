@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use crate::protocol::{Timestamp, limits::MAX_SEQUENCE};
+use crate::protocol::Timestamp;
 
 use super::{
     Base, Judging, Replica,
@@ -80,14 +80,11 @@ impl Replica {
     /// what `run_offer` would do comes down to the gate and `install_next`; a test holds both ways to the same trace.
     #[inline]
     pub(super) fn is_next(&self, header: &Header) -> bool {
-        if !self.is_calm || self.judging.is_some() || header.sequence > MAX_SEQUENCE {
+        if !self.is_calm || self.judging.is_some() || !header.has_sequence() {
             return false;
         }
         let Base::At { epoch, cursor, .. } = self.base else { return false };
-        let is_in_order = match header.prev {
-            None => header.sequence == cursor + 1,
-            Some(prev) => prev <= cursor && cursor < header.sequence,
-        };
+        let is_in_order = header.continues(cursor) && header.sequence > cursor;
         let is_foreign = matches!((self.options.declared_major, header.version.major),
             (Some(declared), Some(major)) if declared != major);
         header.epoch == epoch && is_in_order && !is_foreign
@@ -224,7 +221,6 @@ impl Replica {
     fn accept_receipt(&mut self, now: Timestamp, header: &Header, token: Token, weight: u32) {
         let is_staged = self.stage(header);
         match self.course(header) {
-            Course::Stale if is_staged => self.install_staged(token),
             Course::Stale => {
                 self.stats.ignored_stale += 1;
                 self.effects.push_back(Effect::Discard { token });
@@ -391,8 +387,8 @@ impl Replica {
             }
             Base::At { .. } | Base::Empty | Base::Fenced { .. } => now,
         };
+        let is_first = self.base == Base::Empty;
         self.base = Base::At { epoch: header.epoch, sequence: header.sequence, cursor, moved_at };
-        let is_first = self.stats.applied == 0;
         self.stats.applied += 1;
         self.version = header.version.id;
         self.absent = false;
@@ -411,14 +407,13 @@ impl Replica {
         }
     }
 
-    /// Makes `epoch` the applied one; what was known of it as a sighting is kept, what was known of the one before is
-    /// not. Retiring is the caller's.
+    /// Makes `epoch` the applied one and retires the one before; what was known of it as a sighting is kept, what was
+    /// known of the one before is not.
     pub(super) fn adopt(&mut self, epoch: EpochId) {
         let history = self.sightings.take(epoch).unwrap_or_else(|| super::History::new(epoch));
         let mut before = core::mem::replace(&mut self.own, history);
         before.held.clear(|token| self.effects.push_back(Effect::Discard { token }));
-        let left = self.epoch();
-        if let Some(left) = left {
+        if let Some(left) = self.epoch() {
             self.retired.add(left);
         }
         // A sighting may have lost its request to a final `null` while nothing was applied.
