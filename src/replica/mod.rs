@@ -15,6 +15,7 @@
 //! | `beacon.rs` | 11-13: epochs sighted, rollback, lost tails |
 //! | `staging.rs` | collections: paged snapshots |
 //! | `buffer.rs`, `epochs.rs` | what is remembered of envelopes and of histories |
+//! | `typed.rs` | [`Typed`]: the machine with its values, for Rust applications |
 //!
 //! # The contract for the host
 //!
@@ -66,6 +67,7 @@ mod receipt;
 mod recovery;
 mod snapshot;
 mod staging;
+mod typed;
 mod types;
 
 use alloc::collections::VecDeque;
@@ -78,6 +80,7 @@ use receipt::Subject;
 use recovery::{Ledger, Outcome, Recovery};
 use staging::Staging;
 
+pub use typed::{Meta, Output, Refused, Typed};
 pub use types::{
     Effect, EpochId, Header, Kind, Mark, Offer, OnGap, Options, Page, Place, Quarantined, Reason, Source,
     Stats, Status, Ticket, Token, Verdict, Version,
