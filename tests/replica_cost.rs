@@ -91,6 +91,10 @@ fn feed(
             other => others.push(other),
         }
     }
+    // What was asked is late by now; once that is settled the short way is open again.
+    if replica.is_satisfied() {
+        replica.handle_failure(NOW, replica.attempt().unwrap_or_default());
+    }
     (installed, others)
 }
 
