@@ -157,6 +157,36 @@ fn a_failed_commit_refuses_every_write_of_its_batch_and_nobody_saw_any_of_it() {
 }
 
 #[test]
+fn a_repeated_request_whose_batch_is_undone_is_answered_by_what_it_did_and_not_refused() {
+    let (storage, fault) = Faulty::new();
+    let mut rig = Rig::over(storage);
+    let client = rig.client("c");
+    let ack = rig.write(client, 1, put(&number(1))).ack();
+    let again = rig.client("c");
+    fault.set(Fault::Commit);
+    for request in [1, 2] {
+        rig.feed(again, &[ClientMessage::Write { request, operation: put(&[0x02]) }]);
+    }
+    assert!(matches!(rig.commit(), Err(CommitError::Undone(_))));
+    let inbox = rig.take(again);
+    assert_eq!(inbox.ack(), ack);
+    assert_eq!(inbox.codes(), [ErrorCode::StorageFailed.number()], "only request 2 did not run");
+}
+
+#[test]
+fn a_clock_that_jumps_ten_years_ahead_does_not_make_a_request_of_a_moment_ago_run_again() {
+    let mut rig = Rig::new();
+    let client = rig.client("c");
+    let ack = rig.write(client, 1, put(&number(1))).ack();
+    rig.now = rig.now + Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    rig.server.handle_timeout(rig.now);
+    rig.commit().unwrap();
+    let client = rig.client("c");
+    assert_eq!(rig.write(client, 1, put(&number(1))).ack(), ack);
+    assert_eq!(rig.server.object("k").unwrap().unwrap().position.sequence.get(), 1);
+}
+
+#[test]
 fn a_failing_write_takes_the_whole_batch_along_and_subscriptions_of_it_are_denied() {
     let (storage, fault) = Faulty::new();
     let mut rig = Rig::over(storage);

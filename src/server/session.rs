@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     ConnectionId, Server, WriteError,
     hub::{Asked, Cursor, Followed, Outflow, Phase, Subject, Wish},
-    storage::{Recollection, Reply, Storage},
+    storage::{Recollection, Reply, Storage, StorageError},
 };
 use crate::protocol::{
     ClientMessage, CloseCode, ErrorCode, Operation, Position, Reader, RequestId, ServerMessage, Subscription,
@@ -301,22 +301,11 @@ impl<S: Storage> Server<S> {
         request: RequestId,
         operation: Operation<'_>,
     ) -> Result<Reply, WriteError> {
-        let expired = || Reply::Refused {
-            code: ErrorCode::RequestExpired.number(),
-            message: "the request is too old to know whether it ran; read, and ask again under a new number"
-                .into(),
-        };
         if request > MAX_SEQUENCE {
             let message = "request numbers end at 2^53 - 1".into();
             return Ok(Reply::Refused { code: ErrorCode::InvalidRequest.number(), message });
         }
-        let remembered = self.temporary.reply(client, request);
-        match self.sound(remembered)? {
-            Recollection::Answered(reply) => return Ok(reply),
-            Recollection::Forgotten => return Ok(expired()),
-            Recollection::New => {}
-        }
-        let remembered = self.durable.reply(client, request);
+        let remembered = self.recollect(client, request);
         match self.sound(remembered)? {
             Recollection::Answered(reply) => return Ok(reply),
             Recollection::Forgotten => return Ok(expired()),
@@ -334,6 +323,37 @@ impl<S: Storage> Server<S> {
         // repeat it ends with the process, and to run it again does no harm.
         self.on_storage(is_durable, |storage| storage.set_reply(now, client, request, &reply))?;
         Ok(reply)
+    }
+
+    /// What is known about a request, in either storage.
+    fn recollect(&self, client: &str, request: RequestId) -> Result<Recollection, StorageError> {
+        match self.temporary.reply(client, request)? {
+            Recollection::New => self.durable.reply(client, request),
+            known @ (Recollection::Answered(_) | Recollection::Forgotten) => Ok(known),
+        }
+    }
+
+    /// Answers the writes of a batch that was undone. One that only repeated what an earlier batch did did run.
+    pub(super) fn answer_undone(
+        &mut self,
+        writes: Vec<(ConnectionId, RequestId)>,
+    ) -> Result<(), StorageError> {
+        for (connection, request) in writes {
+            let Some(session) = self.hub.session(connection) else {
+                continue;
+            };
+            let client = session.client.clone();
+            let reply = match self.recollect(&client, request)? {
+                Recollection::Answered(reply) => reply,
+                Recollection::Forgotten => expired(),
+                Recollection::New => Reply::Refused {
+                    code: ErrorCode::StorageFailed.number(),
+                    message: WriteError::StorageFailed.to_string().into(),
+                },
+            };
+            self.outbox.send(connection, &reply_message(request, &reply));
+        }
+        Ok(())
     }
 
     /// Runs an operation; returns its position and whether that is durable.
@@ -391,6 +411,14 @@ impl<S: Storage> Server<S> {
                 }
             }
         }
+    }
+}
+
+fn expired() -> Reply {
+    Reply::Refused {
+        code: ErrorCode::RequestExpired.number(),
+        message: "the request is too old to know whether it ran; read, and ask again under a new number"
+            .into(),
     }
 }
 
