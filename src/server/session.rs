@@ -238,14 +238,15 @@ impl<S: Storage> Server<S> {
             }
             (Subject::Datastore(id), Wish::Page(cursor)) => {
                 let session = self.hub.session(connection);
-                let is_valid = session.is_some_and(|session| {
-                    let followed = session.subscriptions.get(&subscription);
-                    session.number == cursor.session
-                        && matches!(followed, Some(Followed::Topic(topic)) if *topic == cursor.topic)
-                });
-                if !is_valid {
-                    let message = "the snapshot that the cursor is of has ended; ask for a new one";
+                let Some(session) = session.filter(|session| session.number == cursor.session) else {
+                    let message = "the cursor is of another session; ask for a new snapshot";
                     return self.deny(connection, subscription, attempt, ErrorCode::InvalidRequest, message);
+                };
+                let followed = session.subscriptions.get(&subscription);
+                if !matches!(followed, Some(Followed::Topic(topic)) if *topic == cursor.topic) {
+                    // The datastore was replaced by another of its name, whose first page is on its way unasked. A
+                    // denial would end the subscription.
+                    return 0;
                 }
                 self.answer_page(now, connection, subscription, attempt, id, cursor)
             }
