@@ -110,6 +110,11 @@ impl<S: Storage> Server<S> {
     }
 
     fn hello(&mut self, now: Timestamp, connection: ConnectionId, client: &str) {
+        // What is still on its way over an older connection must not run after what the client does on this one: it
+        // may have been told by now that it did not.
+        if let Some(older) = self.hub.connection_of(client).filter(|older| *older != connection) {
+            self.close(older, CloseCode::Silent, "the client is connected anew", None);
+        }
         let number = self.random.session();
         if !self.hub.greet(connection, number, client) {
             self.close(connection, CloseCode::Unexpected, "hello comes once", None);
