@@ -29,6 +29,7 @@ macro_rules! axis {
         }
     };
 }
+pub(crate) use axis;
 
 axis! {
     /// What can strike a replica. [`Mix`](crate::Mix) documents each.

@@ -1,4 +1,4 @@
-//! `tidewire-simulator [--seeds N] [--from SEED] [--collections]`: plays N seeds on every core, prints the ledger, and
+//! `tidewire-simulator [--seeds N] [--from SEED] [--collections | --stack]`: plays N seeds on every core, prints the ledger, and
 //! shrinks what fails.
 
 use std::{
@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use tidewire_simulator::{Collections, Draw, Objects, Summary, World, rig::LedgerOf, shrink};
+use tidewire_simulator::{Collections, Draw, Objects, Stack, Summary, World, rig::LedgerOf, shrink};
 
 fn main() -> ExitCode {
     let number = |name: &str, default: u64| {
@@ -16,11 +16,14 @@ fn main() -> ExitCode {
         arguments.next().map_or(Ok(default), |text| text.parse())
     };
     let (Ok(seeds), Ok(from)) = (number("--seeds", 10_000), number("--from", 0)) else {
-        eprintln!("usage: tidewire-simulator [--seeds N] [--from SEED] [--collections]");
+        eprintln!("usage: tidewire-simulator [--seeds N] [--from SEED] [--collections | --stack]");
         return ExitCode::FAILURE;
     };
-    if std::env::args().any(|argument| argument == "--collections") {
+    let is_given = |name: &str| std::env::args().any(|argument| argument == name);
+    if is_given("--collections") {
         soak::<Collections>(from, seeds)
+    } else if is_given("--stack") {
+        soak::<Stack>(from, seeds)
     } else {
         soak::<Objects>(from, seeds)
     }

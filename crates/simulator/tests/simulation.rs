@@ -1,9 +1,10 @@
 //! A sample of what `tidewire-simulator --seeds N` plays in bulk.
 
 use tidewire_simulator::{
-    Collections, Draw, Ledger, Mix, Objects, World,
+    Collections, Draw, Ledger, Mix, Objects, Stack, World,
     ledger::{Kind, Phase},
     shrink,
+    stack::{self, Trouble},
 };
 
 const SEEDS: u64 = 20_000;
@@ -42,14 +43,58 @@ fn every_collection_is_the_authoritys_table_at_its_position_and_converges() {
 }
 
 #[test]
+fn the_whole_stack_stays_true_loses_nothing_and_converges_whatever_breaks() {
+    let mut ledger = Ledger::default();
+    for seed in 0..SEEDS / 8 {
+        let mix = stack::Mix::draw(seed);
+        if let Err(fault) = Stack::run(&mix, &mut ledger) {
+            panic!("seed {seed}: {fault}\nshrunk: {:#?}", shrink::<Stack>(&mix));
+        }
+    }
+    let missing: Vec<_> =
+        ledger.missing().into_iter().filter(|(trouble, phase)| can_strike(*trouble, *phase)).collect();
+    assert!(missing.is_empty(), "never struck: {missing:?}\n{ledger}");
+}
+
+/// Whether a trouble can strike a client in a phase at all.
+fn can_strike(trouble: Trouble, phase: stack::Phase) -> bool {
+    match trouble {
+        Trouble::Refuse | Trouble::Hang => phase == stack::Phase::Connecting,
+        Trouble::Stall
+        | Trouble::HalfOpen
+        | Trouble::OneWay
+        | Trouble::Cut
+        | Trouble::Close
+        | Trouble::Evict
+        | Trouble::Slow
+        | Trouble::Garbage => phase != stack::Phase::Waiting,
+        Trouble::Sleep | Trouble::Nudge | Trouble::Poison => phase != stack::Phase::Asleep,
+        Trouble::ClockBack
+        | Trouble::ClockAhead
+        | Trouble::DiskFailure
+        | Trouble::DiskLoss
+        | Trouble::Crash
+        | Trouble::Restart
+        | Trouble::Restore
+        | Trouble::ShortLife => true,
+    }
+}
+
+#[test]
 fn a_seed_is_the_whole_run() {
-    for seed in 0..200 {
-        let digest = || Objects::run(&Mix::draw(seed), &mut Ledger::default()).map(|summary| summary.digest);
+    fn check<W: World>(seed: u64) {
+        let digest = || W::run(&W::Mix::draw(seed), &mut Ledger::default()).map(|summary| summary.digest);
         assert_eq!(digest(), digest(), "seed {seed}");
+    }
+    for seed in 0..200 {
+        check::<Objects>(seed);
+        check::<Collections>(seed);
+        check::<Stack>(seed);
     }
 }
 
 #[test]
 fn a_mix_that_holds_does_not_shrink() {
     assert_eq!(shrink::<Objects>(&Mix::draw(1)), None);
+    assert_eq!(shrink::<Stack>(&stack::Mix::draw(1)), None);
 }
