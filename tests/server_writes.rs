@@ -15,10 +15,12 @@ use std::time::Duration;
 use server_rig::{
     Rig, datastore,
     faulty::{Fault, Faulty},
-    number, record,
+    large_record, number, record,
 };
 use tidewire::{
-    protocol::{ClientMessage, EncodedValue, ErrorCode, Open, Operation, RequestId, ServerMessage, Target},
+    protocol::{
+        Answer, ClientMessage, EncodedValue, ErrorCode, Open, Operation, RequestId, ServerMessage, Target,
+    },
     server::{CommitError, Residue, storage::KEPT_REPLIES},
 };
 
@@ -214,6 +216,29 @@ fn a_failing_write_takes_the_whole_batch_along_and_subscriptions_of_it_are_denie
     assert_eq!(rig.server.residue(), Residue { connections: 1, timers: 1, ..Residue::default() });
     fault.set(Fault::None);
     assert!(rig.write(client, 1, put(&[0x01])).ack().is_some());
+}
+
+#[test]
+fn a_connection_whose_large_answer_was_undone_is_answered_again() {
+    let (storage, fault) = Faulty::new();
+    let mut rig = Rig::over(storage);
+    rig.open("d");
+    for n in 0..4 {
+        let bytes = large_record(&n.to_string(), 200_000);
+        rig.server.set(rig.now, "d", EncodedValue::check(&bytes).unwrap()).unwrap();
+    }
+    rig.commit().unwrap();
+    let client = rig.client("c");
+    rig.subscribe(client, 1, datastore("d"), None);
+    let refetch = |attempt| ClientMessage::Refetch { subscription: 1, attempt, position: None };
+    fault.set(Fault::Commit);
+    rig.feed(client, &[ClientMessage::Write { request: 1, operation: put(&[0x01]) }, refetch(1)]);
+    assert!(matches!(rig.server.commit(rig.now), Err(CommitError::Undone(_))));
+    fault.set(Fault::None);
+    let failed = ErrorCode::StorageFailed.number();
+    assert_eq!(rig.take(client).codes(), [failed, failed]);
+    rig.send(client, &refetch(2));
+    assert!(matches!(rig.take(client).answer().2, Answer::Page { .. }));
 }
 
 #[test]

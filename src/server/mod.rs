@@ -383,7 +383,7 @@ impl<S: Storage> Server<S> {
     fn undo(&mut self, failure: StorageError) -> Result<(), CommitError> {
         let batch = std::mem::take(&mut self.batch);
         let _ = self.temporary.rollback();
-        self.outbox.retract();
+        let unreported = self.outbox.retract();
         self.datastores.clear();
         let message = WriteError::StorageFailed.to_string();
         let code = ErrorCode::StorageFailed.number();
@@ -396,6 +396,10 @@ impl<S: Storage> Server<S> {
                 let denied = ServerMessage::Denied { subscription, attempt, code, message: &message };
                 self.outbox.send(connection, &denied);
             }
+        }
+        // Their next answers wait for a report, so the denials have to bring it.
+        for connection in unreported {
+            self.outbox.report(connection);
         }
         if batch.is_open
             && let Err(lost) = self.durable.rollback()

@@ -115,15 +115,20 @@ impl Outbox {
         self.staged.push(Staged::Close { to, code, reason });
     }
 
-    /// Drops what the batch did; it was undone.
-    pub(super) fn retract(&mut self) {
+    /// Drops what the batch did; it was undone. Gives the connections whose host would have reported that it left.
+    pub(super) fn retract(&mut self) -> Vec<ConnectionId> {
         self.envelopes.clear();
         self.replies.clear();
+        let mut unreported = Vec::new();
         self.staged.retain(|staged| match staged {
-            Staged::Frame { needs_commit, .. } => !needs_commit,
+            Staged::Frame { needs_commit: false, .. } | Staged::Close { .. } => true,
+            Staged::Frame { to, report, .. } => {
+                unreported.extend(report.then_some(*to));
+                false
+            }
             Staged::Shared { .. } => false,
-            Staged::Close { .. } => true,
         });
+        unreported
     }
 
     /// Lets everything staged go.
