@@ -139,6 +139,8 @@ impl Cursor {
 #[derive(Debug, Default)]
 pub(super) struct Hub {
     connections: BTreeMap<ConnectionId, Connection>,
+    /// The connection that each client said hello on.
+    clients: HashMap<Arc<str>, ConnectionId>,
     topics: BTreeMap<TopicId, Topic>,
     current: HashMap<Subject, TopicId>,
     last_topic: TopicId,
@@ -152,7 +154,7 @@ pub(super) struct Hub {
 impl Hub {
     pub(super) fn residue(&self) -> Residue {
         Residue {
-            connections: self.connections.len(),
+            connections: self.connections.len().max(self.clients.len()),
             topics: self.topics.len().max(self.current.len()),
             subscriptions: self.topics.values().map(|topic| topic.followers.len()).sum::<usize>()
                 + self.watchers.subscribed()
@@ -175,14 +177,21 @@ impl Hub {
         self.timers.insert((due, id));
     }
 
+    /// The connection that a client said hello on.
+    pub(super) fn connection_of(&self, client: &str) -> Option<ConnectionId> {
+        self.clients.get(client).copied()
+    }
+
     /// Starts the session of a connection that is still greeting; `false` if it is not.
     pub(super) fn greet(&mut self, id: ConnectionId, number: u64, client: &str) -> bool {
         let tick = self.tick;
         match self.connections.get_mut(&id) {
             Some(Connection { phase: phase @ Phase::Greeting, .. }) => {
+                let client: Arc<str> = client.into();
+                self.clients.insert(client.clone(), id);
                 *phase = Phase::Live(Session {
                     number,
-                    client: client.into(),
+                    client,
                     subscriptions: BTreeMap::new(),
                     asked: VecDeque::new(),
                     outflow: Outflow::Open(0),
@@ -201,6 +210,9 @@ impl Hub {
         };
         self.timers.remove(&(connection.due, id));
         if let Phase::Live(session) = connection.phase {
+            if self.clients.get(&session.client) == Some(&id) {
+                self.clients.remove(&session.client);
+            }
             for (subscription, followed) in session.subscriptions {
                 self.leave(id, subscription, &followed);
             }

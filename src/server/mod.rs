@@ -388,8 +388,13 @@ impl<S: Storage> Server<S> {
             self.purge_pools(now);
         }
         if now >= self.forget_due {
+            // A host that comes so late was asleep, or its clock jumped: what looks old may be a moment old, and the
+            // client about to ask again.
+            let is_late = now.since(self.forget_due) > FORGET_PERIOD;
             self.forget_due = now + FORGET_PERIOD;
-            self.forget_replies(now);
+            if !is_late {
+                self.forget_replies(now);
+            }
         }
     }
 
@@ -487,11 +492,6 @@ impl<S: Storage> Server<S> {
         self.datastores.clear();
         let message = WriteError::StorageFailed.to_string();
         let code = ErrorCode::StorageFailed.number();
-        for (connection, request) in batch.writes {
-            if self.hub.connection(connection).is_some() {
-                self.outbox.send(connection, &ServerMessage::Refusal { request, code, message: &message });
-            }
-        }
         for (connection, query) in batch.queries {
             if self.hub.connection(connection).is_some() {
                 self.outbox
@@ -513,7 +513,9 @@ impl<S: Storage> Server<S> {
         {
             return Err(CommitError::Lost(lost));
         }
+        self.answer_undone(batch.writes).map_err(CommitError::Lost)?;
         self.reload().map_err(CommitError::Lost)?;
+        // What they wait for a report of will never leave.
         for connection in unreported {
             self.handle_drained(self.clock, connection);
         }
