@@ -72,6 +72,9 @@ enum Task {
     Mutants {
         /// Only those with this in their name.
         name: Option<String>,
+        /// Not those of the list, but all that cargo-mutants makes of the reconciler's sources.
+        #[arg(long)]
+        generated: bool,
     },
 }
 
@@ -100,6 +103,7 @@ fn run(options: Options) -> anyhow::Result<()> {
         Task::Ci => ci::run(&shell),
         Task::Size => size::run(&shell),
         Task::Soak { seeds, stack } => soak::run(&shell, seeds, stack),
-        Task::Mutants { name } => mutants::run(&shell, name.as_deref()),
+        Task::Mutants { name, generated: false } => mutants::run(&shell, name.as_deref()),
+        Task::Mutants { name, generated: true } => mutants::generated::run(&shell, name.as_deref()),
     }
 }
