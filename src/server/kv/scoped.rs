@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,10 +13,9 @@ use crate::{
     protocol::{EncodedValue, KvChange},
     server::{
         WriteError,
-        storage::{KvEntry, Storage, StorageError, Value},
+        storage::{Storage, StorageError, Value},
     },
 };
-use std::sync::Arc;
 
 /// How much a namespace may hold. Zero means without a limit. What has expired does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -189,19 +189,20 @@ impl<'s, 'n, S: Storage> Scoped<'s, 'n, S> {
     }
 
     fn check_quota(&mut self, changes: &[KvChange<'_>]) -> Result<(), WriteError> {
-        let now = self.kv.now;
-        let groups = self.kv.server.durable.kv_groups(now, &self.namespace.prefix);
-        let groups = self.kv.server.sound(groups)?;
-        let mut account = Account::new(self.namespace.quota, groups);
+        if self.only_updates(changes)? {
+            return Ok(());
+        }
+        let groups = self.kv.server.durable.kv_groups(self.kv.now, &self.namespace.prefix);
+        let mut account = Account::new(self.namespace.quota, self.kv.server.sound(groups)?);
         for change in changes {
             match *change {
                 KvChange::Set { group, key, .. } => {
-                    if !account.knows_live(group, key).map_or_else(|| self.is_stored(group, key), Ok)? {
+                    if !self.is_live(&account, group, key)? {
                         account.add(group, key)?;
                     }
                 }
                 KvChange::Delete { group, key } => {
-                    if account.knows_live(group, key).map_or_else(|| self.is_stored(group, key), Ok)? {
+                    if self.is_live(&account, group, key)? {
                         account.remove(group, key);
                     }
                 }
@@ -211,10 +212,30 @@ impl<'s, 'n, S: Storage> Scoped<'s, 'n, S> {
         Ok(())
     }
 
+    /// Whether nothing is deleted and no key is new: the usual case, for which nothing need be counted.
+    fn only_updates(&mut self, changes: &[KvChange<'_>]) -> Result<bool, WriteError> {
+        for change in changes {
+            match *change {
+                KvChange::Set { group, key, .. } if self.is_stored(group, key)? => {}
+                KvChange::Set { .. } | KvChange::Delete { .. } | KvChange::DeleteGroup { .. } => {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_live(&mut self, account: &Account<'_>, group: &str, key: &str) -> Result<bool, WriteError> {
+        match account.knows_live(group, key) {
+            Some(is_live) => Ok(is_live),
+            None => self.is_stored(group, key),
+        }
+    }
+
     fn is_stored(&mut self, group: &str, key: &str) -> Result<bool, WriteError> {
-        let stored: Result<Option<KvEntry>, _> = self.kv.server.durable.kv(group, key);
-        let stored = self.kv.server.sound(stored)?;
-        Ok(stored.is_some_and(|entry| entry.is_live(self.kv.now)))
+        let now = self.kv.now;
+        let stored = self.kv.server.durable.kv(group, key);
+        Ok(self.kv.server.sound(stored)?.is_some_and(|entry| entry.is_live(now)))
     }
 }
 
@@ -236,7 +257,7 @@ impl<'c> Account<'c> {
     }
 
     /// Whether a key is there; `None`: as it is stored.
-    fn knows_live(&self, group: &'c str, key: &'c str) -> Option<bool> {
+    fn knows_live(&self, group: &str, key: &str) -> Option<bool> {
         let emptied = self.emptied.contains(group).then_some(false);
         self.touched.get(&(group, key)).copied().or(emptied)
     }

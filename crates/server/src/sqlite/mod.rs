@@ -24,6 +24,14 @@ pub struct Sqlite {
     _lock: File,
 }
 
+impl Sqlite {
+    /// The connection, for tools that look at the database beside the server: measurements, checks.
+    #[must_use]
+    pub const fn connection(&self) -> &Connection {
+        &self.database
+    }
+}
+
 fn while_doing(doing: &'static str) -> impl Fn(rusqlite::Error) -> StorageError {
     move |source| StorageError::new(doing, source)
 }
