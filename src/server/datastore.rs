@@ -8,7 +8,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use super::{
     ConnectionId, Server, WriteError,
-    hub::{Cursor, Subject},
+    hub::{Cursor, Name, Subject},
     object::{check_key, check_value},
     storage::{Storage, StorageError, Stored, StoredDatastore, Value},
 };
@@ -257,7 +257,7 @@ impl<S: Storage> Server<S> {
                 opened.about.floor = opened.about.floor.max(floor);
             }
         }
-        if let Some(topic) = self.hub.current(&Subject::Datastore(id.into())) {
+        if let Some(topic) = self.hub.named(Name::Datastore(id)) {
             self.hub.advance(topic, sequence);
             let envelope =
                 ServerMessage::Envelope { topic, sequence, prev: None, version: None, key: Some(key), value };
@@ -284,6 +284,7 @@ impl<S: Storage> Server<S> {
 
     /// A datastore, expired or not.
     fn opened(&mut self, id: &str) -> Result<Option<&mut Opened>, WriteError> {
+        // Looked up twice, as a borrow that is returned from one branch would last through the other.
         if !self.datastores.contains_key(id) {
             let stored = self.stored_datastore(id);
             if let Some((about, is_permanent)) = self.sound(stored)? {

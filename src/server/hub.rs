@@ -4,9 +4,12 @@
 //! somebody follows it. A connection that goes takes everything it had along: [`Hub::residue`] counts what is left.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
+
+use foldhash::fast::RandomState;
+use hashbrown::{Equivalent, HashMap};
 
 use super::{ConnectionId, Residue};
 use crate::protocol::{Epoch, Position, Sequence, SubscriptionId, Timestamp, TopicId};
@@ -16,6 +19,29 @@ use crate::protocol::{Epoch, Position, Sequence, SubscriptionId, Timestamp, Topi
 pub(super) enum Subject {
     Object(Arc<str>),
     Datastore(Arc<str>),
+}
+
+/// A subject by its borrowed name, which finds its topic without an allocation. The variants are those of [`Subject`],
+/// in the same order, so that both hash to the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Name<'a> {
+    Object(&'a str),
+    Datastore(&'a str),
+}
+
+impl Subject {
+    fn name(&self) -> Name<'_> {
+        match self {
+            Self::Object(key) => Name::Object(key),
+            Self::Datastore(id) => Name::Datastore(id),
+        }
+    }
+}
+
+impl Equivalent<Subject> for Name<'_> {
+    fn equivalent(&self, subject: &Subject) -> bool {
+        *self == subject.name()
+    }
 }
 
 #[derive(Debug)]
@@ -134,7 +160,7 @@ impl Cursor {
 pub(super) struct Hub {
     connections: BTreeMap<ConnectionId, Connection>,
     topics: BTreeMap<TopicId, Topic>,
-    current: HashMap<Subject, TopicId>,
+    current: HashMap<Subject, TopicId, RandomState>,
     last_topic: TopicId,
     /// Ordered by when they are due, so that the next one costs no search.
     timers: BTreeSet<(Timestamp, ConnectionId)>,
@@ -219,6 +245,11 @@ impl Hub {
     /// The topic of a subject, if anybody follows it.
     pub(super) fn current(&self, subject: &Subject) -> Option<TopicId> {
         self.current.get(subject).copied()
+    }
+
+    /// The topic of what is called so, if anybody follows it.
+    pub(super) fn named(&self, name: Name<'_>) -> Option<TopicId> {
+        self.current.get(&name).copied()
     }
 
     /// Moves the head of a topic.

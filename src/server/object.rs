@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     ConnectionId, Server, WriteError,
-    hub::Subject,
+    hub::{Name, Subject},
     storage::{Storage, StorageError, Stored, Value},
 };
 use crate::protocol::{
@@ -92,8 +92,7 @@ impl<S: Storage> Server<S> {
         let sequence = head.next().ok_or(WriteError::Exhausted)?;
         let stored = Stored { sequence, version: None, value: value.map(|value| value.as_bytes().into()) };
         self.on_storage(true, |storage| storage.set_object(key, stored))?;
-        let subject = Subject::Object(key.into());
-        if let Some(topic) = self.hub.current(&subject) {
+        if let Some(topic) = self.hub.named(Name::Object(key)) {
             self.hub.advance(topic, sequence);
             let envelope =
                 ServerMessage::Envelope { topic, sequence, prev: None, version: None, key: None, value };

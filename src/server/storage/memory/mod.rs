@@ -2,50 +2,39 @@
 //!
 //! A transaction writes in place and keeps what it overwrote, newest last, to put it back on rollback.
 
+mod chunks;
+mod table;
+
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet},
     ops::{Bound, ControlFlow},
     sync::Arc,
 };
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use super::{
     KEPT_REPLIES, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore, StoredHistory, Visit,
 };
 use crate::protocol::{RequestId, Sequence, Timestamp};
+use table::{Record, Slot, Table};
+
+/// Room for the changes of a usual transaction, kept from one to the next.
+const KEPT_UNDO: usize = 1_024;
 
 /// A storage in memory. Cheap to clone the values of: they are shared, never copied.
 #[derive(Debug, Default)]
 pub struct Memory {
     history: Option<StoredHistory>,
-    objects: HashMap<Arc<str>, Stored>,
+    objects: HashMap<Arc<str>, Stored, RandomState>,
     datastores: BTreeMap<Arc<str>, Table>,
-    clients: BTreeMap<Arc<str>, Client>,
+    clients: HashMap<Arc<str>, Client, RandomState>,
     transaction: Option<Vec<Undo>>,
-}
-
-#[derive(Debug, Clone)]
-struct Table {
-    about: StoredDatastore,
-    records: HashMap<Arc<str>, Stored>,
-    order: BTreeMap<Sequence, Arc<str>>,
-}
-
-impl Table {
-    fn put(&mut self, key: &Arc<str>, record: Option<Stored>) -> Option<Stored> {
-        let before = match record {
-            Some(record) => {
-                self.order.insert(record.sequence, key.clone());
-                self.records.insert(key.clone(), record)
-            }
-            None => self.records.remove(key),
-        };
-        if let Some(before) = &before
-            && self.records.get(key).is_none_or(|record| record.sequence != before.sequence)
-        {
-            self.order.remove(&before.sequence);
-        }
-        before
-    }
+    /// The list of the last transaction, emptied, for the next one.
+    spare: Vec<Undo>,
+    /// Datastores to sweep at the next commit.
+    stale: BTreeSet<Arc<str>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -62,7 +51,7 @@ enum Undo {
     Object(Arc<str>, Option<Stored>),
     About(Arc<str>, StoredDatastore),
     Table(Arc<str>, Option<Table>),
-    Record(Arc<str>, Arc<str>, Option<Stored>),
+    Record(Arc<str>, Slot, Record),
     Reply(Arc<str>, RequestId, Option<(Timestamp, Reply)>),
     Seen(Arc<str>, RequestId, Timestamp),
     Client(Arc<str>, Option<Client>),
@@ -105,9 +94,9 @@ impl Memory {
             Undo::Table(id, None) => {
                 self.datastores.remove(&id);
             }
-            Undo::Record(id, key, record) => {
+            Undo::Record(id, slot, before) => {
                 if let Some(table) = self.datastores.get_mut(&id) {
-                    table.put(&key, record);
+                    table.undo(slot, before);
                 }
             }
             Undo::Reply(client, request, reply) => {
@@ -133,12 +122,21 @@ impl Memory {
 
 impl Storage for Memory {
     fn begin(&mut self) -> Result<(), StorageError> {
-        self.transaction = Some(Vec::new());
+        self.transaction = Some(std::mem::take(&mut self.spare));
         Ok(())
     }
 
     fn commit(&mut self) -> Result<(), StorageError> {
-        self.transaction = None;
+        if let Some(mut undo) = self.transaction.take() {
+            undo.clear();
+            undo.shrink_to(KEPT_UNDO);
+            self.spare = undo;
+        }
+        for id in std::mem::take(&mut self.stale) {
+            if let Some(table) = self.datastores.get_mut(&id) {
+                table.sweep();
+            }
+        }
         Ok(())
     }
 
@@ -168,7 +166,9 @@ impl Storage for Memory {
     }
 
     fn set_object(&mut self, key: &str, object: Stored) -> Result<(), StorageError> {
-        let key = shared_key(&self.objects, key);
+        // The key as it is held already: an update of a known key allocates none.
+        let held = self.objects.get_key_value(key).map(|(held, _)| held.clone());
+        let key = held.unwrap_or_else(|| key.into());
         let before = self.objects.insert(key.clone(), object);
         self.remember(Undo::Object(key, before));
         Ok(())
@@ -184,8 +184,7 @@ impl Storage for Memory {
             let before = std::mem::replace(&mut table.about, datastore.clone());
             self.remember(Undo::About(id, before));
         } else {
-            let table = Table { about: datastore.clone(), records: HashMap::new(), order: BTreeMap::new() };
-            self.datastores.insert(id.clone(), table);
+            self.datastores.insert(id.clone(), Table::new(datastore.clone()));
             self.remember(Undo::Table(id, None));
         }
         Ok(())
@@ -199,16 +198,20 @@ impl Storage for Memory {
     }
 
     fn record(&self, datastore: &str, key: &str) -> Result<Option<Stored>, StorageError> {
-        Ok(self.datastores.get(datastore).and_then(|table| table.records.get(key)).cloned())
+        Ok(self.datastores.get(datastore).and_then(|table| table.get(key)).cloned())
     }
 
     fn set_record(&mut self, datastore: &str, key: &str, record: Stored) -> Result<(), StorageError> {
-        let Some(table) = self.datastores.get_mut(datastore) else {
+        let only = (Bound::Included(datastore), Bound::Included(datastore));
+        let Some((id, table)) = self.datastores.range_mut::<str, _>(only).next() else {
             return Err(StorageError::new("writing a record", "its datastore is not stored"));
         };
-        let key = shared_key(&table.records, key);
-        let before = table.put(&key, Some(record));
-        self.remember(Undo::Record(datastore.into(), key, before));
+        let (slot, before) = table.put(key, record);
+        if table.is_stale() {
+            self.stale.insert(id.clone());
+        }
+        let undo = Undo::Record(id.clone(), slot, before);
+        self.remember(undo);
         Ok(())
     }
 
@@ -216,8 +219,7 @@ impl Storage for Memory {
         let Some(table) = self.datastores.get(datastore) else {
             return Ok(());
         };
-        for key in table.order.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, key)| key) {
-            let record = table.records.get(key).expect("every key in the order has a record");
+        for (key, record) in table.changes(after) {
             if let ControlFlow::Break(()) = visit(key, record) {
                 break;
             }
@@ -229,14 +231,14 @@ impl Storage for Memory {
         let Some(table) = self.datastores.get_mut(datastore) else {
             return Ok(None);
         };
-        let deleted = |key: &Arc<str>| table.records.get(key).is_some_and(|record| record.value.is_none());
-        let old: Vec<_> = table.order.values().rev().filter(|key| deleted(key)).skip(keep).cloned().collect();
-        let mut newest = None;
-        for key in old {
-            let before = table.put(&key, None);
-            newest = newest.max(before.as_ref().map(|record| record.sequence));
-            let undo = Undo::Record(datastore.into(), key, before);
-            self.transaction.as_mut().expect("writes happen inside a transaction").push(undo);
+        let deleted = table.changes(Sequence::ZERO).rev().filter(|(_, record)| record.value.is_none());
+        let old: Vec<_> = deleted.skip(keep).map(|(key, record)| (key.clone(), record.sequence)).collect();
+        let newest = old.first().map(|(_, sequence)| *sequence);
+        for (key, _) in old {
+            if let Some((slot, before)) = table.remove(&key) {
+                let undo = Undo::Record(datastore.into(), slot, before);
+                self.transaction.as_mut().expect("writes happen inside a transaction").push(undo);
+            }
         }
         Ok(newest)
     }
@@ -304,11 +306,6 @@ impl Storage for Memory {
         }
         Ok(())
     }
-}
-
-/// The key as it is held already, so that an update of a known key allocates nothing.
-fn shared_key(known: &HashMap<Arc<str>, Stored>, key: &str) -> Arc<str> {
-    known.get_key_value(key).map_or_else(|| key.into(), |(key, _)| key.clone())
 }
 
 #[cfg(test)]
