@@ -133,7 +133,7 @@ impl<S: Storage> Server<S> {
         let mut records = Vec::new();
         self.storage(datastore.expires.is_none()).changes(id, Sequence::ZERO, &mut |key, stored| {
             if let Some(value) = &stored.value {
-                records.push(Record { key: key.into(), sequence: stored.sequence, value: value.clone() });
+                records.push(Record { key: key.clone(), sequence: stored.sequence, value: value.clone() });
             }
             ControlFlow::Continue(())
         })?;
@@ -377,7 +377,7 @@ impl<S: Storage> Server<S> {
         let mut bytes = 0;
         let read = self.storage(is_permanent).changes(id, since, &mut |key, stored| {
             bytes += key.len() + stored.value.as_ref().map_or(0, |value| value.len());
-            tail.push((key.into(), stored.clone()));
+            tail.push((key.clone(), stored.clone()));
             if bytes > PAGE_BYTES || tail.len() > MAX_TAIL {
                 ControlFlow::Break(())
             } else {
@@ -419,7 +419,7 @@ impl<S: Storage> Server<S> {
                 return ControlFlow::Break(());
             }
             bytes += ROW_BYTES + key.len() + value.len();
-            records.push(Record { key: key.into(), sequence: stored.sequence, value: value.clone() });
+            records.push(Record { key: key.clone(), sequence: stored.sequence, value: value.clone() });
             ControlFlow::Continue(())
         });
         self.sound(read)?;

@@ -10,7 +10,7 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     collections::HashMap,
-    fs,
+    env, fs,
     hint::black_box,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -94,13 +94,17 @@ impl Row {
 }
 
 fn main() -> ExitCode {
-    let rows = [
-        sets("sets in memory, 100 subscribers", BATCH, Bar::AtLeast(0.5)),
-        sets("the same, each committed alone", 1, Bar::None),
-        snapshot(),
-        durable_sets(),
-        memory(),
+    // The rows with this in their names; cargo adds flags of its own.
+    let wanted = env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
+    let all: [(&'static str, fn(&'static str) -> Row); 5] = [
+        ("sets in memory, 100 subscribers", |what| sets(what, BATCH, Bar::AtLeast(0.5))),
+        ("the same, each committed alone", |what| sets(what, 1, Bar::None)),
+        ("snapshot of 100,000 records", snapshot),
+        ("durable sets of 64 writers", durable_sets),
+        ("memory of a record beyond its own", memory),
     ];
+    let rows: Vec<_> =
+        all.iter().filter(|(what, _)| what.contains(&*wanted)).map(|(what, run)| run(what)).collect();
     println!("{:<34} {:>15} {:>15} {:>7} {:>9}", "", "tidewire", "bare", "ratio", "bar");
     for row in &rows {
         let (bar, verdict) = match row.bar {
@@ -241,7 +245,7 @@ fn sets(what: &'static str, batch: usize, bar: Bar) -> Row {
     Row { what, ours: per_second(ours), bare: per_second(bare), ratio: ours / bare, bar }
 }
 
-fn snapshot() -> Row {
+fn snapshot(what: &'static str) -> Row {
     const RECORDS: usize = 100_000;
     let mut server = open(Memory::new());
     let mut table: HashMap<Arc<str>, (u64, Arc<[u8]>)> = HashMap::new();
@@ -269,7 +273,7 @@ fn snapshot() -> Row {
     let (ours, bare) = compare(ours, bare);
     let millis = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
     Row {
-        what: "snapshot of 100,000 records",
+        what,
         ours: millis(ours),
         bare: millis(bare),
         ratio: ours.as_secs_f64() / bare.as_secs_f64(),
@@ -285,7 +289,7 @@ fn directory(name: &str) -> PathBuf {
 }
 
 /// Every writer has one request under way: the server gets 64 frames, commits, and sends 64 acknowledgements.
-fn durable_sets() -> Row {
+fn durable_sets(what: &'static str) -> Row {
     const SETS: usize = 400 * BATCH;
     let changes = changes(SETS, 10_000);
     let ours = || {
@@ -346,17 +350,11 @@ fn durable_sets() -> Row {
     };
     let (ours, bare) = compare(ours, bare);
     let (ours, bare) = (rate(SETS, ours), rate(SETS, bare));
-    Row {
-        what: "durable sets of 64 writers",
-        ours: per_second(ours),
-        bare: per_second(bare),
-        ratio: ours / bare,
-        bar: Bar::AtLeast(0.8),
-    }
+    Row { what, ours: per_second(ours), bare: per_second(bare), ratio: ours / bare, bar: Bar::AtLeast(0.8) }
 }
 
 /// What a stored record takes beyond its encoded bytes, at the worst of many sizes of the table.
-fn memory() -> Row {
+fn memory(what: &'static str) -> Row {
     let mut server = open(Memory::new());
     let before = LIVE.load(Relaxed);
     let (mut encoded, mut worst) = (0, 0_f64);
@@ -374,7 +372,7 @@ fn memory() -> Row {
         }
     }
     Row {
-        what: "memory of a record, beyond its own",
+        what,
         ours: format!("{worst:.0} bytes"),
         bare: "150 bytes".to_owned(),
         ratio: worst / 150.0,

@@ -243,7 +243,7 @@ impl Storage for Sqlite {
             .and_then(|mut statement| {
                 let mut rows = statement.query(params![datastore, number(after.get())])?;
                 while let Some(row) = rows.next()? {
-                    if let ControlFlow::Break(()) = visit(row.get_ref(0)?.as_str()?, &stored(row, 1)?) {
+                    if let ControlFlow::Break(()) = visit(&row.get(0)?, &stored(row, 1)?) {
                         break;
                     }
                 }

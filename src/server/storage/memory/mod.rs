@@ -7,7 +7,7 @@ mod table;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::{Bound, ControlFlow},
+    ops::ControlFlow,
     sync::Arc,
 };
 
@@ -18,7 +18,7 @@ use super::{
     KEPT_REPLIES, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore, StoredHistory, Visit,
 };
 use crate::protocol::{RequestId, Sequence, Timestamp};
-use table::{Record, Slot, Table};
+use table::{Before, Slot, Table};
 
 /// Room for the changes of a usual transaction, kept from one to the next.
 const KEPT_UNDO: usize = 1_024;
@@ -28,7 +28,7 @@ const KEPT_UNDO: usize = 1_024;
 pub struct Memory {
     history: Option<StoredHistory>,
     objects: HashMap<Arc<str>, Stored, RandomState>,
-    datastores: BTreeMap<Arc<str>, Table>,
+    datastores: HashMap<Arc<str>, Table, RandomState>,
     clients: HashMap<Arc<str>, Client, RandomState>,
     transaction: Option<Vec<Undo>>,
     /// The list of the last transaction, emptied, for the next one.
@@ -51,7 +51,7 @@ enum Undo {
     Object(Arc<str>, Option<Stored>),
     About(Arc<str>, StoredDatastore),
     Table(Arc<str>, Option<Table>),
-    Record(Arc<str>, Slot, Record),
+    Record(Arc<str>, Slot, Before),
     Reply(Arc<str>, RequestId, Option<(Timestamp, Reply)>),
     Seen(Arc<str>, RequestId, Timestamp),
     Client(Arc<str>, Option<Client>),
@@ -67,7 +67,11 @@ impl Memory {
     /// The ids of the datastores that ended before `now`.
     pub(crate) fn expired(&self, now: Timestamp) -> Vec<Arc<str>> {
         let ended = |table: &Table| table.about.expires.is_some_and(|expires| now > expires);
-        self.datastores.iter().filter(|(_, table)| ended(table)).map(|(id, _)| id.clone()).collect()
+        let mut ids: Vec<_> =
+            self.datastores.values().filter(|table| ended(table)).map(|table| table.id.clone()).collect();
+        // A run that is repeated tells their followers in the same order.
+        ids.sort_unstable();
+        ids
     }
 
     fn remember(&mut self, undo: Undo) {
@@ -184,7 +188,7 @@ impl Storage for Memory {
             let before = std::mem::replace(&mut table.about, datastore.clone());
             self.remember(Undo::About(id, before));
         } else {
-            self.datastores.insert(id.clone(), Table::new(datastore.clone()));
+            self.datastores.insert(id.clone(), Table::new(id.clone(), datastore.clone()));
             self.remember(Undo::Table(id, None));
         }
         Ok(())
@@ -202,15 +206,14 @@ impl Storage for Memory {
     }
 
     fn set_record(&mut self, datastore: &str, key: &str, record: Stored) -> Result<(), StorageError> {
-        let only = (Bound::Included(datastore), Bound::Included(datastore));
-        let Some((id, table)) = self.datastores.range_mut::<str, _>(only).next() else {
+        let Some(table) = self.datastores.get_mut(datastore) else {
             return Err(StorageError::new("writing a record", "its datastore is not stored"));
         };
         let (slot, before) = table.put(key, record);
         if table.is_stale() {
-            self.stale.insert(id.clone());
+            self.stale.insert(table.id.clone());
         }
-        let undo = Undo::Record(id.clone(), slot, before);
+        let undo = Undo::Record(table.id.clone(), slot, before);
         self.remember(undo);
         Ok(())
     }
@@ -236,7 +239,7 @@ impl Storage for Memory {
         let newest = old.first().map(|(_, sequence)| *sequence);
         for (key, _) in old {
             if let Some((slot, before)) = table.remove(&key) {
-                let undo = Undo::Record(datastore.into(), slot, before);
+                let undo = Undo::Record(table.id.clone(), slot, before);
                 self.transaction.as_mut().expect("writes happen inside a transaction").push(undo);
             }
         }

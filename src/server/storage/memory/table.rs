@@ -19,11 +19,26 @@ use crate::{
 /// Where a record lies.
 pub(super) type Slot = u32;
 
+/// What is true between two calls.
+const HELD: &str = "every slot of the index holds a record";
+
 /// A key and its last change; `None`: nothing is stored there.
-pub(super) type Record = Option<(Arc<str>, Stored)>;
+type Record = Option<(Arc<str>, Stored)>;
+
+/// What takes a change of a table back.
+#[derive(Debug)]
+pub(super) enum Before {
+    /// Nothing was stored.
+    Vacant,
+    /// This change of the same key.
+    Change(Stored),
+    /// This record, which was removed.
+    Removed(Arc<str>, Stored),
+}
 
 #[derive(Debug)]
 pub(super) struct Table {
+    pub(super) id: Arc<str>,
     pub(super) about: StoredDatastore,
     hasher: RandomState,
     index: HashTable<Slot>,
@@ -33,8 +48,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(about: StoredDatastore) -> Self {
+    pub(super) fn new(id: Arc<str>, about: StoredDatastore) -> Self {
         Self {
+            id,
             about,
             hasher: RandomState::default(),
             index: HashTable::new(),
@@ -61,7 +77,7 @@ impl Table {
     }
 
     /// Stores a change whose sequence is above all others; returns where, and what was there.
-    pub(super) fn put(&mut self, key: &str, change: Stored) -> (Slot, Record) {
+    pub(super) fn put(&mut self, key: &str, change: Stored) -> (Slot, Before) {
         let Self { hasher, index, slots, free, order, .. } = self;
         let sequence = change.sequence;
         let hash = hasher.hash_one(key);
@@ -70,12 +86,8 @@ impl Table {
         let (slot, before) = match entry {
             Entry::Occupied(entry) => {
                 let slot = *entry.get();
-                let record = &mut slots[slot as usize];
-                let before = record.as_mut().map(|(key, stored)| {
-                    // The key as it is held already: an update allocates none.
-                    (key.clone(), std::mem::replace(stored, change))
-                });
-                (slot, before)
+                let (_, stored) = slots[slot as usize].as_mut().expect(HELD);
+                (slot, Before::Change(std::mem::replace(stored, change)))
             }
             Entry::Vacant(entry) => {
                 let record = Some((key.into(), change));
@@ -90,7 +102,7 @@ impl Table {
                     }
                 };
                 entry.insert(slot);
-                (slot, None)
+                (slot, Before::Vacant)
             }
         };
         order.push((sequence, slot));
@@ -98,34 +110,41 @@ impl Table {
     }
 
     /// Removes a record; returns where it was, and what it was.
-    pub(super) fn remove(&mut self, key: &str) -> Option<(Slot, Record)> {
+    pub(super) fn remove(&mut self, key: &str) -> Option<(Slot, Before)> {
         let Self { hasher, index, slots, free, .. } = self;
         let entry = index.find_entry(hasher.hash_one(key), |slot| has_key(slots, *slot, key)).ok()?;
         let (slot, _) = entry.remove();
         free.push(slot);
-        Some((slot, slots[slot as usize].take()))
+        let (key, stored) = slots[slot as usize].take()?;
+        Some((slot, Before::Removed(key, stored)))
     }
 
     /// Takes the latest [`put`](Self::put) or [`remove`](Self::remove) that was not yet undone back.
-    pub(super) fn undo(&mut self, slot: Slot, before: Record) {
+    pub(super) fn undo(&mut self, slot: Slot, before: Before) {
         let Self { hasher, index, slots, free, order, .. } = self;
-        let undone = std::mem::replace(&mut slots[slot as usize], before);
-        match (&undone, &slots[slot as usize]) {
-            (Some(_), Some(_)) => {}
-            (Some((key, _)), None) => {
-                if let Ok(entry) = index.find_entry(hasher.hash_one(&**key), |other| *other == slot) {
+        let record = &mut slots[slot as usize];
+        match before {
+            Before::Vacant => {
+                if let Some((key, _)) = record.take()
+                    && let Ok(entry) = index.find_entry(hasher.hash_one(&*key), |other| *other == slot)
+                {
                     entry.remove();
                 }
                 free.push(slot);
+                order.pop();
             }
-            (None, Some((key, _))) => {
+            Before::Change(before) => {
+                if let Some((_, stored)) = record {
+                    *stored = before;
+                }
+                order.pop();
+            }
+            Before::Removed(key, stored) => {
+                let hash = hasher.hash_one(&*key);
+                *record = Some((key, stored));
                 free.retain(|free| *free != slot);
-                index.insert_unique(hasher.hash_one(&**key), slot, |slot| hash_of(hasher, slots, *slot));
+                index.insert_unique(hash, slot, |slot| hash_of(hasher, slots, *slot));
             }
-            (None, None) => {}
-        }
-        if undone.is_some() {
-            order.pop();
         }
     }
 
@@ -147,7 +166,7 @@ fn has_key(slots: &Chunks<Record>, slot: Slot, key: &str) -> bool {
 }
 
 fn hash_of(hasher: &RandomState, slots: &Chunks<Record>, slot: Slot) -> u64 {
-    let (key, _) = slots[slot as usize].as_ref().expect("every slot of the index holds a record");
+    let (key, _) = slots[slot as usize].as_ref().expect(HELD);
     hasher.hash_one(&**key)
 }
 
@@ -159,7 +178,10 @@ mod tests {
     fn table() -> Table {
         let (epoch, lineage) = (Epoch::from_bytes([1; 16]), Lineage::default());
         let (head, floor) = (Sequence::ZERO, Sequence::ZERO);
-        Table::new(StoredDatastore { primary: "id".into(), epoch, lineage, head, floor, expires: None })
+        Table::new(
+            "d".into(),
+            StoredDatastore { primary: "id".into(), epoch, lineage, head, floor, expires: None },
+        )
     }
 
     fn rows(table: &Table) -> Vec<(String, Stored)> {
