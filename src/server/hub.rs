@@ -58,7 +58,8 @@ pub(super) struct Topic {
 impl Topic {
     /// The connections that follow the topic, each once.
     pub(super) fn connections(&self) -> Vec<ConnectionId> {
-        let mut connections: Vec<_> = self.followers.iter().map(|(connection, _)| *connection).collect();
+        let mut connections = Vec::with_capacity(self.followers.len());
+        connections.extend(self.followers.iter().map(|(connection, _)| *connection));
         connections.dedup();
         connections
     }

@@ -13,11 +13,7 @@ mod random;
 mod session;
 pub mod storage;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use thiserror::Error;
 
@@ -28,7 +24,7 @@ use crate::protocol::{
     CloseCode, ErrorCode, RequestId, ServerMessage, SubscriptionId, Timestamp,
     limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES},
 };
-use datastore::Opened;
+use datastore::Shelf;
 use hub::{Hub, Subject};
 use outbox::Outbox;
 use random::Random;
@@ -172,7 +168,7 @@ struct Batch {
     writes: Vec<(ConnectionId, RequestId)>,
     asked: BTreeSet<(ConnectionId, SubscriptionId, u32)>,
     /// The datastores whose heads moved.
-    moved: Vec<Arc<str>>,
+    moved: Vec<usize>,
     failure: Option<StorageError>,
 }
 
@@ -216,7 +212,7 @@ pub struct Server<S> {
     /// What expires or may be forgotten at the end of the process.
     temporary: Memory,
     history: StoredHistory,
-    datastores: BTreeMap<Arc<str>, Opened>,
+    datastores: Shelf,
     hub: Hub,
     outbox: Outbox,
     batch: Batch,
@@ -263,7 +259,7 @@ impl<S: Storage> Server<S> {
             durable: storage,
             temporary,
             history,
-            datastores: BTreeMap::new(),
+            datastores: Shelf::default(),
             hub: Hub::default(),
             outbox: Outbox::default(),
             batch: Batch::default(),

@@ -31,8 +31,6 @@ use tidewire::{
 };
 use tidewire_server::sqlite::{DATABASE, Sqlite};
 
-/// Rounds of a row; their medians are compared.
-const ROUNDS: usize = 9;
 /// Inputs of one commit: what 64 writers who each wait for their answer bring about.
 const BATCH: usize = 64;
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -67,6 +65,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// What measures the row of this name.
+type Measure = fn(&'static str) -> Row;
+
 /// One line of the table.
 struct Row {
     what: &'static str,
@@ -96,7 +97,7 @@ impl Row {
 fn main() -> ExitCode {
     // The rows with this in their names; cargo adds flags of its own.
     let wanted = env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let all: [(&'static str, fn(&'static str) -> Row); 5] = [
+    let all: [(&'static str, Measure); 5] = [
         ("sets in memory, 100 subscribers", |what| sets(what, BATCH, Bar::AtLeast(0.5))),
         ("the same, each committed alone", |what| sets(what, 1, Bar::None)),
         ("snapshot of 100,000 records", snapshot),
@@ -120,27 +121,28 @@ fn main() -> ExitCode {
     if rows.iter().all(Row::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The medians of both sides, which take turns.
-fn compare(mut ours: impl FnMut() -> Duration, mut bare: impl FnMut() -> Duration) -> (Duration, Duration) {
-    let (mut left, mut right) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        left.push(ours());
-        right.push(bare());
-    }
-    (median(left), median(right))
+/// Both sides in turns, so many times: the medians of their times, and of what ours is to the other in each round.
+fn compare(
+    rounds: usize,
+    mut ours: impl FnMut() -> Duration,
+    mut bare: impl FnMut() -> Duration,
+) -> (Duration, Duration, f64) {
+    let mut times: Vec<_> = (0..rounds).map(|_| (ours(), bare())).collect();
+    let mut median = |of: fn(&(Duration, Duration)) -> f64| {
+        times.sort_by(|one, other| of(one).total_cmp(&of(other)));
+        of(&times[rounds / 2])
+    };
+    let seconds = Duration::from_secs_f64;
+    (
+        seconds(median(|(ours, _)| ours.as_secs_f64())),
+        seconds(median(|(_, bare)| bare.as_secs_f64())),
+        median(|(ours, bare)| ours.as_secs_f64() / bare.as_secs_f64()),
+    )
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn rate(count: usize, time: Duration) -> f64 {
-    f64::from(u32::try_from(count).unwrap()) / time.as_secs_f64()
-}
-
-fn per_second(rate: f64) -> String {
-    format!("{rate:.0}/s")
+fn per_second(count: usize, time: Duration) -> String {
+    let count = f64::from(u32::try_from(count).expect("a benchmark ends before four billion sets"));
+    format!("{:.0}/s", count / time.as_secs_f64())
 }
 
 /// A record as an application would have it: a name, some text, some numbers.
@@ -207,8 +209,9 @@ fn deliver<S: Storage>(server: &mut Server<S>) -> usize {
 }
 
 fn sets(what: &'static str, batch: usize, bar: Bar) -> Row {
-    const SETS: usize = 64_000;
-    let changes = changes(SETS, 10_000);
+    const SETS: usize = 128_000;
+    const KEYS: usize = 100_000;
+    let changes = changes(SETS, KEYS);
     let ours = || {
         let mut server = open(Memory::new());
         for number in 0..100 {
@@ -240,9 +243,8 @@ fn sets(what: &'static str, batch: usize, bar: Bar) -> Row {
         black_box(&table);
         start.elapsed()
     };
-    let (ours, bare) = compare(ours, bare);
-    let (ours, bare) = (rate(SETS, ours), rate(SETS, bare));
-    Row { what, ours: per_second(ours), bare: per_second(bare), ratio: ours / bare, bar }
+    let (ours, bare, times) = compare(15, ours, bare);
+    Row { what, ours: per_second(SETS, ours), bare: per_second(SETS, bare), ratio: 1.0 / times, bar }
 }
 
 fn snapshot(what: &'static str) -> Row {
@@ -270,15 +272,9 @@ fn snapshot(what: &'static str) -> Row {
         black_box(records);
         time
     };
-    let (ours, bare) = compare(ours, bare);
+    let (ours, bare, ratio) = compare(61, ours, bare);
     let millis = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
-    Row {
-        what,
-        ours: millis(ours),
-        bare: millis(bare),
-        ratio: ours.as_secs_f64() / bare.as_secs_f64(),
-        bar: Bar::AtMost(2.0),
-    }
+    Row { what, ours: millis(ours), bare: millis(bare), ratio, bar: Bar::AtMost(2.0) }
 }
 
 /// An empty directory on the disk that cargo builds on.
@@ -348,9 +344,14 @@ fn durable_sets(what: &'static str) -> Row {
         fs::remove_dir_all(&directory).unwrap();
         time
     };
-    let (ours, bare) = compare(ours, bare);
-    let (ours, bare) = (rate(SETS, ours), rate(SETS, bare));
-    Row { what, ours: per_second(ours), bare: per_second(bare), ratio: ours / bare, bar: Bar::AtLeast(0.8) }
+    let (ours, bare, times) = compare(9, ours, bare);
+    Row {
+        what,
+        ours: per_second(SETS, ours),
+        bare: per_second(SETS, bare),
+        ratio: 1.0 / times,
+        bar: Bar::AtLeast(0.8),
+    }
 }
 
 /// What a stored record takes beyond its encoded bytes, at the worst of many sizes of the table.
