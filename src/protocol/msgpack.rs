@@ -87,6 +87,20 @@ impl<'a> EncodedValue<'a> {
         self.0
     }
 
+    /// The fields of a map in their order; `None` where the value is none.
+    #[must_use]
+    pub fn fields(self) -> Option<impl Iterator<Item = (&'a str, Self)>> {
+        let mut reader = Reader::new(self.0);
+        let count = reader.map().ok()?;
+        let fields = (0..count).map_while(move |_| {
+            let name = reader.str().ok()?;
+            let start = reader.at;
+            reader.skip().ok()?;
+            Some((name, Self(&reader.bytes[start..reader.at])))
+        });
+        Some(fields)
+    }
+
     /// The value of the string field `name`, if the value is a map that has it. Costs a walk over the map's top level.
     #[must_use]
     pub fn string_field(self, name: &str) -> Option<&'a str> {

@@ -15,8 +15,10 @@ use hashbrown::HashMap;
 
 use super::{
     ConnectionId, Server, WriteError,
+    apply::{Change, check_rule},
     hub::{Cursor, Name, Subject},
     object::{check_key, check_value},
+    rules::Rule,
     storage::{Storage, StorageError, Stored, StoredDatastore, Value},
 };
 use crate::protocol::{
@@ -132,6 +134,7 @@ impl IndexMut<usize> for Shelf {
 #[derive(Debug)]
 pub(super) struct Opened {
     id: Arc<str>,
+    rule: Option<Arc<Rule>>,
     about: StoredDatastore,
     is_permanent: bool,
     /// Whether `about` has changed since it was stored.
@@ -253,7 +256,9 @@ impl<S: Storage> Server<S> {
         // Only temporary datastores expire, so only there can one be in the way.
         self.on_storage(false, |storage| storage.remove_datastore(&id))?;
         self.on_storage(open.permanent, |storage| storage.set_datastore(&id, &about))?;
-        let opened = Opened { id, about, is_permanent: open.permanent, is_dirty: false, deletions: 0 };
+        let rule = self.options.rules.of_datastore(&id);
+        let is_permanent = open.permanent;
+        let opened = Opened { id, rule, about, is_permanent, is_dirty: false, deletions: 0 };
         let datastore = opened.datastore();
         self.datastores.insert(opened);
         if before.is_some() {
@@ -274,6 +279,7 @@ impl<S: Storage> Server<S> {
         let key = key.ok_or(WriteError::NoPrimary)?;
         check_key("primary field", key)?;
         check_value("value", value)?;
+        check_rule(self.datastores[number].rule.as_ref(), value)?;
         self.change_record(number, id, key, Some(value))
     }
 
@@ -302,7 +308,10 @@ impl<S: Storage> Server<S> {
         let opened = &self.datastores[number];
         let is_permanent = opened.is_permanent;
         let sequence = opened.about.head.next().ok_or(WriteError::Exhausted)?;
-        let stored = Stored { sequence, version: None, value: value.map(|value| value.as_bytes().into()) };
+        let rule = opened.rule.clone();
+        let version = rule.as_ref().and_then(|rule| rule.version());
+        let bytes = value.map(|value| value.as_bytes().into());
+        let stored = Stored { sequence, version: version.clone(), value: bytes };
         self.on_storage(is_permanent, |storage| storage.set_record(id, key, stored))?;
         let opened = &mut self.datastores[number];
         opened.about.head = sequence;
@@ -322,9 +331,9 @@ impl<S: Storage> Server<S> {
         }
         if let Some(topic) = self.hub.named(Name::Datastore(id)) {
             self.hub.advance(topic, sequence);
-            let envelope =
-                ServerMessage::Envelope { topic, sequence, prev: None, version: None, key: Some(key), value };
-            self.outbox.publish(&self.hub, topic, &envelope);
+            let version = version.as_deref();
+            let change = Change { topic, sequence, version, key: Some(key), name: key, value };
+            self.publish(rule.as_ref(), change);
         }
         Ok(position)
     }
@@ -355,7 +364,9 @@ impl<S: Storage> Server<S> {
         Ok(stored.map(|(about, is_permanent)| {
             // Nobody counted the deletions so far: the next one has it done.
             let deletions = 2 * KEPT_DELETIONS;
-            self.datastores.insert(Opened { id: id.into(), about, is_permanent, is_dirty: false, deletions })
+            let rule = self.options.rules.of_datastore(id);
+            let id = id.into();
+            self.datastores.insert(Opened { id, rule, about, is_permanent, is_dirty: false, deletions })
         }))
     }
 
@@ -400,6 +411,7 @@ impl<S: Storage> Server<S> {
         let opened = &self.datastores[number];
         let (head, floor, is_permanent) = (opened.about.head, opened.about.floor, opened.is_permanent);
         let epoch = opened.about.epoch;
+        let projection = opened.rule.as_ref().and_then(|rule| rule.projected());
         let since = position
             .filter(|position| position.epoch == epoch)
             .map(|position| position.sequence)
@@ -417,6 +429,8 @@ impl<S: Storage> Server<S> {
             let mut size = self.outbox.answer(connection, &message(Answer::Tail { count }));
             let mut before = since;
             for (key, Stored { sequence, version, value }) in &tail {
+                let value = value.as_deref();
+                let value = value.map(|value| self.seen_by(connection, projection.as_ref(), key, value));
                 let envelope = ServerMessage::Envelope {
                     topic,
                     sequence: *sequence,
@@ -469,6 +483,7 @@ impl<S: Storage> Server<S> {
         let opened = &self.datastores[number];
         let (is_permanent, epoch, lineage) =
             (opened.is_permanent, opened.about.epoch, opened.about.lineage.clone());
+        let projection = opened.rule.as_ref().and_then(|rule| rule.projected());
         let mut records: Vec<Record> = Vec::new();
         let mut bytes = 0;
         let mut has_more = false;
@@ -490,6 +505,12 @@ impl<S: Storage> Server<S> {
         self.sound(read)?;
         let next = records.last().filter(|_| has_more);
         let next = next.map(|last| Cursor { after: last.sequence, ..cursor }.to_text());
+        if projection.is_some() {
+            for Record { key, value, .. } in &mut records {
+                let seen = self.seen_by(connection, projection.as_ref(), key, value).into_owned();
+                *value = seen.into();
+            }
+        }
         let rows = records.iter().map(|Record { key, sequence, value }| {
             let value = EncodedValue::trusted(value);
             Row { sequence: *sequence, key, value }

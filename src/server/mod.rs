@@ -2,23 +2,31 @@
 //!
 //! [`Server`] is a machine without transport, clock, threads or randomness of its own: the same code answers inside a
 //! browser page and inside the native server. The parts: `hub` knows who is connected and follows what, `object` and
-//! `datastore` hold the rules of what they are named after, `outbox` holds back what is to be sent until it is true,
-//! [`storage`] keeps what must last. Not here: sockets, files, time.
+//! `datastore` hold the rules of what they are named after, `rules` those of the application and `apply`
+//! has them followed, `outbox` holds back what
+//! is to be sent until it is true, [`storage`] keeps what must last. Not here: sockets, files, time.
 
+mod apply;
 mod datastore;
 mod hub;
 mod object;
 mod outbox;
 mod random;
+mod rules;
 mod session;
 pub mod storage;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use thiserror::Error;
 
 pub use datastore::{Datastore, Record, Snapshot};
 pub use object::Object;
+pub use rules::{EVERYONE, Gate, Projection, Resolver, Rule, Rules, View, ViewerRule};
 
 use crate::protocol::{
     CloseCode, ErrorCode, RequestId, ServerMessage, SubscriptionId, Timestamp,
@@ -43,18 +51,21 @@ pub struct Options {
     pub heartbeat: Duration,
     /// How long a connection may stay without `hello`.
     pub greeting: Duration,
+    /// What holds for which objects and datastores.
+    pub rules: Rules,
 }
 
 impl Options {
     /// The defaults with a seed.
     #[must_use]
-    pub const fn new(seed: [u8; 32]) -> Self {
+    pub fn new(seed: [u8; 32]) -> Self {
         Self {
             seed,
             // Below the idle limits of common proxies (30 s and up), and rare enough to cost nothing.
             heartbeat: Duration::from_secs(10),
             // Several round trips over a very slow line.
             greeting: Duration::from_secs(15),
+            rules: Rules::new(),
         }
     }
 }
@@ -65,7 +76,7 @@ impl Options {
 pub struct OpenError(#[from] StorageError);
 
 /// A write is refused. Nothing has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum WriteError {
     /// The datastore does not exist or has expired.
@@ -90,6 +101,18 @@ pub enum WriteError {
         /// Its encoded size in bytes.
         length: usize,
     },
+    /// The value did not pass the write gate of its rule.
+    #[error("the value is refused: {reason}")]
+    InvalidValue {
+        /// What the rule said.
+        reason: Arc<str>,
+    },
+    /// The object was never written, and what computes it failed.
+    #[error("the object's first value cannot be computed now; ask again later")]
+    Unresolved {
+        /// What the resolver, or the gate that its value did not pass, said; not for clients.
+        reason: Arc<str>,
+    },
     /// All sequences of the epoch are used.
     #[error("the history has no sequences left")]
     Exhausted,
@@ -101,10 +124,12 @@ pub enum WriteError {
 impl WriteError {
     /// The error's number on the wire.
     #[must_use]
-    pub const fn code(self) -> ErrorCode {
+    pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NoDatastore => ErrorCode::NotFound,
             Self::NoPrimary => ErrorCode::InvalidRequest,
+            Self::InvalidValue { .. } => ErrorCode::InvalidValue,
+            Self::Unresolved { .. } => ErrorCode::Unavailable,
             Self::BadKey { .. } | Self::TooLarge { .. } | Self::Exhausted => ErrorCode::LimitExceeded,
             Self::StorageFailed => ErrorCode::StorageFailed,
         }
@@ -169,6 +194,8 @@ struct Batch {
     asked: BTreeSet<(ConnectionId, SubscriptionId, u32)>,
     /// The datastores whose heads moved.
     moved: Vec<usize>,
+    /// The objects whose resolvers were asked, without a value to store.
+    resolved: BTreeMap<Arc<str>, Result<(), WriteError>>,
     failure: Option<StorageError>,
 }
 

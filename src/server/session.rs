@@ -244,13 +244,17 @@ impl<S: Storage> Server<S> {
         let Some(subject) = self.hub.subject(connection, subscription) else {
             return self.deny(connection, subscription, attempt, ErrorCode::NotFound, "no such subscription");
         };
+        let resolved = match (&subject, wish) {
+            (Subject::Object(key), Wish::Since(_)) => self.resolve(now, key),
+            (Subject::Object(_), Wish::Page(_)) | (Subject::Datastore(_), _) => Ok(()),
+        };
         // What was published before the answer is part of it, and goes first.
         if let Some(topic) = self.hub.current(&subject) {
             self.outbox.flush(&self.hub, topic);
         }
         let answered = match (&subject, wish) {
             (Subject::Object(key), Wish::Since(position)) => {
-                self.answer_object(connection, subscription, attempt, key, position)
+                resolved.and_then(|()| self.answer_object(connection, subscription, attempt, key, position))
             }
             (Subject::Object(_), Wish::Page(_)) => {
                 return self.deny(

@@ -108,7 +108,11 @@ impl Rig<Memory> {
 
 impl<S: Storage> Rig<S> {
     pub(crate) fn over(storage: S) -> Self {
-        let server = Server::open(storage, Options::new([1; 32])).unwrap();
+        Self::with(storage, Options::new([1; 32]))
+    }
+
+    pub(crate) fn with(storage: S, options: Options) -> Self {
+        let server = Server::open(storage, options).unwrap();
         Self { server, now: START, inboxes: HashMap::new(), drains: true, last: 0 }
     }
 
