@@ -4,9 +4,12 @@
 //! somebody follows it. A connection that goes takes everything it had along: [`Hub::residue`] counts what is left.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
+
+use foldhash::fast::RandomState;
+use hashbrown::{Equivalent, HashMap};
 
 use super::{
     ConnectionId, Residue,
@@ -20,6 +23,31 @@ pub(super) enum Subject {
     Object(Arc<str>),
     Datastore(Arc<str>),
     Pool(Arc<str>),
+}
+
+/// A subject by its borrowed name, which finds its topic without an allocation. The variants are those of [`Subject`],
+/// in the same order, so that both hash to the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Name<'a> {
+    Object(&'a str),
+    Datastore(&'a str),
+    Pool(&'a str),
+}
+
+impl Subject {
+    fn name(&self) -> Name<'_> {
+        match self {
+            Self::Object(key) => Name::Object(key),
+            Self::Datastore(id) => Name::Datastore(id),
+            Self::Pool(id) => Name::Pool(id),
+        }
+    }
+}
+
+impl Equivalent<Subject> for Name<'_> {
+    fn equivalent(&self, subject: &Subject) -> bool {
+        *self == subject.name()
+    }
 }
 
 #[derive(Debug)]
@@ -36,7 +64,8 @@ pub(super) struct Topic {
 impl Topic {
     /// The connections that follow the topic, each once.
     pub(super) fn connections(&self) -> Vec<ConnectionId> {
-        let mut connections: Vec<_> = self.followers.iter().map(|(connection, _)| *connection).collect();
+        let mut connections = Vec::with_capacity(self.followers.len());
+        connections.extend(self.followers.iter().map(|(connection, _)| *connection));
         connections.dedup();
         connections
     }
@@ -62,7 +91,10 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) number: u64,
+    /// The client id of its `hello`: one page or process, over all its connections.
     pub(super) client: Arc<str>,
+    /// Who that is: whose mailbox it reads, and whose view it has.
+    pub(super) subject: Arc<str>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, Followed>,
     /// What is asked for and not yet answered, in order.
     pub(super) asked: VecDeque<Asked>,
@@ -140,9 +172,9 @@ impl Cursor {
 pub(super) struct Hub {
     connections: BTreeMap<ConnectionId, Connection>,
     /// The connection that each client said hello on.
-    clients: HashMap<Arc<str>, ConnectionId>,
+    clients: HashMap<Arc<str>, ConnectionId, RandomState>,
     topics: BTreeMap<TopicId, Topic>,
-    current: HashMap<Subject, TopicId>,
+    current: HashMap<Subject, TopicId, RandomState>,
     last_topic: TopicId,
     /// Ordered by when they are due, so that the next one costs no search.
     timers: BTreeSet<(Timestamp, ConnectionId)>,
@@ -183,7 +215,7 @@ impl Hub {
     }
 
     /// Starts the session of a connection that is still greeting; `false` if it is not.
-    pub(super) fn greet(&mut self, id: ConnectionId, number: u64, client: &str) -> bool {
+    pub(super) fn greet(&mut self, id: ConnectionId, number: u64, client: &str, subject: &str) -> bool {
         let tick = self.tick;
         match self.connections.get_mut(&id) {
             Some(Connection { phase: phase @ Phase::Greeting, .. }) => {
@@ -192,6 +224,7 @@ impl Hub {
                 *phase = Phase::Live(Session {
                     number,
                     client,
+                    subject: subject.into(),
                     subscriptions: BTreeMap::new(),
                     asked: VecDeque::new(),
                     outflow: Outflow::Open(0),
@@ -241,6 +274,11 @@ impl Hub {
     /// The topic of a subject, if anybody follows it.
     pub(super) fn current(&self, subject: &Subject) -> Option<TopicId> {
         self.current.get(subject).copied()
+    }
+
+    /// The topic of what is called so, if anybody follows it.
+    pub(super) fn named(&self, name: Name<'_>) -> Option<TopicId> {
+        self.current.get(&name).copied()
     }
 
     /// Moves the head of a topic.

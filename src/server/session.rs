@@ -96,8 +96,8 @@ impl<S: Storage> Server<S> {
     }
 
     fn message(&mut self, now: Timestamp, connection: ConnectionId, message: ClientMessage<'_>) {
-        if let ClientMessage::Hello { client, token: _ } = message {
-            return self.hello(now, connection, client);
+        if let ClientMessage::Hello { client, token } = message {
+            return self.hello(now, connection, client, token);
         }
         let Some(session) = self.hub.session(connection) else {
             self.close(connection, CloseCode::Unexpected, "the first message is hello", None);
@@ -138,14 +138,16 @@ impl<S: Storage> Server<S> {
         }
     }
 
-    fn hello(&mut self, now: Timestamp, connection: ConnectionId, client: &str) {
+    fn hello(&mut self, now: Timestamp, connection: ConnectionId, client: &str, token: Option<&str>) {
         // What is still on its way over an older connection must not run after what the client does on this one: it
         // may have been told by now that it did not.
         if let Some(older) = self.hub.connection_of(client).filter(|older| *older != connection) {
             self.close(older, CloseCode::Silent, "the client is connected anew", None);
         }
         let number = self.random.session();
-        if !self.hub.greet(connection, number, client) {
+        // Everybody is who they say they are.
+        let subject = token.unwrap_or(client);
+        if !self.hub.greet(connection, number, client, subject) {
             self.close(connection, CloseCode::Unexpected, "hello comes once", None);
             return;
         }
@@ -294,13 +296,17 @@ impl<S: Storage> Server<S> {
         let Some(subject) = self.hub.subject(connection, subscription) else {
             return self.deny(connection, subscription, attempt, ErrorCode::NotFound, "no such subscription");
         };
+        let resolved = match (&subject, wish) {
+            (Subject::Object(key), Wish::Since(_)) => self.resolve(now, key),
+            (Subject::Object(_), Wish::Page(_)) | (Subject::Datastore(_) | Subject::Pool(_), _) => Ok(()),
+        };
         // What was published before the answer is part of it, and goes first.
         if let Some(topic) = self.hub.current(&subject) {
             self.outbox.flush(&self.hub, topic);
         }
         let answered = match (&subject, wish) {
             (Subject::Object(key), Wish::Since(position)) => {
-                self.answer_object(connection, subscription, attempt, key, position)
+                resolved.and_then(|()| self.answer_object(connection, subscription, attempt, key, position))
             }
             (Subject::Object(_), Wish::Page(_)) => {
                 return self.deny(
