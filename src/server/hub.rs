@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{ConnectionId, Residue};
+use super::{ConnectionId, Residue, query::Questions};
 use crate::protocol::{Epoch, Position, Sequence, SubscriptionId, Timestamp, TopicId};
 
 /// What a topic or subscription is about.
@@ -63,6 +63,9 @@ pub(super) struct Session {
     pub(super) subscriptions: BTreeMap<SubscriptionId, Followed>,
     /// What is asked for and not yet answered, in order.
     pub(super) asked: VecDeque<Asked>,
+    pub(super) questions: Questions,
+    /// Subscriptions to the client's mailbox, each with the number of the last notification sent.
+    pub(super) mailboxes: BTreeMap<SubscriptionId, u64>,
     pub(super) outflow: Outflow,
     beacons: u64,
     /// The tick after the one that the last beacon reported.
@@ -85,6 +88,8 @@ pub(super) enum Followed {
     Waiting(Subject),
     /// It hears every envelope of this topic.
     Topic(TopicId),
+    /// It hears what comes into the mailbox of this client, its own.
+    Mailbox(Arc<str>),
 }
 
 /// Something to answer.
@@ -136,6 +141,8 @@ pub(super) struct Hub {
     connections: BTreeMap<ConnectionId, Connection>,
     topics: BTreeMap<TopicId, Topic>,
     current: HashMap<Subject, TopicId>,
+    /// Who follows the mailbox of a client.
+    mailboxes: BTreeMap<Arc<str>, BTreeSet<(ConnectionId, SubscriptionId)>>,
     last_topic: TopicId,
     /// Ordered by when they are due, so that the next one costs no search.
     timers: BTreeSet<(Timestamp, ConnectionId)>,
@@ -158,6 +165,7 @@ impl Hub {
                     .sum::<usize>(),
             timers: self.timers.len(),
             ownerships: 0,
+            mailboxes: self.mailboxes.values().map(BTreeSet::len).sum(),
         }
     }
 
@@ -177,6 +185,8 @@ impl Hub {
                     client: client.into(),
                     subscriptions: BTreeMap::new(),
                     asked: VecDeque::new(),
+                    questions: Questions::default(),
+                    mailboxes: BTreeMap::new(),
                     outflow: Outflow::Open(0),
                     beacons: 0,
                     reported: tick,
@@ -249,6 +259,7 @@ impl Hub {
                 let topic = *topic;
                 self.topics.get(&topic).map(|topic| topic.subject.clone())
             }
+            Followed::Mailbox(_) => None,
         }
     }
 
@@ -305,8 +316,10 @@ impl Hub {
     }
 
     fn leave(&mut self, id: ConnectionId, subscription: SubscriptionId, followed: &Followed) {
-        let Followed::Topic(number) = followed else {
-            return;
+        let number = match followed {
+            Followed::Waiting(_) => return,
+            Followed::Mailbox(client) => return self.leave_mailbox(id, subscription, client),
+            Followed::Topic(number) => number,
         };
         if let Some(topic) = self.topics.get_mut(number) {
             topic.followers.remove(&(id, subscription));
@@ -318,6 +331,39 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// Lets a subscription hear what comes into its client's mailbox, in the place of any before it under that number.
+    pub(super) fn follow_mailbox(&mut self, id: ConnectionId, subscription: SubscriptionId) {
+        let Some(session) = self.session(id) else {
+            return;
+        };
+        let client = session.client.clone();
+        let before = session.subscriptions.insert(subscription, Followed::Mailbox(client.clone()));
+        if let Some(before) = before {
+            self.leave(id, subscription, &before);
+        }
+        if let Some(session) = self.session(id) {
+            session.mailboxes.insert(subscription, 0);
+        }
+        self.mailboxes.entry(client).or_default().insert((id, subscription));
+    }
+
+    fn leave_mailbox(&mut self, id: ConnectionId, subscription: SubscriptionId, client: &str) {
+        if let Some(session) = self.session(id) {
+            session.mailboxes.remove(&subscription);
+        }
+        if let Some(followers) = self.mailboxes.get_mut(client) {
+            followers.remove(&(id, subscription));
+            if followers.is_empty() {
+                self.mailboxes.remove(client);
+            }
+        }
+    }
+
+    /// All subscriptions to the mailbox of a client.
+    pub(super) fn mailbox_followers(&self, client: &str) -> Vec<(ConnectionId, SubscriptionId)> {
+        self.mailboxes.get(client).into_iter().flatten().copied().collect()
     }
 
     /// All subscriptions to a subject that have their answer.

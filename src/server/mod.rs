@@ -2,14 +2,16 @@
 //!
 //! [`Server`] is a machine without transport, clock, threads or randomness of its own: the same code answers inside a
 //! browser page and inside the native server. The parts: `hub` knows who is connected and follows what, `object`,
-//! `datastore` and `pool` hold the rules of what they are named after, `outbox` holds back what is to be sent until it is true,
+//! `datastore`, `pool` and `mailbox` hold the rules of what they are named after, `outbox` holds back what is to be sent until it is true,
 //! [`storage`] keeps what must last. Not here: sockets, files, time.
 
 mod datastore;
 mod hub;
+mod mailbox;
 mod object;
 mod outbox;
 mod pool;
+mod query;
 mod random;
 mod session;
 pub mod storage;
@@ -27,11 +29,11 @@ pub use object::Object;
 pub use pool::Pool;
 
 use crate::protocol::{
-    CloseCode, ErrorCode, RequestId, ServerMessage, SubscriptionId, Timestamp,
-    limits::{MAX_KEY_BYTES, MAX_POOL_FIELDS, MAX_VALUE_BYTES},
+    CloseCode, ErrorCode, QueryId, RequestId, ServerMessage, SubscriptionId, Timestamp,
+    limits::{MAX_KEY_BYTES, MAX_NOTIFICATION_LIFE, MAX_POOL_FIELDS, MAX_REPLY_BYTES, MAX_VALUE_BYTES},
 };
 use datastore::Opened;
-use hub::{Hub, Subject};
+use hub::{Hub, Outflow, Subject};
 use outbox::Outbox;
 use pool::Pools;
 use random::Random;
@@ -94,6 +96,26 @@ pub enum WriteError {
         /// How many it would be.
         count: usize,
     },
+    /// There is no such notification, or it is not in the caller's mailbox: he cannot tell which.
+    #[error("no such notification; it has expired, made room for others, or is not yours")]
+    NoNotification,
+    /// The notification is no suit.
+    #[error("the notification wants no reply; put one into its sender's mailbox")]
+    NoReplyWanted,
+    /// A reply is too large.
+    #[error(
+        "`reply` has {length} bytes; it has at most {MAX_REPLY_BYTES}, split it into several notifications"
+    )]
+    ReplyTooLarge {
+        /// Its encoded size in bytes.
+        length: usize,
+    },
+    /// A notification would wait for too long.
+    #[error("`ttl` is {} ms; it is at most {} ms", life.as_millis(), MAX_NOTIFICATION_LIFE.as_millis())]
+    LivesTooLong {
+        /// How long it would.
+        life: Duration,
+    },
     /// The record does not say its name.
     #[error("the record has no string in its primary field")]
     NoPrimary,
@@ -126,11 +148,14 @@ impl WriteError {
     #[must_use]
     pub const fn code(self) -> ErrorCode {
         match self {
-            Self::NoDatastore | Self::NoPool => ErrorCode::NotFound,
-            Self::NoPrimary | Self::NoFields => ErrorCode::InvalidRequest,
-            Self::BadKey { .. } | Self::TooLarge { .. } | Self::TooManyFields { .. } | Self::Exhausted => {
-                ErrorCode::LimitExceeded
-            }
+            Self::NoDatastore | Self::NoPool | Self::NoNotification => ErrorCode::NotFound,
+            Self::NoPrimary | Self::NoFields | Self::NoReplyWanted => ErrorCode::InvalidRequest,
+            Self::BadKey { .. }
+            | Self::TooLarge { .. }
+            | Self::TooManyFields { .. }
+            | Self::ReplyTooLarge { .. }
+            | Self::LivesTooLong { .. }
+            | Self::Exhausted => ErrorCode::LimitExceeded,
             Self::StorageFailed => ErrorCode::StorageFailed,
         }
     }
@@ -185,6 +210,8 @@ pub struct Residue {
     pub timers: usize,
     /// Fields of pools that go with a connection, and connections that wait for a pool.
     pub ownerships: usize,
+    /// Subscriptions to mailboxes.
+    pub mailboxes: usize,
 }
 
 /// The inputs since the last commit, as far as a failure has to be told.
@@ -194,6 +221,11 @@ struct Batch {
     is_open: bool,
     writes: Vec<(ConnectionId, RequestId)>,
     asked: BTreeSet<(ConnectionId, SubscriptionId, u32)>,
+    queries: Vec<(ConnectionId, QueryId)>,
+    /// Of every subscription to a mailbox that was sent something, how far it had been sent before.
+    mailboxes: BTreeMap<(ConnectionId, SubscriptionId), u64>,
+    /// The connections whose outflow became full.
+    filled: Vec<ConnectionId>,
     /// The datastores whose heads moved.
     moved: Vec<Arc<str>>,
     failure: Option<StorageError>,
@@ -207,7 +239,8 @@ struct Batch {
 ///   [`handle_drained`](Self::handle_drained), [`handle_disconnect`](Self::handle_disconnect),
 ///   [`handle_timeout`](Self::handle_timeout)) and **commands** ([`put`](Self::put), [`delete`](Self::delete),
 ///   [`open_datastore`](Self::open_datastore), [`set`](Self::set), [`remove`](Self::remove),
-///   [`open_pool`](Self::open_pool), [`merge`](Self::merge),
+///   [`open_pool`](Self::open_pool), [`merge`](Self::merge), [`notify`](Self::notify), [`drain`](Self::drain),
+///   [`reply`](Self::reply),
 ///   [`close`](Self::close)) belong to a batch, which the first of them opens.
 /// - [`commit`](Self::commit) ends the batch. Nothing that the batch did can be polled before, and nothing of it
 ///   remains if it fails. Many inputs in one batch share one write to disk.
@@ -336,6 +369,8 @@ impl<S: Storage> Server<S> {
             self.purge_due = now + PURGE_PERIOD;
             self.purge(now);
             self.purge_pools(now);
+            // A failure is noted for the commit.
+            let _ = self.purge_notifications(now);
         }
         if now >= self.forget_due {
             self.forget_due = now + FORGET_PERIOD;
@@ -365,7 +400,7 @@ impl<S: Storage> Server<S> {
         let _ = self.on_storage(false, |storage| storage.forget_replies(replies, clients));
     }
 
-    // Commands: those on values are in `object`, `datastore` and `pool`
+    // Commands: those on values are in `object`, `datastore`, `pool` and `mailbox`
 
     /// Closes a connection, with a word to its client.
     pub fn close(
@@ -446,6 +481,24 @@ impl<S: Storage> Server<S> {
             if self.hub.connection(connection).is_some() {
                 let denied = ServerMessage::Denied { subscription, attempt, code, message: &message };
                 self.outbox.send(connection, &denied);
+            }
+        }
+        for (connection, query) in batch.queries {
+            if self.hub.connection(connection).is_some() {
+                let outcome = Err((code, &*message));
+                self.outbox.send(connection, &ServerMessage::Result { query, outcome });
+            }
+        }
+        // What was not sent after all is sent with the next heartbeat at the latest.
+        for ((connection, subscription), sent) in batch.mailboxes {
+            let session = self.hub.session(connection);
+            if let Some(before) = session.and_then(|session| session.mailboxes.get_mut(&subscription)) {
+                *before = sent;
+            }
+        }
+        for connection in batch.filled {
+            if let Some(session) = self.hub.session(connection) {
+                session.outflow = Outflow::Open(0);
             }
         }
         if batch.is_open

@@ -6,11 +6,12 @@ use super::{
     ConnectionId, Server, WriteError,
     datastore::Table,
     hub::{Asked, Cursor, Followed, Outflow, Phase, Subject, Wish},
+    mailbox::SERVER,
     storage::{Recollection, Reply, Storage, Value},
 };
 use crate::protocol::{
     ClientMessage, CloseCode, EncodedValue, ErrorCode, Operation, Position, Reader, RequestId, ServerMessage,
-    Subscription, SubscriptionId, Target, Timestamp,
+    Subscription, SubscriptionId, Target, Timestamp, Writer,
     limits::{MAX_FRAME_BYTES, MAX_SEQUENCE, MAX_SUBSCRIPTIONS},
 };
 
@@ -102,7 +103,15 @@ impl<S: Storage> Server<S> {
             return;
         };
         match message {
-            ClientMessage::Hello { .. } | ClientMessage::Query { .. } | ClientMessage::Delivered(_) => {}
+            ClientMessage::Hello { .. } => {}
+            ClientMessage::Query { query, about } => {
+                self.take_query(connection, query, about);
+                self.answer_asked(now, connection);
+            }
+            ClientMessage::Delivered(traces) => {
+                let client = session.client.clone();
+                self.delivered(now, &client, &traces);
+            }
             ClientMessage::Subscribe(subscriptions) => {
                 for subscription in subscriptions {
                     self.subscribe(now, connection, subscription);
@@ -136,6 +145,11 @@ impl<S: Storage> Server<S> {
     }
 
     fn hello(&mut self, now: Timestamp, connection: ConnectionId, client: &str) {
+        if client == SERVER {
+            let reason = "the client id `server` is the server's own";
+            self.close(connection, CloseCode::Unauthorized, reason, None);
+            return;
+        }
         let number = self.random.session();
         if !self.hub.greet(connection, number, client) {
             self.close(connection, CloseCode::Unexpected, "hello comes once", None);
@@ -181,7 +195,8 @@ impl<S: Storage> Server<S> {
                 }
                 Subject::Pool(id.into())
             }
-            Target::Mailbox | Target::Watch { .. } => {
+            Target::Mailbox => return self.follow_mailbox(connection, asked.id),
+            Target::Watch { .. } => {
                 self.deny(connection, asked.id, 0, ErrorCode::NotFound, "not served here");
                 return;
             }
@@ -253,9 +268,11 @@ impl<S: Storage> Server<S> {
             }
             self.pools.wait(connection);
         }
+        self.answer_queries(now, connection);
+        self.send_notifications(now, connection);
     }
 
-    fn count_outflow(&mut self, connection: ConnectionId, size: usize) {
+    pub(super) fn count_outflow(&mut self, connection: ConnectionId, size: usize) {
         if let Some(session) = self.hub.session(connection)
             && let Outflow::Open(before) = session.outflow
         {
@@ -263,6 +280,7 @@ impl<S: Storage> Server<S> {
                 Outflow::Open(before + size)
             } else {
                 self.outbox.report(connection);
+                self.batch.filled.push(connection);
                 Outflow::Full
             };
         }
@@ -426,10 +444,18 @@ impl<S: Storage> Server<S> {
             Operation::Merge { pool, fields } => {
                 Ok(Effect::at(self.merge_from(now, pool, fields, Some(caller.connection))?, false))
             }
-            Operation::Notify { .. } | Operation::Reply { .. } | Operation::Kv(_) => {
-                let _ = caller;
-                Err(WriteError::NoDatastore)
+            Operation::Notify { to, pack, suit, ttl } => {
+                let life = ttl.map(Duration::from_millis);
+                let notification = self.notify_from(now, &caller.client, to, pack, suit, life)?;
+                let mut trace = Writer::new();
+                trace.str(&notification.trace.to_string());
+                Ok(Effect { position: None, result: Some(trace.into_bytes().into()), is_durable: true })
             }
+            Operation::Reply { trace, reply } => {
+                self.reply_from(now, &caller.client, trace, reply)?;
+                Ok(Effect { position: None, result: None, is_durable: true })
+            }
+            Operation::Kv(_) => Err(WriteError::NoDatastore),
         }
     }
 
@@ -462,6 +488,8 @@ impl<S: Storage> Server<S> {
                     if let Some((number, heads)) = self.hub.beacon(connection) {
                         self.outbox.answer(connection, &ServerMessage::Beacon { number, heads });
                     }
+                    // Whatever a batch that was undone has left over.
+                    self.answer_asked(now, connection);
                     // Never zero: this loop ends.
                     let wait = heartbeat.min(patience - silence).max(Duration::from_millis(1));
                     self.hub.schedule(connection, now + wait);

@@ -1,0 +1,171 @@
+//! Questions: what a client asks without changing anything.
+//!
+//! The answers share the window of what a connection has asked for: a question that comes while too much is under way
+//! waits in its encoded form, and a client that goes on asking without reading loses its connection.
+
+use std::collections::VecDeque;
+
+use thiserror::Error;
+
+use super::{
+    ConnectionId, Server, WriteError,
+    hub::Outflow,
+    storage::{Notification, Storage},
+};
+use crate::protocol::{
+    ClientMessage, CloseCode, EncodedValue, ErrorCode, Query, QueryId, Reader, ServerMessage, Timestamp,
+    Writer, limits::MAX_FRAME_BYTES,
+};
+
+/// Bytes of questions that may wait for one connection: as many as one frame brings.
+const MAX_WAITING_BYTES: usize = MAX_FRAME_BYTES;
+
+/// The questions of a connection that wait, encoded as they came.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    waiting: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Questions {
+    /// Adds a question; `false` if there is no room.
+    fn push(&mut self, question: Vec<u8>) -> bool {
+        let has_room = self.bytes + question.len() <= MAX_WAITING_BYTES;
+        if has_room {
+            self.bytes += question.len();
+            self.waiting.push_back(question);
+        }
+        has_room
+    }
+
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let question = self.waiting.pop_front()?;
+        self.bytes -= question.len();
+        Some(question)
+    }
+}
+
+/// A question has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub(super) enum QueryError {
+    /// There is no such notification, or the caller is neither its sender nor its target: he cannot tell which.
+    #[error("no such notification; it has expired, made room for others, or is not yours")]
+    NoNotification,
+    /// This server has nothing to answer it from.
+    #[error("not served here")]
+    NotServed,
+    /// The storage failed. The commit answers in its place.
+    #[error("the storage failed; ask again")]
+    StorageFailed,
+}
+
+impl QueryError {
+    pub(super) const fn code(self) -> ErrorCode {
+        match self {
+            Self::NoNotification | Self::NotServed => ErrorCode::NotFound,
+            Self::StorageFailed => ErrorCode::StorageFailed,
+        }
+    }
+}
+
+impl From<WriteError> for QueryError {
+    /// The one error that a read shares with writes.
+    fn from(_: WriteError) -> Self {
+        Self::StorageFailed
+    }
+}
+
+impl<S: Storage> Server<S> {
+    /// Takes a question; [`answer_asked`](Self::answer_asked) answers it.
+    pub(super) fn take_query(&mut self, connection: ConnectionId, query: QueryId, about: Query<'_>) {
+        let Some(session) = self.hub.session(connection) else {
+            return;
+        };
+        let mut writer = Writer::new();
+        ClientMessage::Query { query, about }.encode(&mut writer);
+        if !session.questions.push(writer.into_bytes()) {
+            let reason = "too many questions whose answers were not read";
+            self.close(connection, CloseCode::LimitExceeded, reason, None);
+        }
+    }
+
+    /// Answers the questions of a connection, as far as it reads the answers.
+    pub(super) fn answer_queries(&mut self, now: Timestamp, connection: ConnectionId) {
+        while let Some(session) =
+            self.hub.session(connection).filter(|session| session.outflow != Outflow::Full)
+            && let Some(question) = session.questions.pop()
+        {
+            let client = session.client.clone();
+            let Ok(ClientMessage::Query { query, about }) =
+                ClientMessage::decode(&mut Reader::new(&question))
+            else {
+                continue;
+            };
+            self.batch.queries.push((connection, query));
+            let outcome = match self.query(now, &client, about) {
+                // The commit says it.
+                Err(QueryError::StorageFailed) => continue,
+                outcome => outcome,
+            };
+            let message = outcome.as_ref().err().map(QueryError::to_string).unwrap_or_default();
+            let outcome = match &outcome {
+                Ok(value) => Ok(value.as_deref().map(EncodedValue::trusted)),
+                Err(error) => Err((error.code().number(), &*message)),
+            };
+            let size = self.outbox.answer(connection, &ServerMessage::Result { query, outcome });
+            self.count_outflow(connection, size);
+        }
+    }
+
+    fn query(
+        &mut self,
+        now: Timestamp,
+        client: &str,
+        about: Query<'_>,
+    ) -> Result<Option<Vec<u8>>, QueryError> {
+        match about {
+            Query::Notification { trace } => {
+                let trace = trace.parse().map_err(|_| QueryError::NoNotification)?;
+                let found = self.notification(now, trace);
+                let found = self.sound(found)?;
+                let notification = found
+                    .filter(|found| *found.from == *client || *found.to == *client)
+                    .ok_or(QueryError::NoNotification)?;
+                Ok(Some(state(&notification)))
+            }
+            Query::KvGet { .. }
+            | Query::KvGetAll { .. }
+            | Query::KvCount { .. }
+            | Query::KvCountAll { .. }
+            | Query::KvGroups { .. }
+            | Query::KvRender { .. } => Err(QueryError::NotServed),
+        }
+    }
+}
+
+/// What became of a notification, as a map. The payload is not repeated.
+fn state(notification: &Notification) -> Vec<u8> {
+    let mut writer = Writer::new();
+    let millis = |writer: &mut Writer, at: Timestamp| writer.u64(at.as_millis());
+    writer.map(8);
+    writer.str("from");
+    writer.str(&notification.from);
+    writer.str("to");
+    writer.str(&notification.to);
+    writer.str("suit");
+    writer.bool(notification.suit);
+    writer.str("created");
+    millis(&mut writer, notification.created);
+    writer.str("expires");
+    millis(&mut writer, notification.expires);
+    writer.str("delivered");
+    writer.optional(notification.delivered, millis);
+    writer.str("replied");
+    writer.optional(notification.reply.as_ref().map(|(at, _)| *at), millis);
+    writer.str("reply");
+    writer.value(
+        notification.reply.as_ref().map_or(EncodedValue::NIL, |(_, reply)| EncodedValue::trusted(reply)),
+    );
+    writer.into_bytes()
+}
