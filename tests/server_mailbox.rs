@@ -628,6 +628,31 @@ fn of_a_failed_batch_nobody_saw_anything_and_what_it_would_have_sent_is_sent_lat
 }
 
 #[test]
+fn a_notification_whose_sending_was_undone_is_sent_in_the_same_session_and_in_its_turn() {
+    let (storage, fault) = Faulty::new();
+    let mut rig = Rig::over(storage);
+    let pack = large_record("k", 200_000);
+    let mut put = |rig: &mut Rig<Faulty>| {
+        rig.server.notify(rig.now, "bob", value(&pack), false, None).unwrap().trace.to_string()
+    };
+    let traces: Vec<_> = (0..5).map(|_| put(&mut rig)).collect();
+    rig.commit().unwrap();
+    rig.drains = false;
+    let bob = rig.client("bob");
+    let mut seen = notifications(&follow(&mut rig, bob, 1));
+    fault.set(Fault::Commit);
+    rig.server.handle_drained(rig.now, bob);
+    put(&mut rig);
+    assert!(rig.commit().is_err());
+    assert!(rig.take(bob).messages().is_empty());
+    fault.set(Fault::None);
+    rig.drains = true;
+    rig.advance(HEARTBEAT);
+    seen.extend(notifications(&rig.take(bob)));
+    assert_eq!(seen.into_iter().map(|(_, trace, _)| trace).collect::<Vec<_>>(), traces);
+}
+
+#[test]
 fn a_question_in_a_failed_batch_is_answered_with_that() {
     let (storage, fault) = Faulty::new();
     let mut rig = Rig::over(storage);
@@ -678,6 +703,7 @@ fn schedule(seed: u64) {
             }
             3 => {
                 fault.set(Fault::Commit);
+                rig.server.handle_drained(rig.now, bob);
                 put(&mut rig, &mut random);
                 assert!(rig.commit().is_err());
                 fault.set(Fault::None);
