@@ -96,7 +96,7 @@ pub enum WriteError {
         /// How many it would be.
         count: usize,
     },
-    /// There is no such notification, or it is not in the caller's mailbox: he cannot tell which.
+    /// There is no such notification, or it is not in the caller's mailbox; it cannot tell which.
     #[error("no such notification; it has expired, made room for others, or is not yours")]
     NoNotification,
     /// The notification is no suit.

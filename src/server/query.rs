@@ -49,7 +49,7 @@ impl Questions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub(super) enum QueryError {
-    /// There is no such notification, or the caller is neither its sender nor its target: he cannot tell which.
+    /// There is no such notification, or the caller is neither its sender nor its target; it cannot tell which.
     #[error("no such notification; it has expired, made room for others, or is not yours")]
     NoNotification,
     /// This server has nothing to answer it from.

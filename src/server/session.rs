@@ -486,6 +486,10 @@ impl<S: Storage> Server<S> {
                 }
                 Phase::Live(_) => {
                     if let Some((number, heads)) = self.hub.beacon(connection) {
+                        // A head that came before its change would look like a missing one.
+                        for (topic, _) in &heads {
+                            self.outbox.flush(&self.hub, *topic);
+                        }
                         self.outbox.answer(connection, &ServerMessage::Beacon { number, heads });
                     }
                     // Whatever a batch that was undone has left over.
