@@ -350,43 +350,6 @@ fn a_released_replica_leaves_nothing_at_the_server() {
     assert_eq!(rig.server.residue(), before);
 }
 
-#[test]
-fn whatever_links_break_all_clients_end_up_equal_and_no_acknowledged_write_is_missing() {
-    for seed in 0..40 {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let mut rig = Rig::new();
-        let peers: Vec<_> = (0..4).map(|_| rig.connect(ANY)).collect();
-        let slots: Vec<_> = peers.iter().map(|peer| todos(&mut rig, *peer, false)).collect();
-        let mut requests = Vec::new();
-        for step in 0..200 {
-            let peer = random.usize(..4);
-            match random.u8(..10) {
-                0 if rig.peers[peer].link.is_some() => rig.drop_link(peer),
-                1 => rig.advance(Duration::from_millis(random.u64(..3_000))),
-                2 => rig.is_up = !rig.is_up,
-                _ => {
-                    let id = random.u8(..8);
-                    requests
-                        .push((peer, rig.set(peer, "todos", &format!(r#"{{"id":"{id}","step":{step}}}"#))));
-                }
-            }
-        }
-        rig.is_up = true;
-        rig.advance(Duration::from_secs(120));
-        for peer in &peers[1..] {
-            assert_eq!(rig.rows(*peer, slots[*peer]), rig.rows(0, slots[0]), "seed {seed}");
-            assert_eq!(
-                rig.peers[*peer].client.sequence(slots[*peer]),
-                rig.peers[0].client.sequence(slots[0])
-            );
-        }
-        let done = requests.iter().filter(|(peer, request)| rig.settled(*peer, *request) == Some(0)).count();
-        let sequence = rig.peers[0].client.sequence(slots[0]).unwrap();
-        assert!(sequence >= done as u64, "seed {seed}: {done} acknowledged, but the head is {sequence}");
-        assert!(requests.iter().all(|(peer, request)| rig.settled(*peer, *request).is_some()), "seed {seed}");
-    }
-}
-
 /// The writer is part of the public surface that this suite leans on.
 #[test]
 fn a_value_written_by_hand_is_the_one_that_json_writes() {

@@ -421,12 +421,38 @@ fn a_cursor_of_another_session_is_refused() {
     let mut table = Table::default();
     table.take(&rig.subscribe(first, 1, datastore("d"), None));
     let cursor = table.next.unwrap();
-    let second = rig.client("c");
+    let second = rig.client("d");
     rig.subscribe(second, 1, datastore("d"), None);
     rig.send(second, &ClientMessage::Page { subscription: 1, attempt: 0, cursor: &cursor });
     assert_eq!(rig.take(second).codes(), [ErrorCode::InvalidRequest.number()]);
     rig.send(first, &ClientMessage::Page { subscription: 1, attempt: 0, cursor: &cursor });
     assert!(matches!(rig.take(first).answer().2, Answer::Page { .. }));
+}
+
+#[test]
+fn a_page_of_a_datastore_that_was_replaced_meanwhile_ends_no_subscription() {
+    let mut rig = Rig::new();
+    let open = Open { permanent: false, primary: "id" };
+    let target = Target::Datastore { id: "t", open: Some(open) };
+    let client = rig.client("c");
+    rig.subscribe(client, 1, target, None);
+    for n in 0..4 {
+        let bytes = large_record(&n.to_string(), 200_000);
+        rig.server.set(rig.now, "t", value(&bytes)).unwrap();
+    }
+    rig.commit().unwrap();
+    let mut table = Table::default();
+    table.take(&rig.subscribe(client, 1, target, None));
+    rig.now = rig.now + Duration::from_secs(2 * 60 * 60);
+    rig.server.open_datastore(rig.now, "t", open, None).unwrap();
+    rig.commit().unwrap();
+    assert!(matches!(rig.take(client).answer().2, Answer::Page { .. }), "the first page of the new one");
+    let cursor = table.next.unwrap();
+    rig.send(client, &ClientMessage::Page { subscription: 1, attempt: 0, cursor: &cursor });
+    assert!(rig.take(client).messages().is_empty());
+    rig.server.set(rig.now, "t", value(&record("a", 1))).unwrap();
+    rig.commit().unwrap();
+    assert_eq!(rig.take(client).envelopes().len(), 1);
 }
 
 #[test]
@@ -470,7 +496,8 @@ fn schedule(seed: u64) {
     };
     let mut rig = Rig::new();
     rig.open("d");
-    let mut clients: Vec<_> = (0..3).map(|_| (rig.client("c"), Table::default())).collect();
+    let names = ["a", "b", "c"];
+    let mut clients = names.map(|name| (rig.client(name), Table::default()));
     for (client, table) in &mut clients {
         table.take(&rig.subscribe(*client, 1, datastore("d"), None));
     }
@@ -492,13 +519,14 @@ fn schedule(seed: u64) {
             _ => {
                 // A connection breaks. A client in the middle of its pages begins anew, another one resumes.
                 rig.commit().unwrap();
-                let (client, table) = &mut clients[usize::try_from(random(3)).unwrap()];
+                let index = usize::try_from(random(3)).unwrap();
+                let (client, table) = &mut clients[index];
                 table.take(&rig.take(*client));
                 rig.server.handle_disconnect(rig.now, *client);
                 let head = rig.server.datastore(rig.now, "d").unwrap().unwrap().position;
                 let position = if table.next.is_some() { None } else { Some(head) };
                 rig.server.set(rig.now, "d", value(&record(&key, 7))).unwrap();
-                *client = rig.client("c");
+                *client = rig.client(names[index]);
                 if position.is_none() {
                     *table = Table::default();
                 }

@@ -676,6 +676,8 @@ fn in_a_thousand_seeded_schedules_all_members_are_equal_after_quiet() {
     }
 }
 
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
 /// Members write, page, fall silent, lose their connection and resume, while some batches fail.
 fn schedule(seed: u64) {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
@@ -689,7 +691,7 @@ fn schedule(seed: u64) {
     let mut rig = Rig::over(storage);
     let open = if seed.is_multiple_of(2) { PLAIN } else { PRESENCE };
     rig.server.open_pool(rig.now, "p", open, None).unwrap();
-    let mut members: Vec<_> = (0..4).map(|_| (rig.client("c"), Replica::default())).collect();
+    let mut members: Vec<_> = NAMES.iter().map(|name| (rig.client(name), Replica::default())).collect();
     for (client, replica) in &mut members {
         replica.take(&rig.subscribe(*client, 1, pool("p"), None));
     }
@@ -737,7 +739,7 @@ fn schedule(seed: u64) {
                 if replica.is_paging || replica.is_denied {
                     *replica = Replica::default();
                 }
-                *client = rig.client("c");
+                *client = rig.client(NAMES[index]);
                 let position = replica.position;
                 replica.take(&rig.subscribe(*client, 1, pool("p"), position));
             }

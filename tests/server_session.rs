@@ -54,6 +54,26 @@ fn a_message_before_hello_and_a_second_hello_end_the_connection() {
 }
 
 #[test]
+fn a_hello_ends_the_clients_older_connection_and_what_is_still_on_its_way_there_never_runs() {
+    let mut rig = Rig::new();
+    let (older, other) = (rig.client("c"), rig.client("d"));
+    let newer = rig.client("c");
+    assert_eq!(rig.take(older).closed.map(|(code, _)| code), Some(CloseCode::Silent.number()));
+    let bytes = number(1);
+    let value = EncodedValue::check(&bytes).unwrap();
+    let late = ClientMessage::Write { request: 1, operation: Operation::Put { key: "k", value } };
+    rig.send(older, &late);
+    assert_eq!(rig.server.object("k").unwrap(), None);
+    rig.send(newer, &late);
+    assert!(rig.take(newer).ack().is_some());
+    // The end of the older one takes nothing of the newer one along.
+    rig.server.handle_disconnect(rig.now, older);
+    rig.send(newer, &ClientMessage::Ping);
+    assert_eq!(rig.take(newer).one(), ServerMessage::Pong);
+    assert_eq!(rig.take(other).closed, None);
+}
+
+#[test]
 fn a_malformed_frame_ends_its_own_connection_and_no_other() {
     let mut rig = Rig::new();
     let (good, bad) = (rig.client("good"), rig.client("bad"));
@@ -217,7 +237,7 @@ fn a_departed_connection_leaves_nothing_behind() {
 #[test]
 fn a_changed_object_reaches_its_followers_as_one_shared_frame_and_nobody_else() {
     let mut rig = Rig::new();
-    let clients: Vec<_> = (0..3).map(|_| rig.client("c")).collect();
+    let clients = ["a", "b", "c"].map(|name| rig.client(name));
     for client in &clients[..2] {
         rig.subscribe(*client, 1, Target::Object("k"), None);
         rig.subscribe(*client, 2, Target::Object("k"), None);

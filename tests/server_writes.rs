@@ -15,10 +15,12 @@ use std::time::Duration;
 use server_rig::{
     Rig, datastore,
     faulty::{Fault, Faulty},
-    number, record,
+    large_record, number, record,
 };
 use tidewire::{
-    protocol::{ClientMessage, EncodedValue, ErrorCode, Open, Operation, RequestId, ServerMessage, Target},
+    protocol::{
+        Answer, ClientMessage, EncodedValue, ErrorCode, Open, Operation, RequestId, ServerMessage, Target,
+    },
     server::{CommitError, Residue, storage::KEPT_REPLIES},
 };
 
@@ -157,6 +159,36 @@ fn a_failed_commit_refuses_every_write_of_its_batch_and_nobody_saw_any_of_it() {
 }
 
 #[test]
+fn a_repeated_request_whose_batch_is_undone_is_answered_by_what_it_did_and_not_refused() {
+    let (storage, fault) = Faulty::new();
+    let mut rig = Rig::over(storage);
+    let client = rig.client("c");
+    let ack = rig.write(client, 1, put(&number(1))).ack();
+    let again = rig.client("c");
+    fault.set(Fault::Commit);
+    for request in [1, 2] {
+        rig.feed(again, &[ClientMessage::Write { request, operation: put(&[0x02]) }]);
+    }
+    assert!(matches!(rig.commit(), Err(CommitError::Undone(_))));
+    let inbox = rig.take(again);
+    assert_eq!(inbox.ack(), ack);
+    assert_eq!(inbox.codes(), [ErrorCode::StorageFailed.number()], "only request 2 did not run");
+}
+
+#[test]
+fn a_clock_that_jumps_ten_years_ahead_does_not_make_a_request_of_a_moment_ago_run_again() {
+    let mut rig = Rig::new();
+    let client = rig.client("c");
+    let ack = rig.write(client, 1, put(&number(1))).ack();
+    rig.now = rig.now + Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    rig.server.handle_timeout(rig.now);
+    rig.commit().unwrap();
+    let client = rig.client("c");
+    assert_eq!(rig.write(client, 1, put(&number(1))).ack(), ack);
+    assert_eq!(rig.server.object("k").unwrap().unwrap().position.sequence.get(), 1);
+}
+
+#[test]
 fn a_failing_write_takes_the_whole_batch_along_and_subscriptions_of_it_are_denied() {
     let (storage, fault) = Faulty::new();
     let mut rig = Rig::over(storage);
@@ -184,6 +216,29 @@ fn a_failing_write_takes_the_whole_batch_along_and_subscriptions_of_it_are_denie
     assert_eq!(rig.server.residue(), Residue { connections: 1, timers: 1, ..Residue::default() });
     fault.set(Fault::None);
     assert!(rig.write(client, 1, put(&[0x01])).ack().is_some());
+}
+
+#[test]
+fn a_connection_whose_large_answer_was_undone_is_answered_again() {
+    let (storage, fault) = Faulty::new();
+    let mut rig = Rig::over(storage);
+    rig.open("d");
+    for n in 0..4 {
+        let bytes = large_record(&n.to_string(), 200_000);
+        rig.server.set(rig.now, "d", EncodedValue::check(&bytes).unwrap()).unwrap();
+    }
+    rig.commit().unwrap();
+    let client = rig.client("c");
+    rig.subscribe(client, 1, datastore("d"), None);
+    let refetch = |attempt| ClientMessage::Refetch { subscription: 1, attempt, position: None };
+    fault.set(Fault::Commit);
+    rig.feed(client, &[ClientMessage::Write { request: 1, operation: put(&[0x01]) }, refetch(1)]);
+    assert!(matches!(rig.server.commit(rig.now), Err(CommitError::Undone(_))));
+    fault.set(Fault::None);
+    let failed = ErrorCode::StorageFailed.number();
+    assert_eq!(rig.take(client).codes(), [failed, failed]);
+    rig.send(client, &refetch(2));
+    assert!(matches!(rig.take(client).answer().2, Answer::Page { .. }));
 }
 
 #[test]

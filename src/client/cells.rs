@@ -83,9 +83,9 @@ impl Cells {
         self.cells[one.0 as usize].bytes == self.cells[other.0 as usize].bytes
     }
 
-    /// Gives `shown` the sequence of `newer`, whose bytes are the same.
-    pub(super) fn restamp(&mut self, shown: CellId, newer: CellId) {
-        self.cells[shown.0 as usize].sequence = self.cells[newer.0 as usize].sequence;
+    /// Gives a cell the sequence at which its bytes were sent, or refused to be replaced.
+    pub(super) fn stamp(&mut self, shown: CellId, sequence: u64) {
+        self.cells[shown.0 as usize].sequence = sequence;
     }
 
     /// Gives back a cell that the host never heard of.

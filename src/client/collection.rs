@@ -40,8 +40,8 @@ impl Page {
 pub(super) struct Staging {
     /// Rows and, as cells without a value, tombstones.
     rows: Names,
-    /// Rows that their gate refused: their last good value stays.
-    refused: Vec<Box<str>>,
+    /// Rows that their gate refused, and at which sequence: their last good value stays.
+    refused: Vec<(Box<str>, u64)>,
     /// Rows whose gate has not answered.
     pub(super) unjudged: u32,
     /// Whether it takes the rows' place as soon as the last verdict is here.
@@ -68,11 +68,12 @@ impl Staging {
 
     /// The gate refused a staged row.
     pub(super) fn refuse(&mut self, cells: &mut Cells, id: CellId) {
-        let Some(key) = cells.get(id).and_then(|cell| cell.key.clone()) else { return };
+        let about = cells.get(id).and_then(|cell| Some((cell.key.clone()?, cell.sequence)));
+        let Some((key, sequence)) = about else { return };
         if self.rows.get(&key) == Some(&id.number()) {
             self.rows.remove(&key);
             cells.retire(id);
-            self.refused.push(key);
+            self.refused.push((key, sequence));
         }
     }
 
@@ -134,11 +135,21 @@ impl Rows {
     }
 
     /// Replaces all rows at once. A row with the same bytes keeps its cell, so observers see no change of it; a row
-    /// that was refused keeps its last good value.
+    /// that was refused keeps its last good value, under the sequence at which it was refused: the one it was shown
+    /// with may be of another epoch, and hold up all that follows.
     pub(super) fn replace(&mut self, cells: &mut Cells, staging: Staging) -> Vec<Diff> {
         let mut diff = Vec::new();
         let empty = Names::with_hasher(self.rows.hasher().clone());
         let mut before = core::mem::replace(&mut self.rows, empty);
+        for (key, sequence) in staging.refused {
+            // What came for the row after it was refused decides.
+            if !staging.rows.contains_key(&key)
+                && let Some(old) = before.remove(&key)
+            {
+                cells.stamp(CellId::from_number(old), sequence);
+                self.rows.insert(key, old);
+            }
+        }
         for (key, new) in staging.rows {
             let new = CellId::from_number(new);
             if cells.get(new).is_none_or(|cell| cell.value().is_none()) {
@@ -148,7 +159,8 @@ impl Rows {
             let old = before.remove(&key).map(CellId::from_number);
             let shown = match old {
                 Some(old) if cells.is_same(old, new) => {
-                    cells.restamp(old, new);
+                    let sequence = cells.get(new).map_or(0, |cell| cell.sequence);
+                    cells.stamp(old, sequence);
                     cells.retire(new);
                     old
                 }
@@ -161,11 +173,6 @@ impl Rows {
                 }
             };
             self.rows.insert(key, shown.number());
-        }
-        for key in staging.refused {
-            if let Some(old) = before.remove(&key) {
-                self.rows.insert(key, old);
-            }
         }
         for gone in before.into_values().map(CellId::from_number) {
             cells.retire(gone);

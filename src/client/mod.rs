@@ -621,7 +621,7 @@ impl Client {
             let Some(entry) = self.slots.get_mut(slot.number()) else { continue };
             entry.tail = None;
             if let About::Collection(collection) = &mut entry.about {
-                collection.asked = None;
+                collection.asked.clear();
             }
             if let Some(attempt) = entry.replica.attempt() {
                 self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));

@@ -121,6 +121,9 @@ impl Client {
 
     fn receive_denied(&mut self, now: Timestamp, slot: SlotId, attempt: u32, code: u16, message: &str) {
         let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        if let About::Collection(collection) = &mut entry.about {
+            collection.asked.retain(|asked| asked.attempt != attempt);
+        }
         if attempt > 0 {
             self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
         } else if ErrorCode::is_retryable_number(code) {
@@ -162,7 +165,8 @@ impl Client {
         epoch: Epoch,
         answer: Answer<'_>,
     ) {
-        let Some(entry) = self.slots.get(slot.number()) else { return };
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        entry.denial = None;
         let position = entry.replica.position();
         let epoch = EpochId(self.epochs.number(&epoch.text()));
         let topic = self.topics.entry(topic).or_insert_with(|| Topic { epoch, slots: Vec::new() });
@@ -413,8 +417,8 @@ impl Client {
         let token = Token(self.last_page);
         let head = rows.iter().map(|row| row.sequence.get()).max().unwrap_or(0);
         let begin = PagePlace { attempt, epoch: header.epoch, sequence: header.sequence, number: 0 };
-        let place = collection.asked.take().filter(|asked| PagePlace { number: 0, ..*asked } == begin);
-        let place = place.unwrap_or(begin);
+        let asked = collection.asked.iter().position(|asked| PagePlace { number: 0, ..*asked } == begin);
+        let place = asked.map_or(begin, |index| collection.asked.remove(index));
         let page = replica::Page { token, number: place.number, head, is_last: next.is_none() };
         let cells = rows.iter().map(|row| {
             // Bytes that were accepted before need no second verdict.
@@ -469,8 +473,8 @@ impl Client {
             staging.fold(&mut self.cells, row);
         }
         staging.unjudged += u32::try_from(asked.len()).unwrap_or(u32::MAX);
-        collection.asked =
-            page.next.as_ref().map(|_| PagePlace { number: page.place.number + 1, ..page.place });
+        let next = page.next.as_ref().map(|_| PagePlace { number: page.place.number + 1, ..page.place });
+        collection.asked.extend(next);
         for cell in asked {
             let ticket = self.owe(Pending::Row { slot, cell });
             self.changes.push(Change::Judge { slot, cell, ticket });

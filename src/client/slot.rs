@@ -67,8 +67,9 @@ pub(super) struct Collection {
     open: Option<(bool, Box<str>)>,
     pub(super) rows: Rows,
     pub(super) staging: Option<Staging>,
-    /// The page that was asked for; one that does not go on there begins a snapshot.
-    pub(super) asked: Option<PagePlace>,
+    /// The pages that were asked for on this link and have not come, also those of a snapshot that is over: a page that
+    /// is none of them begins a snapshot.
+    pub(super) asked: Vec<PagePlace>,
     /// Pages that are offered to the replica, by their tokens.
     pub(super) pages: Vec<(Token, Page)>,
 }
@@ -111,8 +112,14 @@ impl Slot {
         seed: u64,
     ) -> Self {
         let options = Options { kind: Kind::Collection, trusted: !is_gated, ..Options::default() };
-        let collection =
-            Collection { id, open, rows: Rows::new(seed), staging: None, asked: None, pages: Vec::new() };
+        let collection = Collection {
+            id,
+            open,
+            rows: Rows::new(seed),
+            staging: None,
+            asked: Vec::new(),
+            pages: Vec::new(),
+        };
         Self::new(About::Collection(Box::new(collection)), options, is_gated, seed)
     }
 

@@ -70,6 +70,77 @@ fn nothing_is_shown_of_a_snapshot_before_its_last_page_and_then_all_at_once() {
 }
 
 #[test]
+fn a_late_page_of_a_snapshot_that_is_over_is_not_taken_for_the_first_of_a_new_one() {
+    let (mut client, link) = live();
+    let slot = client.subscribe_datastore("d", None, "id", false).unwrap();
+    client.handle_frame(NOW, link, &frame(&[page(slot, 2, vec![row("a", 1)], Some("a"))]));
+    let late = Timestamp::from_millis(10_000);
+    client.handle_timeout(late);
+    // The refetch that is asked by now answers with a snapshot at the same position.
+    client.handle_frame(late, link, &frame(&[page(slot, 2, vec![row("b", 2)], None)]));
+    assert!(!client.is_ready(slot), "half of a snapshot is shown");
+    let sequence = Sequence::new(2).unwrap();
+    let rows = vec![row("a", 1), row("b", 2)];
+    let answer = Answer::Page { sequence, rows, next: None, lineage: Default::default() };
+    let subscription = slot.number();
+    let whole = ServerMessage::Answer { subscription, attempt: 1, topic: 1, epoch: EPOCH, answer };
+    client.handle_frame(late, link, &frame(&[whole]));
+    assert_eq!(client.row_count(slot), 2);
+}
+
+/// Answers what the client asks its gate with `verdict`.
+fn judge(client: &mut Client, verdict: Verdict) {
+    for change in changes(client) {
+        if let Change::Judge { ticket, .. } = change {
+            client.judged(NOW, ticket, verdict);
+        }
+    }
+}
+
+#[test]
+fn a_row_refused_in_a_snapshot_of_another_epoch_takes_the_values_that_follow() {
+    let (mut client, link) = live();
+    let slot = client.subscribe_datastore("d", None, "id", true).unwrap();
+    client.handle_frame(NOW, link, &frame(&[page(slot, 16, vec![row("a", 16)], None)]));
+    judge(&mut client, Verdict::Accepted);
+    let shown = client.row(slot, "a");
+    let sequence = Sequence::new(2).unwrap();
+    let rows = vec![Row { value: EncodedValue::trusted(&[0x03]), ..row("a", 2) }];
+    let answer = Answer::Page { sequence, rows, next: None, lineage: Default::default() };
+    let (subscription, epoch) = (slot.number(), Epoch::from_bytes([8; 16]));
+    let next = ServerMessage::Answer { subscription, attempt: 0, topic: 1, epoch, answer };
+    client.handle_frame(NOW, link, &frame(&[next]));
+    judge(&mut client, Verdict::Refused);
+    assert_eq!(client.row(slot, "a"), shown, "the last good value stays");
+    client.handle_frame(NOW, link, &frame(&[envelope(3, "a")]));
+    judge(&mut client, Verdict::Accepted);
+    assert_eq!(client.value(client.row(slot, "a").unwrap()).unwrap().as_bytes(), [0x02]);
+}
+
+#[test]
+fn a_row_refused_in_a_snapshot_and_deleted_before_its_last_page_is_gone() {
+    let (mut client, link) = live();
+    let slot = client.subscribe_datastore("d", None, "id", true).unwrap();
+    client.handle_frame(NOW, link, &frame(&[page(slot, 1, vec![row("a", 1)], None)]));
+    judge(&mut client, Verdict::Accepted);
+    let rows = vec![Row { value: EncodedValue::trusted(&[0x03]), ..row("a", 2) }];
+    client.handle_frame(NOW, link, &frame(&[page(slot, 2, rows, Some("a"))]));
+    judge(&mut client, Verdict::Refused);
+    let gone = ServerMessage::Envelope {
+        topic: 1,
+        sequence: Sequence::new(3).unwrap(),
+        prev: None,
+        version: None,
+        key: Some("a"),
+        value: None,
+    };
+    client.handle_frame(NOW, link, &frame(&[gone, page(slot, 2, vec![row("b", 2)], None)]));
+    judge(&mut client, Verdict::Accepted);
+    assert_eq!(client.row(slot, "a"), None);
+    assert!(client.row(slot, "b").is_some());
+}
+
+#[test]
 fn a_row_that_is_newer_than_its_snapshot_is_not_undone_by_the_operation_before_it() {
     let (mut client, link) = live();
     let slot = client.subscribe_datastore("d", None, "id", false).unwrap();
@@ -93,6 +164,11 @@ fn a_subscription_that_the_server_lost_through_no_fault_of_its_own_is_made_again
     client.handle_frame(NOW, link, &frame(&[denied(ErrorCode::NotFound.number())]));
     assert_eq!(client.denial(slot), Some("no"));
     assert_eq!(client.phase(), Phase::Live);
+    let absent = Answer::Absent { sequence: Sequence::ZERO };
+    let subscription = slot.number();
+    let answer = ServerMessage::Answer { subscription, attempt: 0, topic: 1, epoch: EPOCH, answer: absent };
+    client.handle_frame(NOW, link, &frame(&[answer]));
+    assert_eq!(client.denial(slot), None, "a later session was not denied");
     client.handle_frame(NOW, link, &frame(&[denied(ErrorCode::StorageFailed.number())]));
     assert!(matches!(client.phase(), Phase::Reconnecting { .. }));
 }

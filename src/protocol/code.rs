@@ -21,6 +21,8 @@ pub enum ErrorCode {
     RequestExpired = 6,
     /// The datastore exists with another kind or primary field.
     Conflict = 7,
+    /// A namespace of the kv store holds all that its quota allows.
+    QuotaExceeded = 8,
     /// The storage could not commit. Nothing was changed.
     StorageFailed = 100,
     /// The server is closing or too busy.
@@ -57,6 +59,7 @@ impl ErrorCode {
             Self::LimitExceeded => "limit_exceeded",
             Self::RequestExpired => "request_expired",
             Self::Conflict => "conflict",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::StorageFailed => "storage_failed",
             Self::Unavailable => "unavailable",
         }

@@ -1,11 +1,39 @@
 //! JSON beside MessagePack: a transcoder, so that there is one decoder of messages.
+//!
+//! [`from_json`] and [`to_json`] are for values in JSON text that people and programs already have; what JSON cannot
+//! say is an error. A JSON *frame* carries any message: [`frame_from_json`], [`server_frame_to_json`],
+//! [`client_frame_to_json`]. There an epoch is its 32 hex digits, and inside a value an object with the only key `"$"`
+//! stands for what JSON lacks:
+//!
+//! | JSON | value |
+//! |---|---|
+//! | `{"$":["bin","AAEC"]}` | binary data, in base64 |
+//! | `{"$":["float","NaN"]}` | NaN, and so for `Infinity` and `-Infinity` |
+//! | `{"$":["map",{"$":1}]}` | a map with the only key `"$"` |
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
     limits::MAX_DEPTH,
+    message::{ClientMessage, ServerMessage},
     msgpack::{DecodeError, EncodedValue, Reader, Writer},
+    position::Epoch,
+    tokens::Tokens,
 };
+
+/// The only key of an object that stands for what JSON lacks.
+const ESCAPE: &str = "$";
+
+/// Levels that a frame and its message add around a value.
+const MESSAGE_DEPTH: usize = 6;
+
+/// Whether [`ESCAPE`] means anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Escapes {
+    Taken,
+    Plain,
+}
 
 /// Encodes JSON text as MessagePack. Integers stay integers up to 64 bits; other numbers become floats.
 ///
@@ -22,16 +50,42 @@ use super::{
 /// # Errors
 /// If the text is no JSON, or nests too deeply.
 pub fn from_json(text: &str) -> Result<Vec<u8>, DecodeError> {
-    let value: Value = serde_json::from_str(text).map_err(|_| DecodeError::NotJson)?;
     let mut writer = Writer::new();
-    write(&mut writer, &value, 0)?;
+    write(&mut writer, &parse(text)?, MAX_DEPTH, Escapes::Plain)?;
     Ok(writer.into_bytes())
 }
 
-fn write(writer: &mut Writer, value: &Value, depth: usize) -> Result<(), DecodeError> {
-    if depth > MAX_DEPTH {
-        return Err(DecodeError::TooDeep);
+/// Encodes a JSON frame, an array of messages, as a MessagePack frame.
+///
+/// ```
+/// use tidewire::protocol::{ClientMessage, Reader, frame_from_json};
+///
+/// let frame = frame_from_json(r#"[[1,"5f1c",null],[7]]"#)?;
+/// let mut reader = Reader::new(&frame);
+/// assert_eq!(ClientMessage::decode(&mut reader)?, ClientMessage::Hello { client: "5f1c", token: None });
+/// assert_eq!(ClientMessage::decode(&mut reader)?, ClientMessage::Ping);
+/// # Ok::<(), tidewire::protocol::DecodeError>(())
+/// ```
+///
+/// # Errors
+/// If the text is no JSON array, nests too deeply, or holds an escape that is none.
+pub fn frame_from_json(text: &str) -> Result<Vec<u8>, DecodeError> {
+    let Value::Array(messages) = parse(text)? else {
+        return Err(DecodeError::NotJson);
+    };
+    let mut writer = Writer::new();
+    for message in &messages {
+        write(&mut writer, message, MAX_DEPTH + MESSAGE_DEPTH, Escapes::Taken)?;
     }
+    Ok(writer.into_bytes())
+}
+
+fn parse(text: &str) -> Result<Value, DecodeError> {
+    serde_json::from_str(text).map_err(|_| DecodeError::NotJson)
+}
+
+fn write(writer: &mut Writer, value: &Value, levels: usize, escapes: Escapes) -> Result<(), DecodeError> {
+    let inner = || levels.checked_sub(1).ok_or(DecodeError::TooDeep);
     match value {
         Value::Null => writer.nil(),
         Value::Bool(value) => writer.bool(*value),
@@ -43,20 +97,76 @@ fn write(writer: &mut Writer, value: &Value, depth: usize) -> Result<(), DecodeE
         },
         Value::String(text) => writer.str(text),
         Value::Array(items) => {
+            let levels = inner()?;
             writer.array(items.len());
             for item in items {
-                write(writer, item, depth + 1)?;
+                write(writer, item, levels, escapes)?;
             }
         }
         Value::Object(entries) => {
-            writer.map(entries.len());
-            for (key, value) in entries {
-                writer.str(key);
-                write(writer, value, depth + 1)?;
+            let levels = inner()?;
+            if escapes == Escapes::Taken
+                && entries.len() == 1
+                && let Some(escaped) = entries.get(ESCAPE)
+            {
+                return unescape(writer, escaped, levels);
             }
+            map(writer, entries, levels, escapes)?;
         }
     }
     Ok(())
+}
+
+fn map(
+    writer: &mut Writer,
+    entries: &serde_json::Map<String, Value>,
+    levels: usize,
+    escapes: Escapes,
+) -> Result<(), DecodeError> {
+    writer.map(entries.len());
+    for (key, value) in entries {
+        writer.str(key);
+        write(writer, value, levels, escapes)?;
+    }
+    Ok(())
+}
+
+fn unescape(writer: &mut Writer, escaped: &Value, levels: usize) -> Result<(), DecodeError> {
+    let [Value::String(kind), content] = escaped.as_array().map(Vec::as_slice).unwrap_or_default() else {
+        return Err(DecodeError::NotJson);
+    };
+    match (kind.as_str(), content) {
+        ("bin", Value::String(text)) => {
+            writer.bin(&STANDARD.decode(text).map_err(|_| DecodeError::NotJson)?);
+        }
+        ("float", Value::String(text)) => writer.f64(match text.as_str() {
+            "NaN" => f64::NAN,
+            "Infinity" => f64::INFINITY,
+            "-Infinity" => f64::NEG_INFINITY,
+            _ => return Err(DecodeError::NotJson),
+        }),
+        ("map", Value::Object(entries)) => map(writer, entries, levels, Escapes::Taken)?,
+        _ => return Err(DecodeError::NotJson),
+    }
+    Ok(())
+}
+
+/// Encodes the JSON text of a value as it stands in a JSON frame, with its escapes.
+///
+/// # Errors
+/// If the text is no JSON, nests too deeply, or holds an escape that is none.
+pub fn frame_value_from_json(text: &str) -> Result<Vec<u8>, DecodeError> {
+    let mut writer = Writer::new();
+    write(&mut writer, &parse(text)?, MAX_DEPTH, Escapes::Taken)?;
+    Ok(writer.into_bytes())
+}
+
+/// The JSON text of a value as it stands in a JSON frame, with its escapes.
+#[must_use]
+pub fn frame_value_to_json(value: EncodedValue<'_>) -> String {
+    // Only checked values come here, and those can all be said.
+    let value = read(&mut Reader::new(value.as_bytes()), Escapes::Taken);
+    value.map_or_else(|_| "null".to_owned(), |value| value.to_string())
 }
 
 /// The JSON text of a value.
@@ -64,12 +174,15 @@ fn write(writer: &mut Writer, value: &Value, depth: usize) -> Result<(), DecodeE
 /// # Errors
 /// If the value holds what JSON cannot say: binary data, NaN or an infinity.
 pub fn to_json(value: EncodedValue<'_>) -> Result<String, DecodeError> {
-    let value = read(&mut Reader::new(value.as_bytes()))?;
-    serde_json::to_string(&value).map_err(|_| DecodeError::NotJson)
+    Ok(read(&mut Reader::new(value.as_bytes()), Escapes::Plain)?.to_string())
 }
 
-fn read(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
+fn read(reader: &mut Reader<'_>, escapes: Escapes) -> Result<Value, DecodeError> {
     use rmp::Marker;
+    let escape = |kind: &str, content: Value| match escapes {
+        Escapes::Taken => Ok(serde_json::json!({ ESCAPE: [kind, content] })),
+        Escapes::Plain => Err(DecodeError::NotJson),
+    };
     Ok(match reader.peek()? {
         Marker::Null => {
             reader.optional(Reader::bool)?;
@@ -79,15 +192,29 @@ fn read(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
         Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => {
             Value::String(reader.str()?.to_owned())
         }
+        Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => {
+            escape("bin", Value::String(STANDARD.encode(reader.bin()?)))?
+        }
         Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => {
-            (0..reader.array()?).map(|_| read(reader)).collect::<Result<_, _>>()?
+            (0..reader.array()?).map(|_| read(reader, escapes)).collect::<Result<_, _>>()?
         }
         Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => {
-            let entries = (0..reader.map()?).map(|_| Ok((reader.str()?.to_owned(), read(reader)?)));
-            Value::Object(entries.collect::<Result<_, _>>()?)
+            let entries = (0..reader.map()?).map(|_| Ok((reader.str()?.to_owned(), read(reader, escapes)?)));
+            let entries: serde_json::Map<String, Value> = entries.collect::<Result<_, _>>()?;
+            if escapes == Escapes::Taken && entries.len() == 1 && entries.contains_key(ESCAPE) {
+                escape("map", Value::Object(entries))?
+            } else {
+                Value::Object(entries)
+            }
         }
         Marker::F32 | Marker::F64 => {
-            serde_json::Number::from_f64(reader.float()?).map(Value::Number).ok_or(DecodeError::NotJson)?
+            let float = reader.float()?;
+            match serde_json::Number::from_f64(float) {
+                Some(number) => Value::Number(number),
+                None if float.is_nan() => escape("float", "NaN".into())?,
+                None if float > 0.0 => escape("float", "Infinity".into())?,
+                None => escape("float", "-Infinity".into())?,
+            }
         }
         Marker::FixNeg(_) | Marker::I8 | Marker::I16 | Marker::I32 | Marker::I64 => {
             Value::from(reader.i64()?)
@@ -97,4 +224,102 @@ fn read(reader: &mut Reader<'_>) -> Result<Value, DecodeError> {
         }
         _ => return Err(DecodeError::NotJson),
     })
+}
+
+/// The JSON frame of a server's MessagePack frame.
+///
+/// # Errors
+/// If the frame is not one of the server.
+pub fn server_frame_to_json(frame: &[u8]) -> Result<String, DecodeError> {
+    frame_to_json(frame, |reader, text| ServerMessage::decode(reader).map(|message| message.encode(text)))
+}
+
+/// The JSON frame of a client's MessagePack frame.
+///
+/// # Errors
+/// If the frame is not one of a client.
+pub fn client_frame_to_json(frame: &[u8]) -> Result<String, DecodeError> {
+    frame_to_json(frame, |reader, text| ClientMessage::decode(reader).map(|message| message.encode(text)))
+}
+
+fn frame_to_json(
+    frame: &[u8],
+    mut next: impl FnMut(&mut Reader<'_>, &mut Text) -> Result<(), DecodeError>,
+) -> Result<String, DecodeError> {
+    let mut reader = Reader::new(frame);
+    let mut text = Text { text: "[".to_owned(), left: Vec::new(), needs_comma: false };
+    while !reader.is_empty() {
+        next(&mut reader, &mut text)?;
+    }
+    text.text.push(']');
+    Ok(text.text)
+}
+
+/// JSON text that is written token by token.
+struct Text {
+    text: String,
+    /// Per open array, how many elements it still lacks.
+    left: Vec<usize>,
+    needs_comma: bool,
+}
+
+impl Text {
+    fn token(&mut self, token: &str) {
+        if self.needs_comma {
+            self.text.push(',');
+        }
+        self.text.push_str(token);
+        self.needs_comma = true;
+        self.close();
+    }
+
+    /// Ends the arrays that the last token completed.
+    fn close(&mut self) {
+        while let Some(left) = self.left.last_mut() {
+            *left = left.saturating_sub(1);
+            if *left > 0 {
+                break;
+            }
+            self.left.pop();
+            self.text.push(']');
+        }
+    }
+}
+
+impl Tokens for Text {
+    fn nil(&mut self) {
+        self.token("null");
+    }
+
+    fn bool(&mut self, value: bool) {
+        self.token(if value { "true" } else { "false" });
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.token(&value.to_string());
+    }
+
+    fn str(&mut self, value: &str) {
+        self.token(&Value::from(value).to_string());
+    }
+
+    fn array(&mut self, length: usize) {
+        if length == 0 {
+            return self.token("[]");
+        }
+        if self.needs_comma {
+            self.text.push(',');
+        }
+        self.text.push('[');
+        self.left.push(length);
+        self.needs_comma = false;
+    }
+
+    fn epoch(&mut self, epoch: Epoch) {
+        self.str(&epoch.text());
+    }
+
+    fn value(&mut self, value: EncodedValue<'_>) {
+        self.token(&frame_value_to_json(value));
+    }
 }

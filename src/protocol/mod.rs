@@ -12,10 +12,14 @@ mod message;
 mod msgpack;
 mod position;
 mod time;
+mod tokens;
 
 pub use code::{CloseCode, ErrorCode};
 #[cfg(feature = "json")]
-pub use json::{from_json, to_json};
+pub use json::{
+    client_frame_to_json, frame_from_json, frame_value_from_json, frame_value_to_json, from_json,
+    server_frame_to_json, to_json,
+};
 pub use message::{
     Answer, ClientMessage, KvChange, KvEventKind, Open, OpenPool, Operation, Query, QueryId, RequestId, Row,
     ServerMessage, Subscription, SubscriptionId, Target, TopicId,
@@ -23,9 +27,13 @@ pub use message::{
 pub use msgpack::{DecodeError, EncodedValue, Reader, Writer};
 pub use position::{Epoch, Lineage, ParseEpochError, Position, Sequence};
 pub use time::Timestamp;
+pub use tokens::Tokens;
 
 /// The WebSocket subprotocol of this version with MessagePack frames.
 pub const SUBPROTOCOL_MSGPACK: &str = "tidewire.v1.msgpack";
+
+/// The WebSocket subprotocol of this version with JSON frames.
+pub const SUBPROTOCOL_JSON: &str = "tidewire.v1.json";
 
 #[cfg(test)]
 mod tests;

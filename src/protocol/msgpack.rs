@@ -300,12 +300,17 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    /// An epoch: 16 bytes of binary data.
+    /// An epoch: 16 bytes of binary data or, as JSON has none, their 32 hex digits.
     ///
     /// # Errors
     /// If the next token is none.
     pub fn epoch(&mut self) -> Result<Epoch, DecodeError> {
         let error = self.unexpected("an epoch of 16 bytes");
+        #[cfg(feature = "json")]
+        if let Ok(text) = self.clone().str() {
+            self.str()?;
+            return text.parse().map_err(|_| error);
+        }
         self.bin()?.try_into().map(Epoch::from_bytes).map_err(|_| error)
     }
 

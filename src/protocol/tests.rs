@@ -219,6 +219,152 @@ fn a_later_version_may_add_fields_at_the_end() {
     assert!(reader.is_empty());
 }
 
+/// A value of every kind that there is.
+#[cfg(feature = "json")]
+fn rich_value() -> Vec<u8> {
+    encoded(|writer| {
+        writer.map(12);
+        writer.str("id");
+        writer.str("ITA");
+        writer.str("name");
+        writer.map(2);
+        writer.str("ar");
+        writer.str("إيطاليا");
+        writer.str("zh");
+        writer.str("意大利 \u{1f30a}");
+        writer.str("__proto__");
+        writer.array(3);
+        writer.nil();
+        writer.bool(true);
+        writer.bool(false);
+        writer.str("exact");
+        writer.u64(1 << 53);
+        writer.str("beyond");
+        writer.u64((1 << 53) + 1);
+        writer.str("largest");
+        writer.u64(u64::MAX);
+        writer.str("smallest");
+        writer.i64(i64::MIN);
+        writer.str("half");
+        writer.f64(-0.5);
+        writer.str("negative zero");
+        writer.f64(-0.0);
+        writer.str("not numbers");
+        writer.array(3);
+        writer.f64(f64::NAN);
+        writer.f64(f64::INFINITY);
+        writer.f64(f64::NEG_INFINITY);
+        writer.str("binary");
+        writer.bin(&[0, 1, 2, 255]);
+        writer.str("dollar");
+        writer.map(1);
+        writer.str("$");
+        writer.array(0);
+    })
+}
+
+/// The name of a message's kind. Whoever adds a kind comes by here, and adds a message of it to the lists above.
+#[cfg(feature = "json")]
+fn client_name(message: &ClientMessage<'_>) -> &'static str {
+    match message {
+        ClientMessage::Hello { .. } => "hello",
+        ClientMessage::Subscribe(_) => "subscribe",
+        ClientMessage::Unsubscribe(_) => "unsubscribe",
+        ClientMessage::Write { .. } => "write",
+        ClientMessage::Refetch { .. } => "refetch",
+        ClientMessage::Page { .. } => "page",
+        ClientMessage::Ping => "ping",
+        ClientMessage::Query { .. } => "query",
+        ClientMessage::Delivered(_) => "delivered",
+    }
+}
+
+#[cfg(feature = "json")]
+fn server_name(message: &ServerMessage<'_>) -> &'static str {
+    match message {
+        ServerMessage::Welcome { .. } => "welcome",
+        ServerMessage::Answer { .. } => "answer",
+        ServerMessage::Denied { .. } => "denied",
+        ServerMessage::Envelope { .. } => "envelope",
+        ServerMessage::Beacon { .. } => "beacon",
+        ServerMessage::Ack { .. } => "ack",
+        ServerMessage::Refusal { .. } => "refusal",
+        ServerMessage::Pong => "pong",
+        ServerMessage::Goodbye { .. } => "goodbye",
+        ServerMessage::Result { .. } => "result",
+        ServerMessage::Following { .. } => "following",
+        ServerMessage::Notification { .. } => "notification",
+        ServerMessage::Reply { .. } => "reply",
+        ServerMessage::Event { .. } => "event",
+        ServerMessage::Dropped { .. } => "dropped",
+    }
+}
+
+/// One line of a file of vectors: a frame of one message in both codecs.
+#[cfg(feature = "json")]
+fn vector(name: &str, frame: &[u8], json: &str) -> String {
+    let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!(r#"{{"name":"{name}","msgpack":"{hex}","json":{json}}}"#)
+}
+
+/// The files under `tests/vectors` are what this version writes, byte for byte. After a deliberate change of the
+/// protocol, `TIDEWIRE_VECTORS=write cargo test --lib vectors` writes them anew.
+#[cfg(all(feature = "json", not(target_arch = "wasm32")))]
+#[test]
+fn the_vectors_are_what_is_written_and_read_in_both_codecs() {
+    let bytes = rich_value();
+    let value = EncodedValue::check(&bytes).unwrap();
+    let mut files = [("client", Vec::new()), ("server", Vec::new())];
+    for message in client_messages(value) {
+        let frame = encoded(|writer| message.encode(writer));
+        let json = client_frame_to_json(&frame).unwrap();
+        let back = frame_from_json(&json).unwrap();
+        let read = ClientMessage::decode(&mut Reader::new(&back)).unwrap();
+        assert_eq!(encoded(|writer| read.encode(writer)), frame, "{json}");
+        files[0].1.push(vector(client_name(&message), &frame, &json));
+    }
+    for message in server_messages(value) {
+        let frame = encoded(|writer| message.encode(writer));
+        let json = server_frame_to_json(&frame).unwrap();
+        let back = frame_from_json(&json).unwrap();
+        let read = ServerMessage::decode(&mut Reader::new(&back)).unwrap();
+        assert_eq!(encoded(|writer| read.encode(writer)), frame, "{json}");
+        files[1].1.push(vector(server_name(&message), &frame, &json));
+    }
+    for (side, lines) in files {
+        let text = format!("[\n{}\n]\n", lines.join(",\n"));
+        let path = format!("{}/tests/vectors/{side}.json", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var("TIDEWIRE_VECTORS").as_deref() == Ok("write") {
+            std::fs::write(&path, &text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{path} is not what is written now");
+    }
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn a_json_frame_is_refused_where_it_is_no_array_of_messages_or_an_escape_is_none() {
+    for text in [
+        "",
+        "{}",
+        "[",
+        "1",
+        r#"[{"$":1}]"#,
+        r#"[{"$":["bin","*"]}]"#,
+        r#"[{"$":["float","1"]}]"#,
+        r#"[{"$":["date","2026"]}]"#,
+        r#"[{"$":["bin","AA==",1]}]"#,
+    ] {
+        assert_eq!(frame_from_json(text), Err(DecodeError::NotJson), "{text}");
+    }
+    let deep = format!("[{}{}]", "[".repeat(100), "]".repeat(100));
+    assert_eq!(frame_from_json(&deep), Err(DecodeError::TooDeep));
+    assert_eq!(frame_from_json(&"[".repeat(100_000)), Err(DecodeError::NotJson));
+    let lone_surrogate = r#"[[5,1,"\ud800"]]"#;
+    assert_eq!(frame_from_json(lone_surrogate), Err(DecodeError::NotJson));
+    assert_eq!(frame_from_json("[]"), Ok(Vec::new()));
+}
+
 #[cfg(feature = "json")]
 #[test]
 fn numbers_keep_their_value_through_json() {

@@ -63,8 +63,7 @@ impl Replica {
     /// Rule 13: whether the beacon is of the present session.
     fn is_present(&mut self, session: u64) -> bool {
         match self.session.number {
-            Some(present) if present == session => true,
-            Some(present) if self.session.is_declared || session < present => false,
+            Some(present) if self.session.is_declared || session <= present => session == present,
             Some(_) | None => {
                 self.session.begin(session, false);
                 true

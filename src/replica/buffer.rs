@@ -34,20 +34,16 @@ impl Content {
 #[derive(Debug, Clone, Copy, Hash)]
 struct Held {
     sequence: u64,
-    prev: Option<u64>,
+    /// The sequence that must be settled before this one is in order.
+    needs: u64,
     version: Version,
     weight: u32,
     content: Content,
 }
 
 impl Held {
-    /// The sequence that must be settled before this one is in order.
-    fn needs(&self) -> u64 {
-        self.prev.unwrap_or(self.sequence.saturating_sub(1))
-    }
-
     const fn header(&self, epoch: EpochId) -> Header {
-        Header { epoch, sequence: self.sequence, prev: self.prev, version: self.version }
+        Header { epoch, sequence: self.sequence, prev: Some(self.needs), version: self.version }
     }
 }
 
@@ -62,10 +58,6 @@ pub(super) struct HoldBack {
 }
 
 impl HoldBack {
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -86,10 +78,8 @@ impl HoldBack {
         let index = self.index(header.sequence);
         if let Some(held) = self.entries.get_mut(index).filter(|held| held.sequence == header.sequence) {
             // Either copy's `prev` is true, so the one that reaches further back decides.
-            if held.needs() > header.prev.unwrap_or(u64::MAX) {
-                held.prev = header.prev;
-                self.least = self.least.min(held.needs());
-            }
+            held.needs = held.needs.min(header.needs());
+            self.least = self.least.min(held.needs);
             if held.content != Content::Refused || content == Content::Refused {
                 if let Some(token) = content.token() {
                     discard(token);
@@ -101,9 +91,8 @@ impl HoldBack {
             held.weight = weight;
             self.weight += u64::from(weight);
         } else {
-            let Header { sequence, prev, version, .. } = *header;
-            let held = Held { sequence, prev, version, weight, content };
-            let needs = held.needs();
+            let needs = header.needs();
+            let held = Held { sequence: header.sequence, needs, version: header.version, weight, content };
             self.least = if self.entries.is_empty() { needs } else { self.least.min(needs) };
             self.entries.insert(index, held);
             self.weight += u64::from(weight);
@@ -115,11 +104,11 @@ impl HoldBack {
 
     /// Takes the first envelope that is in order once everything up to `cursor` is settled.
     pub(super) fn take_next(&mut self, epoch: EpochId, cursor: u64) -> Option<(Header, Content)> {
-        if self.entries.is_empty() || self.least > cursor {
+        if self.least > cursor {
             return None;
         }
-        let Some(index) = self.entries.iter().position(|held| held.needs() <= cursor) else {
-            self.least = self.entries.iter().map(Held::needs).min().unwrap_or(u64::MAX);
+        let Some(index) = self.entries.iter().position(|held| held.needs <= cursor) else {
+            self.least = self.entries.iter().map(|held| held.needs).min().unwrap_or(u64::MAX);
             return None;
         };
         let held = self.entries.remove(index);

@@ -15,10 +15,11 @@
 //! | `beacon.rs` | 11-13: epochs sighted, rollback, lost tails |
 //! | `staging.rs` | collections: paged snapshots |
 //! | `buffer.rs`, `epochs.rs` | what is remembered of envelopes and of histories |
+//! | `typed.rs` | [`Typed`]: the machine with its values, for Rust applications |
 //!
 //! # The contract for the host
 //!
-//! Methods come in four kinds: **inputs** (`offer`, `judged`, `handle_*`), **commands** (`refresh`, `dispose`),
+//! Methods come in four kinds: **inputs** (`offer`, `receive`, `judged`, `handle_*`), **commands** (`refresh`, `dispose`),
 //! **outputs** (`poll_effect`, `poll_timeout`) and getters. After each input or command, call
 //! [`poll_effect`](Replica::poll_effect) until it gives `None` and carry the effects out in that order; then set one
 //! timer for [`poll_timeout`](Replica::poll_timeout) and call [`handle_timeout`](Replica::handle_timeout) when it is
@@ -66,6 +67,7 @@ mod receipt;
 mod recovery;
 mod snapshot;
 mod staging;
+mod typed;
 mod types;
 
 use alloc::collections::VecDeque;
@@ -78,6 +80,7 @@ use receipt::Subject;
 use recovery::{Ledger, Outcome, Recovery};
 use staging::Staging;
 
+pub use typed::{Meta, Output, Refused, Typed};
 pub use types::{
     Effect, EpochId, Header, Kind, Mark, Offer, OnGap, Options, Page, Place, Quarantined, Reason, Source,
     Stats, Status, Ticket, Token, Verdict, Version,
@@ -130,7 +133,7 @@ enum Input {
 pub struct Replica {
     options: Options,
     is_disposed: bool,
-    /// Nothing is going on but receipts in order, and there is no gate: `offer` may take its short way.
+    /// Nothing is going on but receipts in order: they take the short way.
     is_calm: bool,
     base: Base,
     /// The applied epoch's history. Means nothing while the base is empty.
@@ -169,8 +172,8 @@ impl Hash for Replica {
         (options, is_disposed, base, own, sightings, retired, session, recovery).hash(hasher);
         let Self { ledger, absent, last_snapshot, last_lower, staging, restarts, shown, version, .. } = self;
         (ledger, absent, last_snapshot, last_lower, staging, restarts, shown, version).hash(hasher);
-        let Self { quarantine, judging, closing, queue, effects, stats, tickets: _, .. } = self;
-        (quarantine, judging, closing, queue, effects, stats.applied > 0).hash(hasher);
+        let Self { quarantine, judging, closing, queue, effects, stats: _, tickets: _, .. } = self;
+        (quarantine, judging, closing, queue, effects).hash(hasher);
     }
 }
 
@@ -222,13 +225,40 @@ impl Replica {
         weight: u32,
         lineage: &Lineage,
     ) -> Offer {
-        if self.is_calm
-            && source == Source::Receipt
-            && let Some(offer) = self.receive_in_order(now, &header, token)
-        {
-            return offer;
+        if source == Source::Receipt && self.is_next(&header) {
+            return if self.options.trusted {
+                Offer::Installed { previous: self.install_next(now, &header, token) }
+            } else {
+                Offer::Judge(self.ask_next(now, header, token))
+            };
         }
         self.offer_any(now, source, header, token, weight, lineage)
+    }
+
+    /// A receipt, with a gate that is a plain function: it is asked at most once, inside, so it must not call back. As
+    /// [`offer`](Self::offer) and [`judged`](Self::judged) in one, and cheaper; [`Offer::Judge`] does not come out.
+    /// Questions about what was held back still come as [`Effect::Judge`].
+    #[inline]
+    pub fn receive(
+        &mut self,
+        now: Timestamp,
+        header: Header,
+        token: Token,
+        weight: u32,
+        gate: impl FnOnce() -> Verdict,
+    ) -> Offer {
+        if !self.is_next(&header) {
+            let offer = self.offer_any(now, Source::Receipt, header, token, weight, &[]);
+            let Offer::Judge(ticket) = offer else { return offer };
+            self.judged_any(now, ticket, gate());
+            return Offer::Settled;
+        }
+        if !self.options.trusted && gate() == Verdict::Refused {
+            let ticket = self.ask_next(now, header, token);
+            self.judged_any(now, ticket, Verdict::Refused);
+            return Offer::Settled;
+        }
+        Offer::Installed { previous: self.install_next(now, &header, token) }
     }
 
     #[inline(never)]
@@ -280,7 +310,26 @@ impl Replica {
     }
 
     /// The gate's answer. A ticket that is not the outstanding one is ignored: its question is over.
+    #[inline]
     pub fn judged(&mut self, now: Timestamp, ticket: Ticket, verdict: Verdict) {
+        if let Some(Judging { ticket: asked, subject: Subject::Next { header, token } }) = &self.judging
+            && (*asked, verdict) == (ticket, Verdict::Accepted)
+        {
+            let (header, token) = (*header, *token);
+            self.judging = None;
+            let previous = self.install_next(now, &header, token);
+            self.effects.push_back(Effect::Install { token, previous, place: Place::Live });
+            if !self.queue.is_empty() {
+                self.pump();
+                self.mark_calm();
+            }
+            return;
+        }
+        self.judged_any(now, ticket, verdict);
+    }
+
+    #[inline(never)]
+    fn judged_any(&mut self, now: Timestamp, ticket: Ticket, verdict: Verdict) {
         let Some(judging) = self.judging.take_if(|judging| judging.ticket == ticket) else { return };
         self.rule(now, judging.subject, verdict);
         self.pump();
@@ -345,6 +394,7 @@ impl Replica {
     // Outputs.
 
     /// The next thing to do, in order.
+    #[inline]
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
@@ -523,11 +573,10 @@ impl Replica {
     }
 
     fn mark_calm(&mut self) {
-        self.is_calm = self.options.trusted
-            && !self.is_disposed
+        self.is_calm = !self.is_disposed
             && matches!(self.base, Base::At { sequence, cursor, .. } if sequence == cursor)
+            // So nothing is held back either.
             && self.is_satisfied()
-            && self.own.held.is_empty()
             && self.recovery == Recovery::Idle
             && self.ledger.repeat.is_none()
             && self.ledger.outcome == Outcome::Good

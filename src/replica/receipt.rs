@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use crate::protocol::{Timestamp, limits::MAX_SEQUENCE};
+use crate::protocol::Timestamp;
 
 use super::{
     Base, Judging, Replica,
@@ -18,6 +18,11 @@ use super::{
 /// What a verdict is about.
 #[derive(Debug, Clone, Hash)]
 pub(super) enum Subject {
+    /// In order, with nothing else going on: once accepted it is shown, and nothing follows.
+    Next {
+        header: Header,
+        token: Token,
+    },
     Receipt {
         header: Header,
         token: Token,
@@ -71,41 +76,30 @@ enum Course {
 }
 
 impl Replica {
-    /// The short way of a receipt in order, where there is no gate and nothing else is going on. It does what
-    /// `run_offer` would do, without a queue in between; a test holds both to the same trace. The newest sequence seen
-    /// is left behind: it says nothing while it is below the applied one.
+    /// Whether a receipt may take the short way: nothing else is going on, it is in order, and its version fits. Then
+    /// what `run_offer` would do comes down to the gate and `install_next`; a test holds both ways to the same trace.
     #[inline]
-    pub(super) fn receive_in_order(
-        &mut self,
-        now: Timestamp,
-        header: &Header,
-        token: Token,
-    ) -> Option<Offer> {
-        let Base::At { epoch, sequence, cursor, moved_at } = &mut self.base else { return None };
-        let is_in_order = header.epoch == *epoch
-            && match header.prev {
-                None => header.sequence == *cursor + 1,
-                Some(prev) => prev <= *cursor && *cursor < header.sequence,
-            };
-        if !is_in_order || header.sequence > MAX_SEQUENCE {
-            return None;
+    pub(super) fn is_next(&self, header: &Header) -> bool {
+        if !self.is_calm || self.judging.is_some() || !header.has_sequence() {
+            return false;
         }
-        if let (Some(declared), Some(major)) = (self.options.declared_major, header.version.major)
-            && declared != major
-        {
-            return None;
-        }
-        *sequence = header.sequence;
-        *cursor = header.sequence;
-        *moved_at = now;
+        let Base::At { epoch, cursor, .. } = self.base else { return false };
+        let is_in_order = header.continues(cursor) && header.sequence > cursor;
+        let is_foreign = matches!((self.options.declared_major, header.version.major),
+            (Some(declared), Some(major)) if declared != major);
+        header.epoch == epoch && is_in_order && !is_foreign
+    }
+
+    /// Shows a receipt that took the short way, and gives back what was shown before. The newest sequence seen is left
+    /// behind: it says nothing while it is below the applied one.
+    #[inline]
+    pub(super) fn install_next(&mut self, now: Timestamp, header: &Header, token: Token) -> Option<Token> {
+        let sequence = header.sequence;
+        self.base = Base::At { epoch: header.epoch, sequence, cursor: sequence, moved_at: now };
         self.version = header.version.id;
         self.stats.applied += 1;
-        Some(Offer::Installed {
-            previous: match self.options.kind {
-                Kind::Object => self.shown.replace(token),
-                Kind::Collection => None,
-            },
-        })
+        // Of a collection there is never a token: it shows rows.
+        self.shown.as_mut().map(|shown| core::mem::replace(shown, token))
     }
 
     /// Rule 1: disposed, well-formed, epoch, schema version, parse, sequence. `offer` has checked the first.
@@ -173,10 +167,22 @@ impl Replica {
             self.rule(now, subject, Verdict::Accepted);
             return Offer::Settled;
         }
+        Offer::Judge(self.ask(subject))
+    }
+
+    /// The question about a receipt that takes the short way.
+    #[inline]
+    pub(super) fn ask_next(&mut self, now: Timestamp, header: Header, token: Token) -> Ticket {
+        self.own.raise(now, header.sequence);
+        self.ask(Subject::Next { header, token })
+    }
+
+    #[inline]
+    fn ask(&mut self, subject: Subject) -> Ticket {
         self.tickets = self.tickets.wrapping_add(1);
         let ticket = Ticket(self.tickets);
         self.judging = Some(Judging { ticket, subject });
-        Offer::Judge(ticket)
+        ticket
     }
 
     /// Carries a verdict out.
@@ -186,7 +192,10 @@ impl Replica {
                 self.ledger.repeat = None;
                 self.accept_receipt(now, &header, token, weight);
             }
-            (Subject::Receipt { header, token, .. }, Verdict::Refused) => {
+            (Subject::Next { header, token }, Verdict::Accepted) => {
+                self.accept_receipt(now, &header, token, 0);
+            }
+            (Subject::Receipt { header, token, .. } | Subject::Next { header, token }, Verdict::Refused) => {
                 self.stats.parse_errors += 1;
                 self.quarantine(&header, token);
                 self.refuse_receipt(now, &header, Cause::Refused(header.epoch, header.sequence));
@@ -212,7 +221,6 @@ impl Replica {
     fn accept_receipt(&mut self, now: Timestamp, header: &Header, token: Token, weight: u32) {
         let is_staged = self.stage(header);
         match self.course(header) {
-            Course::Stale if is_staged => self.install_staged(token),
             Course::Stale => {
                 self.stats.ignored_stale += 1;
                 self.effects.push_back(Effect::Discard { token });
@@ -379,8 +387,8 @@ impl Replica {
             }
             Base::At { .. } | Base::Empty | Base::Fenced { .. } => now,
         };
+        let is_first = self.base == Base::Empty;
         self.base = Base::At { epoch: header.epoch, sequence: header.sequence, cursor, moved_at };
-        let is_first = self.stats.applied == 0;
         self.stats.applied += 1;
         self.version = header.version.id;
         self.absent = false;
@@ -399,14 +407,13 @@ impl Replica {
         }
     }
 
-    /// Makes `epoch` the applied one; what was known of it as a sighting is kept, what was known of the one before is
-    /// not. Retiring is the caller's.
+    /// Makes `epoch` the applied one and retires the one before; what was known of it as a sighting is kept, what was
+    /// known of the one before is not.
     pub(super) fn adopt(&mut self, epoch: EpochId) {
         let history = self.sightings.take(epoch).unwrap_or_else(|| super::History::new(epoch));
         let mut before = core::mem::replace(&mut self.own, history);
         before.held.clear(|token| self.effects.push_back(Effect::Discard { token }));
-        let left = self.epoch();
-        if let Some(left) = left {
+        if let Some(left) = self.epoch() {
             self.retired.add(left);
         }
         // A sighting may have lost its request to a final `null` while nothing was applied.

@@ -229,7 +229,7 @@ impl Replica {
         self.cancel_if_satisfied();
         if self.own.newest > self.applied_sequence() {
             // Rule 10: behind the newest sequence seen.
-            self.fail(now, Request { refresh: false, ..request }, Outcome::Failed);
+            self.fail(now, request, Outcome::Failed);
             return;
         }
         match request.remembered {
@@ -309,11 +309,7 @@ impl Replica {
             self.forget_newer();
         }
         self.own.raise(now, head);
-        if self.own.newest > self.applied_sequence() {
-            self.fail(now, request, Outcome::Failed);
-        } else {
-            self.succeed(now, request);
-        }
+        self.succeed(now, request);
     }
 
     pub(super) fn run_failure(&mut self, now: Timestamp, attempt: u32) {

@@ -132,7 +132,7 @@ impl Replica {
             Base::At { .. } | Base::Empty | Base::Fenced { .. } => header.sequence,
         };
         self.install(now, header, token, cursor, Place::Live);
-        if is_equal && self.own.newest > Some(header.sequence) {
+        if is_equal {
             self.lower(now, header.sequence);
         }
         self.last_snapshot = request.map(|_| mark);

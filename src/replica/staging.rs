@@ -199,9 +199,8 @@ impl Replica {
             }
             staging.ahead.drain(..settled);
         } else {
-            let needs = header.prev.unwrap_or(header.sequence - 1);
             let place = staging.place(header.sequence).unwrap_or_else(|place| place);
-            staging.ahead.insert(place, (header.sequence, needs));
+            staging.ahead.insert(place, (header.sequence, header.needs()));
             staging.is_broken |= is_ordered || staging.ahead.len() > MAX_AHEAD;
         }
         true
@@ -253,6 +252,7 @@ impl Replica {
         if self.epoch() != Some(header.epoch) {
             self.adopt(header.epoch);
         }
+        let is_first = self.base == Base::Empty;
         self.base = Base::At {
             epoch: header.epoch,
             sequence: header.sequence,
@@ -260,7 +260,6 @@ impl Replica {
             moved_at: now,
         };
         self.own.raise(now, header.sequence);
-        let is_first = self.stats.applied == 0;
         self.stats.applied += 1;
         self.absent = false;
         self.restarts = 0;

@@ -79,21 +79,31 @@ impl Header {
         Self { epoch, ..Self::plain(sequence) }
     }
 
-    pub(super) const fn is_well_formed(&self) -> bool {
+    /// Whether its number is one (rule 1).
+    pub(super) const fn has_sequence(&self) -> bool {
         self.sequence <= MAX_SEQUENCE
+    }
+
+    pub(super) const fn is_well_formed(&self) -> bool {
+        self.has_sequence()
             && match self.prev {
                 Some(prev) => prev < self.sequence,
                 None => true,
             }
     }
 
+    /// The sequence that must be settled before this one is in order.
+    pub(super) const fn needs(&self) -> u64 {
+        match self.prev {
+            Some(prev) => prev,
+            None => self.sequence.saturating_sub(1),
+        }
+    }
+
     /// Whether this header continues an order that is settled up to `cursor` (rule 6); also true of what lies at or
     /// below it.
     pub(super) const fn continues(&self, cursor: u64) -> bool {
-        match self.prev {
-            Some(prev) => prev <= cursor,
-            None => self.sequence <= cursor + 1,
-        }
+        self.needs() <= cursor
     }
 }
 
@@ -224,8 +234,8 @@ pub enum Offer {
     Held,
     /// Dealt with; effects name the token.
     Settled,
-    /// Applied in order, without a gate. The token is now shown (of a collection: fold it into the live table); `previous`
-    /// is free. No effect follows.
+    /// Applied in order, with nothing to ask. The token is now shown (of a collection: fold it into the live table);
+    /// `previous` is free. No effect follows.
     Installed {
         /// What was shown before.
         previous: Option<Token>,

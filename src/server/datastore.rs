@@ -61,6 +61,8 @@ pub struct Record {
 pub struct Snapshot {
     /// The position.
     pub position: Position,
+    /// The epochs before its own.
+    pub lineage: Lineage,
     /// The records in the order of their sequences.
     pub records: Vec<Record>,
 }
@@ -162,7 +164,11 @@ impl<S: Storage> Server<S> {
             }
             ControlFlow::Continue(())
         })?;
-        Ok(Some(Snapshot { position: datastore.position, records }))
+        let lineage = match self.datastores.get(id) {
+            Some(opened) => opened.about.lineage.clone(),
+            None => self.stored_datastore(id)?.map(|(about, _)| about.lineage).unwrap_or_default(),
+        };
+        Ok(Some(Snapshot { position: datastore.position, lineage, records }))
     }
 
     /// The datastore `id`, made if it does not exist.

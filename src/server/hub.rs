@@ -8,7 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{ConnectionId, Residue, query::Questions};
+use super::{
+    ConnectionId, Residue,
+    kv::{WatcherId, Watchers},
+    query::Questions,
+};
 use crate::protocol::{Epoch, Position, Sequence, SubscriptionId, Timestamp, TopicId};
 
 /// What a topic or subscription is about.
@@ -90,6 +94,8 @@ pub(super) enum Followed {
     Topic(TopicId),
     /// It hears what comes into the mailbox of this client, its own.
     Mailbox(Arc<str>),
+    /// It hears the events of this watcher of the kv store.
+    Watch(WatcherId),
 }
 
 /// Something to answer.
@@ -139,6 +145,8 @@ impl Cursor {
 #[derive(Debug, Default)]
 pub(super) struct Hub {
     connections: BTreeMap<ConnectionId, Connection>,
+    /// The connection that each client said hello on.
+    clients: HashMap<Arc<str>, ConnectionId>,
     topics: BTreeMap<TopicId, Topic>,
     current: HashMap<Subject, TopicId>,
     /// Who follows the mailbox of a client.
@@ -147,14 +155,17 @@ pub(super) struct Hub {
     /// Ordered by when they are due, so that the next one costs no search.
     timers: BTreeSet<(Timestamp, ConnectionId)>,
     tick: u64,
+    /// Who watches the kv store.
+    pub(super) watchers: Watchers,
 }
 
 impl Hub {
     pub(super) fn residue(&self) -> Residue {
         Residue {
-            connections: self.connections.len(),
+            connections: self.connections.len().max(self.clients.len()),
             topics: self.topics.len().max(self.current.len()),
             subscriptions: self.topics.values().map(|topic| topic.followers.len()).sum::<usize>()
+                + self.watchers.subscribed()
                 + self
                     .connections
                     .values()
@@ -175,14 +186,21 @@ impl Hub {
         self.timers.insert((due, id));
     }
 
+    /// The connection that a client said hello on.
+    pub(super) fn connection_of(&self, client: &str) -> Option<ConnectionId> {
+        self.clients.get(client).copied()
+    }
+
     /// Starts the session of a connection that is still greeting; `false` if it is not.
     pub(super) fn greet(&mut self, id: ConnectionId, number: u64, client: &str) -> bool {
         let tick = self.tick;
         match self.connections.get_mut(&id) {
             Some(Connection { phase: phase @ Phase::Greeting, .. }) => {
+                let client: Arc<str> = client.into();
+                self.clients.insert(client.clone(), id);
                 *phase = Phase::Live(Session {
                     number,
-                    client: client.into(),
+                    client,
                     subscriptions: BTreeMap::new(),
                     asked: VecDeque::new(),
                     questions: Questions::default(),
@@ -203,6 +221,9 @@ impl Hub {
         };
         self.timers.remove(&(connection.due, id));
         if let Phase::Live(session) = connection.phase {
+            if self.clients.get(&session.client) == Some(&id) {
+                self.clients.remove(&session.client);
+            }
             for (subscription, followed) in session.subscriptions {
                 self.leave(id, subscription, &followed);
             }
@@ -251,7 +272,33 @@ impl Hub {
         }
     }
 
-    /// What a subscription is about.
+    /// Has a subscription hear of the kv store from the event `since` on, in the place of any before it.
+    pub(super) fn watch(
+        &mut self,
+        id: ConnectionId,
+        subscription: SubscriptionId,
+        group: &str,
+        key: &str,
+        since: u64,
+    ) {
+        if self.session(id).is_none() {
+            return;
+        }
+        let watcher = self.watchers.watch(group, key, since, Some((id, subscription)));
+        let session = self.session(id);
+        let before =
+            session.and_then(|session| session.subscriptions.insert(subscription, Followed::Watch(watcher)));
+        if let Some(before) = before {
+            self.leave(id, subscription, &before);
+        }
+    }
+
+    /// Whether more may be sent to a connection that reads at its own pace.
+    pub(super) fn has_room(&mut self, id: ConnectionId) -> bool {
+        self.session(id).is_some_and(|session| session.outflow != Outflow::Full)
+    }
+
+    /// What a history that a subscription follows is of.
     pub(super) fn subject(&mut self, id: ConnectionId, subscription: SubscriptionId) -> Option<Subject> {
         match self.session(id)?.subscriptions.get(&subscription)? {
             Followed::Waiting(subject) => Some(subject.clone()),
@@ -259,7 +306,7 @@ impl Hub {
                 let topic = *topic;
                 self.topics.get(&topic).map(|topic| topic.subject.clone())
             }
-            Followed::Mailbox(_) => None,
+            Followed::Watch(_) | Followed::Mailbox(_) => None,
         }
     }
 
@@ -319,6 +366,10 @@ impl Hub {
         let number = match followed {
             Followed::Waiting(_) => return,
             Followed::Mailbox(client) => return self.leave_mailbox(id, subscription, client),
+            Followed::Watch(watcher) => {
+                self.watchers.unwatch(*watcher);
+                return;
+            }
             Followed::Topic(number) => number,
         };
         if let Some(topic) = self.topics.get_mut(number) {

@@ -2,11 +2,13 @@
 //!
 //! [`Server`] is a machine without transport, clock, threads or randomness of its own: the same code answers inside a
 //! browser page and inside the native server. The parts: `hub` knows who is connected and follows what, `object`,
-//! `datastore`, `pool` and `mailbox` hold the rules of what they are named after, `outbox` holds back what is to be sent until it is true,
+//! `datastore`, `pool`, `mailbox` and `kv` hold the rules of what they are named after, `outbox` holds back what is to
+//! be sent until it is true,
 //! [`storage`] keeps what must last. Not here: sockets, files, time.
 
 mod datastore;
 mod hub;
+mod kv;
 mod mailbox;
 mod object;
 mod outbox;
@@ -25,15 +27,20 @@ use std::{
 use thiserror::Error;
 
 pub use datastore::{Datastore, Record, Snapshot};
+pub use kv::{
+    CallbackId, EVERY, GetError, Kv, KvEvent, Namespace, NamespaceError, Quota, RenderError, Scoped,
+    WATCHER_CAPACITY, Watched, WatcherId,
+};
 pub use object::Object;
 pub use pool::Pool;
 
 use crate::protocol::{
-    CloseCode, ErrorCode, QueryId, RequestId, ServerMessage, SubscriptionId, Timestamp,
+    CloseCode, ErrorCode, Lineage, QueryId, RequestId, ServerMessage, SubscriptionId, Timestamp,
     limits::{MAX_KEY_BYTES, MAX_NOTIFICATION_LIFE, MAX_POOL_FIELDS, MAX_REPLY_BYTES, MAX_VALUE_BYTES},
 };
 use datastore::Opened;
-use hub::{Hub, Outflow, Subject};
+use hub::{Hub, Subject};
+use kv::Changes;
 use outbox::Outbox;
 use pool::Pools;
 use random::Random;
@@ -52,6 +59,9 @@ pub struct Options {
     pub heartbeat: Duration,
     /// How long a connection may stay without `hello`.
     pub greeting: Duration,
+    /// Whether clients may have templates of theirs rendered. A template can take more memory than anything else that
+    /// a client may send, so they may not, unless the clients are trusted.
+    pub renders_for_clients: bool,
     /// How long a pool gathers changes between two broadcasts.
     pub flush_interval: Duration,
 }
@@ -66,6 +76,7 @@ impl Options {
             heartbeat: Duration::from_secs(10),
             // Several round trips over a very slow line.
             greeting: Duration::from_secs(15),
+            renders_for_clients: false,
             // Twenty times a second: what moves still looks like moving, and a hundred writers cost no more than one.
             flush_interval: Duration::from_millis(50),
         }
@@ -135,6 +146,22 @@ pub enum WriteError {
         /// Its encoded size in bytes.
         length: usize,
     },
+    /// The name of a group or key is too long.
+    #[error("`{field}` has {length} bytes; it has at most {MAX_KEY_BYTES} bytes of text")]
+    TooLong {
+        /// What it names.
+        field: &'static str,
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A namespace holds all that it may.
+    #[error("the namespace has all the {limit} {what} that it may have; delete some first")]
+    QuotaExceeded {
+        /// `"keys"` or `"groups"`.
+        what: &'static str,
+        /// How many it may have.
+        limit: u64,
+    },
     /// All sequences of the epoch are used.
     #[error("the history has no sequences left")]
     Exhausted,
@@ -152,10 +179,12 @@ impl WriteError {
             Self::NoPrimary | Self::NoFields | Self::NoReplyWanted => ErrorCode::InvalidRequest,
             Self::BadKey { .. }
             | Self::TooLarge { .. }
+            | Self::TooLong { .. }
             | Self::TooManyFields { .. }
             | Self::ReplyTooLarge { .. }
             | Self::LivesTooLong { .. }
             | Self::Exhausted => ErrorCode::LimitExceeded,
+            Self::QuotaExceeded { .. } => ErrorCode::QuotaExceeded,
             Self::StorageFailed => ErrorCode::StorageFailed,
         }
     }
@@ -220,18 +249,16 @@ struct Batch {
     /// Whether the durable storage has a transaction open. One that nothing was written to costs no disk access.
     is_open: bool,
     writes: Vec<(ConnectionId, RequestId)>,
-    asked: BTreeSet<(ConnectionId, SubscriptionId, u32)>,
     queries: Vec<(ConnectionId, QueryId)>,
+    asked: BTreeSet<(ConnectionId, SubscriptionId, u32)>,
     /// Of every subscription to a mailbox that was sent something, how far it had been sent before.
     mailboxes: BTreeMap<(ConnectionId, SubscriptionId), u64>,
-    /// The connections whose outflow became full.
-    filled: Vec<ConnectionId>,
     /// The datastores whose heads moved.
     moved: Vec<Arc<str>>,
     failure: Option<StorageError>,
 }
 
-/// The authority: objects, datastores, and everybody who follows them.
+/// The authority: objects, datastores, the kv store, and everybody who follows them.
 ///
 /// The contract with its host, on one thread:
 ///
@@ -240,11 +267,12 @@ struct Batch {
 ///   [`handle_timeout`](Self::handle_timeout)) and **commands** ([`put`](Self::put), [`delete`](Self::delete),
 ///   [`open_datastore`](Self::open_datastore), [`set`](Self::set), [`remove`](Self::remove),
 ///   [`open_pool`](Self::open_pool), [`merge`](Self::merge), [`notify`](Self::notify), [`drain`](Self::drain),
-///   [`reply`](Self::reply),
+///   [`reply`](Self::reply), [`kv`](Self::kv),
 ///   [`close`](Self::close)) belong to a batch, which the first of them opens.
 /// - [`commit`](Self::commit) ends the batch. Nothing that the batch did can be polled before, and nothing of it
 ///   remains if it fails. Many inputs in one batch share one write to disk.
-/// - **Outputs**: after every commit, [`poll_transmit`](Self::poll_transmit) until `None`; then
+/// - **Outputs**: after every commit, [`poll_transmit`](Self::poll_transmit) until `None`, and
+///   [`poll_watcher`](Self::poll_watcher) for watchers of the host's own; then
 ///   [`poll_timeout`](Self::poll_timeout) says when to call `handle_timeout` at the latest.
 /// - **Getters** read what the batch has done so far.
 ///
@@ -277,7 +305,11 @@ pub struct Server<S> {
     datastores: BTreeMap<Arc<str>, Opened>,
     hub: Hub,
     outbox: Outbox,
+    /// What changed in the kv store and is not told yet.
+    changes: Changes<S>,
     batch: Batch,
+    /// Whether the callbacks of the last commit did what waits for the next one, and for no input.
+    is_unfinished: bool,
     /// The latest time that was passed in.
     clock: Timestamp,
     /// When expired datastores are purged next.
@@ -305,8 +337,7 @@ impl<S: Storage> Server<S> {
         let history = match storage.history()? {
             Some(history) => history,
             None => {
-                let history =
-                    StoredHistory { epoch: random.epoch(), lineage: crate::protocol::Lineage::default() };
+                let history = StoredHistory { epoch: random.epoch(), lineage: Lineage::default() };
                 storage.begin()?;
                 storage.set_history(&history)?;
                 storage.commit()?;
@@ -327,7 +358,9 @@ impl<S: Storage> Server<S> {
             datastores: BTreeMap::new(),
             hub: Hub::default(),
             outbox: Outbox::default(),
+            changes: Changes::default(),
             batch: Batch::default(),
+            is_unfinished: false,
             clock: Timestamp::default(),
             purge_due: Timestamp::default(),
             forget_due: Timestamp::default(),
@@ -353,28 +386,46 @@ impl<S: Storage> Server<S> {
         Residue { ownerships: self.pools.residue(), ..self.hub.residue() }
     }
 
+    /// The epochs before the one that objects count in.
+    #[must_use]
+    pub const fn lineage(&self) -> &Lineage {
+        &self.history.lineage
+    }
+
     /// Whether there is nothing to send or to commit.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.outbox.is_empty() && !self.batch.is_open
+        self.outbox.is_empty() && self.is_settled()
+    }
+
+    /// Whether there is nothing to commit.
+    fn is_settled(&self) -> bool {
+        !self.batch.is_open && !self.outbox.has_staged()
     }
 
     // Inputs: a peer's are in `session`
 
-    /// Does what is due: beacons, silent connections, expired datastores.
+    /// Does what is due: beacons, silent connections, expired datastores and keys.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.observe(now);
         self.serve_timers(now);
         if now >= self.purge_due {
             self.purge_due = now + PURGE_PERIOD;
             self.purge(now);
+            // A failure is noted for the commit.
+            let _ = self.kv(now).purge_expired();
             self.purge_pools(now);
             // A failure is noted for the commit.
             let _ = self.purge_notifications(now);
         }
         if now >= self.forget_due {
+            // A host that comes so late was asleep, or its clock jumped: what looks old may be a moment old, and the
+            // client about to ask again.
+            let is_late = now.since(self.forget_due) > FORGET_PERIOD;
             self.forget_due = now + FORGET_PERIOD;
-            self.forget_replies(now);
+            if !is_late {
+                self.forget_replies(now);
+            }
         }
     }
 
@@ -444,18 +495,21 @@ impl<S: Storage> Server<S> {
             None => {
                 // In memory, nothing can fail.
                 let _ = self.temporary.commit();
+                let _ = self.temporary.begin();
                 self.pools.commit();
+                self.pools.begin();
                 self.batch = Batch::default();
+                self.tell_watchers();
                 Ok(())
             }
             Some(failure) => self.undo(failure),
         };
-        let _ = self.temporary.begin();
-        self.pools.begin();
         self.outbox.release(&self.hub);
         if result.is_err() {
             self.release_departed();
         }
+        self.tell_callbacks(now);
+        self.is_unfinished = !self.is_settled();
         result
     }
 
@@ -463,14 +517,18 @@ impl<S: Storage> Server<S> {
     fn undo(&mut self, failure: StorageError) -> Result<(), CommitError> {
         let batch = std::mem::take(&mut self.batch);
         let _ = self.temporary.rollback();
+        let _ = self.temporary.begin();
         self.pools.rollback();
-        self.outbox.retract();
+        self.pools.begin();
+        let unreported = self.outbox.retract();
+        self.changes.retract();
         self.datastores.clear();
         let message = WriteError::StorageFailed.to_string();
         let code = ErrorCode::StorageFailed.number();
-        for (connection, request) in batch.writes {
+        for (connection, query) in batch.queries {
             if self.hub.connection(connection).is_some() {
-                self.outbox.send(connection, &ServerMessage::Refusal { request, code, message: &message });
+                self.outbox
+                    .send(connection, &ServerMessage::Result { query, outcome: Err((code, &message)) });
             }
         }
         for (connection, subscription, attempt) in batch.asked {
@@ -483,22 +541,12 @@ impl<S: Storage> Server<S> {
                 self.outbox.send(connection, &denied);
             }
         }
-        for (connection, query) in batch.queries {
-            if self.hub.connection(connection).is_some() {
-                let outcome = Err((code, &*message));
-                self.outbox.send(connection, &ServerMessage::Result { query, outcome });
-            }
-        }
-        // What was not sent after all is sent with the next heartbeat at the latest.
+        let mut behind = BTreeSet::new();
         for ((connection, subscription), sent) in batch.mailboxes {
             let session = self.hub.session(connection);
             if let Some(before) = session.and_then(|session| session.mailboxes.get_mut(&subscription)) {
                 *before = sent;
-            }
-        }
-        for connection in batch.filled {
-            if let Some(session) = self.hub.session(connection) {
-                session.outflow = Outflow::Open(0);
+                behind.insert(connection);
             }
         }
         if batch.is_open
@@ -506,7 +554,21 @@ impl<S: Storage> Server<S> {
         {
             return Err(CommitError::Lost(lost));
         }
+        self.answer_undone(batch.writes).map_err(CommitError::Lost)?;
         self.reload().map_err(CommitError::Lost)?;
+        // What they wait for a report of will never leave.
+        for connection in unreported {
+            self.handle_drained(self.clock, connection);
+        }
+        for connection in behind {
+            self.answer_asked(self.clock, connection);
+        }
+        // All that tells what is committed, and leaves at once: no later batch may take it back.
+        if self.batch.failure.is_none() {
+            self.batch = Batch::default();
+            self.pools.commit();
+            self.pools.begin();
+        }
         Err(CommitError::Undone(failure))
     }
 
@@ -540,7 +602,9 @@ impl<S: Storage> Server<S> {
         // Before the first input there is nothing to purge, and no time to count from.
         let is_started = self.clock != Timestamp::default();
         let janitor = is_started.then(|| self.purge_due.min(self.forget_due));
-        self.hub.next_due().into_iter().chain(self.pools.next_due()).chain(janitor).min()
+        let unfinished = self.is_unfinished.then_some(self.clock);
+        let flush = self.pools.next_due();
+        self.hub.next_due().into_iter().chain(flush).chain(janitor).chain(unfinished).min()
     }
 
     // Shared by the parts

@@ -115,15 +115,20 @@ impl Outbox {
         self.staged.push(Staged::Close { to, code, reason });
     }
 
-    /// Drops what the batch did; it was undone.
-    pub(super) fn retract(&mut self) {
+    /// Drops what the batch did; it was undone. Returns the connections that wait for a report which will not come.
+    pub(super) fn retract(&mut self) -> Vec<ConnectionId> {
         self.envelopes.clear();
         self.replies.clear();
+        let mut unreported = Vec::new();
         self.staged.retain(|staged| match staged {
-            Staged::Frame { needs_commit, .. } => !needs_commit,
+            Staged::Frame { to, needs_commit: true, report, .. } => {
+                unreported.extend(report.then_some(*to));
+                false
+            }
             Staged::Shared { .. } => false,
-            Staged::Close { .. } => true,
+            Staged::Frame { needs_commit: false, .. } | Staged::Close { .. } => true,
         });
+        unreported
     }
 
     /// Lets everything staged go.
@@ -190,10 +195,12 @@ impl Outbox {
         self.released.pop_front()
     }
 
+    /// Whether something waits for the commit.
+    pub(super) fn has_staged(&self) -> bool {
+        !(self.staged.is_empty() && self.envelopes.is_empty() && self.replies.is_empty())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.staged.is_empty()
-            && self.envelopes.is_empty()
-            && self.replies.is_empty()
-            && self.released.is_empty()
+        !self.has_staged() && self.released.is_empty()
     }
 }

@@ -223,7 +223,7 @@ impl<S: Storage> Server<S> {
     /// # Errors
     /// If the storage cannot be read.
     pub fn pool_fields(&self, now: Timestamp, id: &str) -> Result<Option<Snapshot>, StorageError> {
-        let Some(pool) = self.pool(now, id)? else {
+        let Some((about, _)) = self.pools.live(now, id)? else {
             return Ok(None);
         };
         let mut records = Vec::new();
@@ -233,7 +233,8 @@ impl<S: Storage> Server<S> {
             }
             ControlFlow::Continue(())
         })?;
-        Ok(Some(Snapshot { position: pool.position, records }))
+        let position = Position { epoch: about.epoch, sequence: about.head };
+        Ok(Some(Snapshot { position, lineage: about.lineage, records }))
     }
 
     /// The merge pool `id`, made if it does not exist.

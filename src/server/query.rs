@@ -1,11 +1,9 @@
-//! Questions: what a client asks without changing anything.
+//! Questions of clients, which change nothing.
 //!
 //! The answers share the window of what a connection has asked for: a question that comes while too much is under way
 //! waits in its encoded form, and a client that goes on asking without reading loses its connection.
 
 use std::collections::VecDeque;
-
-use thiserror::Error;
 
 use super::{
     ConnectionId, Server, WriteError,
@@ -45,37 +43,6 @@ impl Questions {
     }
 }
 
-/// A question has no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub(super) enum QueryError {
-    /// There is no such notification, or the caller is neither its sender nor its target; it cannot tell which.
-    #[error("no such notification; it has expired, made room for others, or is not yours")]
-    NoNotification,
-    /// This server has nothing to answer it from.
-    #[error("not served here")]
-    NotServed,
-    /// The storage failed. The commit answers in its place.
-    #[error("the storage failed; ask again")]
-    StorageFailed,
-}
-
-impl QueryError {
-    pub(super) const fn code(self) -> ErrorCode {
-        match self {
-            Self::NoNotification | Self::NotServed => ErrorCode::NotFound,
-            Self::StorageFailed => ErrorCode::StorageFailed,
-        }
-    }
-}
-
-impl From<WriteError> for QueryError {
-    /// The one error that a read shares with writes.
-    fn from(_: WriteError) -> Self {
-        Self::StorageFailed
-    }
-}
-
 impl<S: Storage> Server<S> {
     /// Takes a question; [`answer_asked`](Self::answer_asked) answers it.
     pub(super) fn take_query(&mut self, connection: ConnectionId, query: QueryId, about: Query<'_>) {
@@ -102,16 +69,12 @@ impl<S: Storage> Server<S> {
             else {
                 continue;
             };
+            // Where the storage fails, the commit takes the answer back and says so.
             self.batch.queries.push((connection, query));
-            let outcome = match self.query(now, &client, about) {
-                // The commit says it.
-                Err(QueryError::StorageFailed) => continue,
-                outcome => outcome,
-            };
-            let message = outcome.as_ref().err().map(QueryError::to_string).unwrap_or_default();
+            let outcome = self.query(now, &client, about);
             let outcome = match &outcome {
                 Ok(value) => Ok(value.as_deref().map(EncodedValue::trusted)),
-                Err(error) => Err((error.code().number(), &*message)),
+                Err((code, message)) => Err((code.number(), &**message)),
             };
             let size = self.outbox.answer(connection, &ServerMessage::Result { query, outcome });
             self.count_outflow(connection, size);
@@ -123,24 +86,40 @@ impl<S: Storage> Server<S> {
         now: Timestamp,
         client: &str,
         about: Query<'_>,
-    ) -> Result<Option<Vec<u8>>, QueryError> {
+    ) -> Result<Option<Vec<u8>>, (ErrorCode, String)> {
         match about {
             Query::Notification { trace } => {
-                let trace = trace.parse().map_err(|_| QueryError::NoNotification)?;
-                let found = self.notification(now, trace);
-                let found = self.sound(found)?;
-                let notification = found
-                    .filter(|found| *found.from == *client || *found.to == *client)
-                    .ok_or(QueryError::NoNotification)?;
+                let notification = self.notification_of(now, client, trace);
+                let notification = notification.map_err(|error| (error.code(), error.to_string()))?;
                 Ok(Some(state(&notification)))
+            }
+            Query::KvRender { .. } if !self.options.renders_for_clients => {
+                let message =
+                    "this server renders no templates of clients; read the values and render them yourself";
+                Err((ErrorCode::Forbidden, message.to_owned()))
             }
             Query::KvGet { .. }
             | Query::KvGetAll { .. }
             | Query::KvCount { .. }
             | Query::KvCountAll { .. }
             | Query::KvGroups { .. }
-            | Query::KvRender { .. } => Err(QueryError::NotServed),
+            | Query::KvRender { .. } => {
+                self.kv(now).answer(about).map_err(|error| (error.code(), error.to_string()))
+            }
         }
+    }
+
+    /// A notification that `client` has sent or received.
+    fn notification_of(
+        &mut self,
+        now: Timestamp,
+        client: &str,
+        trace: &str,
+    ) -> Result<Notification, WriteError> {
+        let trace = trace.parse().map_err(|_| WriteError::NoNotification)?;
+        let found = self.notification(now, trace);
+        let found = self.sound(found)?;
+        found.filter(|found| *found.from == *client || *found.to == *client).ok_or(WriteError::NoNotification)
     }
 }
 

@@ -6,8 +6,9 @@ use super::{
     ConnectionId, Server, WriteError,
     datastore::Table,
     hub::{Asked, Cursor, Followed, Outflow, Phase, Subject, Wish},
+    kv::check_name,
     mailbox::SERVER,
-    storage::{Recollection, Reply, Storage, Value},
+    storage::{Recollection, Reply, Storage, StorageError, Value},
 };
 use crate::protocol::{
     ClientMessage, CloseCode, EncodedValue, ErrorCode, Operation, Position, Reader, RequestId, ServerMessage,
@@ -91,6 +92,7 @@ impl<S: Storage> Server<S> {
         if let Some(session) = self.hub.session(connection) {
             session.outflow = Outflow::Open(0);
             self.answer_asked(now, connection);
+            self.send_events(connection);
         }
     }
 
@@ -150,6 +152,11 @@ impl<S: Storage> Server<S> {
             self.close(connection, CloseCode::Unauthorized, reason, None);
             return;
         }
+        // What is still on its way over an older connection must not run after what the client does on this one: it
+        // may have been told by now that it did not.
+        if let Some(older) = self.hub.connection_of(client).filter(|older| *older != connection) {
+            self.close(older, CloseCode::Silent, "the client is connected anew", None);
+        }
         let number = self.random.session();
         if !self.hub.greet(connection, number, client) {
             self.close(connection, CloseCode::Unexpected, "hello comes once", None);
@@ -196,8 +203,15 @@ impl<S: Storage> Server<S> {
                 Subject::Pool(id.into())
             }
             Target::Mailbox => return self.follow_mailbox(connection, asked.id),
-            Target::Watch { .. } => {
-                self.deny(connection, asked.id, 0, ErrorCode::NotFound, "not served here");
+            Target::Watch { group, key } => {
+                if let Err(error) = check_name("group", group).and_then(|()| check_name("key", key)) {
+                    self.hub.unsubscribe(connection, asked.id);
+                    self.deny(connection, asked.id, 0, error.code(), &error.to_string());
+                    return;
+                }
+                let since = self.changes.next_number();
+                self.hub.watch(connection, asked.id, group, key, since);
+                self.outbox.send(connection, &ServerMessage::Following { subscription: asked.id });
                 return;
             }
         };
@@ -272,6 +286,7 @@ impl<S: Storage> Server<S> {
         self.send_notifications(now, connection);
     }
 
+    /// Counts what was just staged for a connection against what may be under way to it.
     pub(super) fn count_outflow(&mut self, connection: ConnectionId, size: usize) {
         if let Some(session) = self.hub.session(connection)
             && let Outflow::Open(before) = session.outflow
@@ -280,7 +295,6 @@ impl<S: Storage> Server<S> {
                 Outflow::Open(before + size)
             } else {
                 self.outbox.report(connection);
-                self.batch.filled.push(connection);
                 Outflow::Full
             };
         }
@@ -347,17 +361,18 @@ impl<S: Storage> Server<S> {
             }
             Wish::Page(cursor) => cursor,
         };
-        let is_valid = self.hub.session(connection).is_some_and(|session| {
-            let followed = session.subscriptions.get(&subscription);
-            session.number == cursor.session
-                && matches!(followed, Some(Followed::Topic(topic)) if *topic == cursor.topic)
-        });
-        if is_valid {
-            self.answer_page(connection, subscription, attempt, table, cursor)
-        } else {
-            let message = "the snapshot that the cursor is of has ended; ask for a new one";
-            Ok(self.deny(connection, subscription, attempt, ErrorCode::InvalidRequest, message))
+        let session = self.hub.session(connection);
+        let Some(session) = session.filter(|session| session.number == cursor.session) else {
+            let message = "the cursor is of another session; ask for a new snapshot";
+            return Ok(self.deny(connection, subscription, attempt, ErrorCode::InvalidRequest, message));
+        };
+        let followed = session.subscriptions.get(&subscription);
+        if !matches!(followed, Some(Followed::Topic(topic)) if *topic == cursor.topic) {
+            // The table was replaced by another of its name, whose first page is on its way unasked. A denial would end
+            // the subscription.
+            return Ok(0);
         }
+        self.answer_page(connection, subscription, attempt, table, cursor)
     }
 
     fn deny(
@@ -389,22 +404,11 @@ impl<S: Storage> Server<S> {
         operation: &Operation<'_>,
     ) -> Result<Reply, WriteError> {
         let client = &*caller.client;
-        let expired = || Reply::Refused {
-            code: ErrorCode::RequestExpired.number(),
-            message: "the request is too old to know whether it ran; read, and ask again under a new number"
-                .into(),
-        };
         if request > MAX_SEQUENCE {
             let message = "request numbers end at 2^53 - 1".into();
             return Ok(Reply::Refused { code: ErrorCode::InvalidRequest.number(), message });
         }
-        let remembered = self.temporary.reply(client, request);
-        match self.sound(remembered)? {
-            Recollection::Answered(reply) => return Ok(reply),
-            Recollection::Forgotten => return Ok(expired()),
-            Recollection::New => {}
-        }
-        let remembered = self.durable.reply(client, request);
+        let remembered = self.recollect(client, request);
         match self.sound(remembered)? {
             Recollection::Answered(reply) => return Ok(reply),
             Recollection::Forgotten => return Ok(expired()),
@@ -422,6 +426,37 @@ impl<S: Storage> Server<S> {
         // repeat it ends with the process, and to run it again does no harm.
         self.on_storage(is_durable, |storage| storage.set_reply(now, client, request, &reply))?;
         Ok(reply)
+    }
+
+    /// What is known about a request, in either storage.
+    fn recollect(&self, client: &str, request: RequestId) -> Result<Recollection, StorageError> {
+        match self.temporary.reply(client, request)? {
+            Recollection::New => self.durable.reply(client, request),
+            known @ (Recollection::Answered(_) | Recollection::Forgotten) => Ok(known),
+        }
+    }
+
+    /// Answers the writes of a batch that was undone. One that only repeated what an earlier batch did did run.
+    pub(super) fn answer_undone(
+        &mut self,
+        writes: Vec<(ConnectionId, RequestId)>,
+    ) -> Result<(), StorageError> {
+        for (connection, request) in writes {
+            let Some(session) = self.hub.session(connection) else {
+                continue;
+            };
+            let client = session.client.clone();
+            let reply = match self.recollect(&client, request)? {
+                Recollection::Answered(reply) => reply,
+                Recollection::Forgotten => expired(),
+                Recollection::New => Reply::Refused {
+                    code: ErrorCode::StorageFailed.number(),
+                    message: WriteError::StorageFailed.to_string().into(),
+                },
+            };
+            self.outbox.send(connection, &reply_message(request, &reply));
+        }
+        Ok(())
     }
 
     fn run(
@@ -455,7 +490,10 @@ impl<S: Storage> Server<S> {
                 self.reply_from(now, &caller.client, trace, reply)?;
                 Ok(Effect { position: None, result: None, is_durable: true })
             }
-            Operation::Kv(_) => Err(WriteError::NoDatastore),
+            Operation::Kv(ref changes) => {
+                self.kv(now).apply(changes)?;
+                Ok(Effect { position: None, result: None, is_durable: true })
+            }
         }
     }
 
@@ -500,6 +538,14 @@ impl<S: Storage> Server<S> {
                 }
             }
         }
+    }
+}
+
+fn expired() -> Reply {
+    Reply::Refused {
+        code: ErrorCode::RequestExpired.number(),
+        message: "the request is too old to know whether it ran; read, and ask again under a new number"
+            .into(),
     }
 }
 

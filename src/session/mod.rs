@@ -253,9 +253,12 @@ impl Session {
         }
     }
 
-    /// The peer sent bytes that are no protocol: hangs up and comes back later.
+    /// The peer sent bytes that are no protocol: hangs up and comes back later. Where there is no link, or not any more,
+    /// nothing happens: a frame may hold several reasons to hang up.
     pub fn reject(&mut self, now: Timestamp, reason: &str) {
-        self.abandon(now, reason);
+        if self.is_current(self.link) {
+            self.abandon(now, reason);
+        }
     }
 
     /// Ends the session for good.

@@ -1,12 +1,12 @@
 //! A storage whose disk fails on demand.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use tidewire::{
     protocol::{RequestId, Sequence, Timestamp},
     server::storage::{
-        MailboxStorage, Memory, Notification, Recollection, Reply, Storage, StorageError, Stored,
-        StoredDatastore, StoredHistory, Trace, Value, Visit, VisitPending,
+        KvEntry, KvStorage, MailboxStorage, Memory, Notification, Recollection, Reply, Storage, StorageError,
+        Stored, StoredDatastore, StoredHistory, Trace, Value, Visit, VisitKv, VisitPending,
     },
 };
 
@@ -118,6 +118,40 @@ impl Storage for Faulty {
 
     fn forget_replies(&mut self, replies: Timestamp, clients: Timestamp) -> Result<(), StorageError> {
         self.memory.forget_replies(replies, clients)
+    }
+}
+
+impl KvStorage for Faulty {
+    fn kv(&self, group: &str, key: &str) -> Result<Option<KvEntry>, StorageError> {
+        self.memory.kv(group, key)
+    }
+
+    fn kv_entries(&self, now: Timestamp, group: &str, visit: VisitKv<'_>) -> Result<(), StorageError> {
+        self.memory.kv_entries(now, group, visit)
+    }
+
+    fn kv_count(&self, now: Timestamp, group: &str) -> Result<u64, StorageError> {
+        self.memory.kv_count(now, group)
+    }
+
+    fn kv_groups(&self, now: Timestamp, prefix: &str) -> Result<Vec<(Arc<str>, u64)>, StorageError> {
+        self.memory.kv_groups(now, prefix)
+    }
+
+    fn set_kv(&mut self, group: &str, key: &str, entry: KvEntry) -> Result<(), StorageError> {
+        self.memory.set_kv(group, key, entry)
+    }
+
+    fn remove_kv(&mut self, group: &str, key: &str) -> Result<(), StorageError> {
+        self.memory.remove_kv(group, key)
+    }
+
+    fn remove_kv_group(&mut self, group: &str) -> Result<(), StorageError> {
+        self.memory.remove_kv_group(group)
+    }
+
+    fn purge_kv(&mut self, now: Timestamp) -> Result<u64, StorageError> {
+        self.memory.purge_kv(now)
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test whose failures are panics")]
 
 pub(crate) mod faulty;
+pub(crate) mod kv;
 pub(crate) mod replica;
 
 use std::{collections::HashMap, time::Duration};
@@ -109,7 +110,10 @@ impl Rig<Memory> {
 
 impl<S: Storage> Rig<S> {
     pub(crate) fn over(storage: S) -> Self {
-        let server = Server::open(storage, Options::new([1; 32])).unwrap();
+        Self::with(Server::open(storage, Options::new([1; 32])).unwrap())
+    }
+
+    pub(crate) fn with(server: Server<S>) -> Self {
         Self { server, now: START, inboxes: HashMap::new(), drains: true, last: 0 }
     }
 

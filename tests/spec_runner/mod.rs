@@ -14,10 +14,11 @@ use serde_json::{Map, Value, json};
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 /// The text of each file; a native test holds that none is missing.
-pub const FILES: [(&str, &str); 12] = [
+pub const FILES: [(&str, &str); 13] = [
     ("beacons", include_str!("../specs/beacons.json")),
     ("callbacks", include_str!("../specs/callbacks.json")),
     ("collections", include_str!("../specs/collections.json")),
+    ("edges", include_str!("../specs/edges.json")),
     ("epochs", include_str!("../specs/epochs.json")),
     ("found", include_str!("../specs/found.json")),
     ("gaps", include_str!("../specs/gaps.json")),

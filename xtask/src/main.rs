@@ -64,11 +64,17 @@ enum Task {
         /// How many.
         #[arg(long, default_value_t = 1_000_000)]
         seeds: u64,
+        /// Only those of the whole stack; without it, a tenth of the seeds are.
+        #[arg(long)]
+        stack: bool,
     },
     /// Make the reconciler wrong in every way of tests/mutants.json, and fail unless its tests notice each.
     Mutants {
         /// Only those with this in their name.
         name: Option<String>,
+        /// Not those of the list, but all that cargo-mutants makes of the reconciler's sources.
+        #[arg(long)]
+        generated: bool,
     },
 }
 
@@ -96,7 +102,8 @@ fn run(options: Options) -> anyhow::Result<()> {
         Task::Build => build::run(&shell),
         Task::Ci => ci::run(&shell),
         Task::Size => size::run(&shell),
-        Task::Soak { seeds } => soak::run(&shell, seeds),
-        Task::Mutants { name } => mutants::run(&shell, name.as_deref()),
+        Task::Soak { seeds, stack } => soak::run(&shell, seeds, stack),
+        Task::Mutants { name, generated: false } => mutants::run(&shell, name.as_deref()),
+        Task::Mutants { name, generated: true } => mutants::generated::run(&shell, name.as_deref()),
     }
 }

@@ -1,5 +1,5 @@
-//! The reconciler against more of everything: seeded schedules of a hostile network, and every interleaving of a small
-//! one.
+//! More of everything than a test can play: seeded schedules of a hostile network, around the reconciler and around the
+//! whole stack, and every interleaving of a small one.
 
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use crate::shell::{Outcome, Shell};
 
 /// How many seeds every test run plays.
 pub(crate) const SEEDS: u64 = 100_000;
+/// How many of the whole stack, which take ten times as long.
+pub(crate) const STACK_SEEDS: u64 = 16_000;
 /// Two replicas, four writes, one restart, two attempts, one beacon, one corruption and one refresh.
 const BOUNDS: [&str; 7] = ["2", "4", "1", "2", "1", "1", "1"];
 /// How many thousand states a test run visits; many are reached by several ways.
@@ -18,9 +20,12 @@ const STATES: u64 = 1_000_000;
 /// Far above what either takes; a search that does not end is a fault.
 const LIMIT: Duration = Duration::from_secs(60 * 60);
 
-/// `cargo xtask soak --seeds N`.
-pub(crate) fn run(shell: &Shell, seeds: u64) -> anyhow::Result<()> {
-    simulation(shell, seeds)?;
+/// `cargo xtask soak --seeds N [--stack]`.
+pub(crate) fn run(shell: &Shell, seeds: u64, stack_only: bool) -> anyhow::Result<()> {
+    if !stack_only {
+        simulation(shell, seeds)?;
+    }
+    stack(shell, if stack_only { seeds } else { seeds / 10 })?;
     shell.print_summary();
     Ok(())
 }
@@ -34,6 +39,14 @@ pub(crate) fn simulation(shell: &Shell, seeds: u64) -> anyhow::Result<()> {
         let objects = play(shell, seeds, &[])?;
         let collections = play(shell, seeds / 4, &["--collections"])?;
         Ok(Outcome::Done(format!("{objects}; collections: {collections}")))
+    })
+}
+
+/// `seeds` schedules of the whole stack.
+pub(crate) fn stack(shell: &Shell, seeds: u64) -> anyhow::Result<()> {
+    let alone = format!("cargo xtask soak --stack --seeds {seeds}");
+    shell.step("simulation of the whole stack", &alone, || {
+        Ok(Outcome::Done(play(shell, seeds, &["--stack"])?))
     })
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
     server::build(shell)?;
     step(shell, "native tests", "cargo test --workspace", &mut native(shell, &[]))?;
     soak::simulation(shell, soak::SEEDS)?;
+    soak::stack(shell, soak::STACK_SEEDS)?;
     soak::model(shell)?;
     wasm(shell, &browser, Runtime::Chromium, false)?;
     wasm(shell, &browser, Runtime::Firefox, false)?;

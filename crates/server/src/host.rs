@@ -10,10 +10,14 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use axum::body::Bytes;
 use thiserror::Error;
 use tidewire::{
-    protocol::{CloseCode, Timestamp},
-    server::{Action, CommitError, ConnectionId, Server, storage::Storage},
+    protocol::{CloseCode, EncodedValue, Lineage, Position, Timestamp, server_frame_to_json},
+    server::{
+        Action, CommitError, ConnectionId, Datastore, Object, Server, Snapshot, WriteError,
+        storage::{Storage, StorageError},
+    },
 };
 use tokio::{
     runtime::Handle,
@@ -47,8 +51,61 @@ pub enum Input {
     Refuse(ConnectionId, CloseCode, String),
     /// It is gone.
     Disconnect(ConnectionId),
+    /// Something is asked that needs no connection.
+    Call(Call),
     /// Say goodbye to all and end.
     Shutdown,
+}
+
+/// What is asked without a connection. The answer leaves once what it rests on is committed.
+#[derive(Debug)]
+pub enum Call {
+    /// An object, and the epochs before its own.
+    Object(String, Answer<(Option<Object>, Lineage)>),
+    /// A datastore with all its records.
+    Datastore(String, Answer<Option<(Datastore, Snapshot)>>),
+    /// Sets an object's value; `None` deletes it.
+    Write {
+        /// The object.
+        key: String,
+        /// Its new value, encoded and checked.
+        value: Option<Vec<u8>>,
+        /// When only.
+        condition: Condition,
+        /// Told the position of the change; `None` where there was nothing to change.
+        answer: Answer<Option<Position>>,
+    },
+}
+
+/// Where an answer goes.
+pub type Answer<T> = oneshot::Sender<Result<T, CallError>>;
+
+/// When a write may happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// In any case.
+    Always,
+    /// If the object still stands at this position.
+    At(Position),
+    /// If there is no such object.
+    Absent,
+}
+
+/// Why nothing was done or told.
+#[derive(Debug, Clone, Copy, Error)]
+pub enum CallError {
+    /// The server module refuses.
+    #[error(transparent)]
+    Refused(#[from] WriteError),
+    /// The condition does not hold.
+    #[error("the object has changed; read it again and decide anew")]
+    Changed,
+    /// The batch was undone.
+    #[error("the storage failed; nothing was changed")]
+    Undone,
+    /// The server ends.
+    #[error("the server is closing")]
+    Ended,
 }
 
 /// What the host tells a connection's task.
@@ -56,8 +113,8 @@ pub enum Input {
 pub enum Outgoing {
     /// Send this; `report` when it has left.
     Frame {
-        /// The frame.
-        bytes: Arc<[u8]>,
+        /// The frame, in the connection's codec.
+        bytes: Bytes,
         /// Whether to tell the host.
         report: bool,
     },
@@ -70,9 +127,19 @@ pub enum Outgoing {
     },
 }
 
+/// What a connection's frames are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// Binary frames.
+    MessagePack,
+    /// Text frames.
+    Json,
+}
+
 /// A connection's outgoing queue, from the host's side.
 #[derive(Debug)]
 pub struct Outlet {
+    codec: Codec,
     queue: mpsc::UnboundedSender<Outgoing>,
     backlog: Arc<AtomicUsize>,
     /// Evicts the connection: whatever is queued is not sent any more.
@@ -92,11 +159,11 @@ pub struct Inlet {
 
 /// The two sides of a new connection's queue.
 #[must_use]
-pub fn queue() -> (Outlet, Inlet) {
+pub fn queue(codec: Codec) -> (Outlet, Inlet) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let (evict, eviction) = oneshot::channel();
     let backlog = Arc::new(AtomicUsize::new(0));
-    let outlet = Outlet { queue: sender, backlog: backlog.clone(), evict };
+    let outlet = Outlet { codec, queue: sender, backlog: backlog.clone(), evict };
     (outlet, Inlet { queue: receiver, backlog, eviction })
 }
 
@@ -158,7 +225,7 @@ impl Host {
         let (ended, end) = oneshot::channel();
         let runtime = Handle::current();
         thread::Builder::new().name("tidewire".to_owned()).spawn(move || {
-            let thread = Thread { server, clock: Clock::new(), outlets: HashMap::new() };
+            let thread = Thread { server, clock: Clock::new(), outlets: HashMap::new(), answers: Vec::new() };
             // Nobody waits for the end any more where the receiver is gone.
             let _ = ended.send(thread.run(&runtime, receiver));
         })?;
@@ -169,12 +236,36 @@ impl Host {
     pub async fn send(&self, input: Input) -> bool {
         self.inputs.send(input).await.is_ok()
     }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// Why nothing was done.
+    pub async fn call<T>(&self, call: impl FnOnce(Answer<T>) -> Call) -> Result<T, CallError> {
+        let (answer, told) = oneshot::channel();
+        if !self.send(Input::Call(call(answer))).await {
+            return Err(CallError::Ended);
+        }
+        told.await.unwrap_or(Err(CallError::Ended))
+    }
+}
+
+/// Sends an answer, or says that the batch was undone.
+type Held = Box<dyn FnOnce(Result<(), CallError>)>;
+
+fn held<T: 'static>(answer: Answer<T>, told: Result<T, CallError>) -> Held {
+    Box::new(move |committed| {
+        // The caller may be gone.
+        let _ = answer.send(committed.and(told));
+    })
 }
 
 struct Thread<S> {
     server: Server<S>,
     clock: Clock,
     outlets: HashMap<ConnectionId, Outlet>,
+    /// Answers of this batch, until it is committed.
+    answers: Vec<Held>,
 }
 
 impl<S: Storage> Thread<S> {
@@ -199,10 +290,16 @@ impl<S: Storage> Thread<S> {
             if self.server.poll_timeout().is_some_and(|due| due <= now) {
                 self.server.handle_timeout(now);
             }
-            match self.server.commit(now) {
-                Ok(()) => {}
-                Err(error @ CommitError::Undone(_)) => tracing::error!("{error}"),
+            let committed = match self.server.commit(now) {
+                Ok(()) => Ok(()),
+                Err(error @ CommitError::Undone(_)) => {
+                    tracing::error!("{error}");
+                    Err(CallError::Undone)
+                }
                 Err(error @ CommitError::Lost(_)) => return Err(error.into()),
+            };
+            for answer in self.answers.drain(..) {
+                answer(committed);
             }
             self.transmit();
         }
@@ -223,6 +320,10 @@ impl<S: Storage> Thread<S> {
                 self.outlets.remove(&connection);
                 self.server.handle_disconnect(now, connection);
             }
+            Input::Call(call) => {
+                let answer = self.call(now, call);
+                self.answers.push(answer);
+            }
             Input::Shutdown => {
                 let reason = "the server is restarting";
                 self.server.close_all(CloseCode::Restarting, reason, Some(RETRY_AFTER));
@@ -232,13 +333,56 @@ impl<S: Storage> Thread<S> {
         false
     }
 
+    fn call(&mut self, now: Timestamp, call: Call) -> Held {
+        let unreadable = |_: StorageError| CallError::Undone;
+        match call {
+            Call::Object(key, answer) => {
+                let lineage = self.server.lineage().clone();
+                held(answer, self.server.object(&key).map(|object| (object, lineage)).map_err(unreadable))
+            }
+            Call::Datastore(id, answer) => {
+                let read = || Ok(self.server.datastore(now, &id)?.zip(self.server.snapshot(now, &id)?));
+                held(answer, read().map_err(unreadable))
+            }
+            Call::Write { key, value, condition, answer } => {
+                let written = self.check(&key, condition).and_then(|()| {
+                    Ok(match value {
+                        Some(value) => Some(self.server.put(now, &key, EncodedValue::trusted(&value))?),
+                        None => self.server.delete(now, &key)?,
+                    })
+                });
+                held(answer, written)
+            }
+        }
+    }
+
+    fn check(&self, key: &str, condition: Condition) -> Result<(), CallError> {
+        let holds = match condition {
+            Condition::Always => true,
+            Condition::At(position) => {
+                let object = self.server.object(key).map_err(|_| CallError::Undone)?;
+                object.is_some_and(|object| object.position == position)
+            }
+            Condition::Absent => {
+                let object = self.server.object(key).map_err(|_| CallError::Undone)?;
+                object.is_none_or(|object| object.value.is_none())
+            }
+        };
+        if holds { Ok(()) } else { Err(CallError::Changed) }
+    }
+
     fn transmit(&mut self) {
+        let mut texts = Texts::default();
         while let Some(transmit) = self.server.poll_transmit() {
             let Some(outlet) = self.outlets.get(&transmit.connection) else {
                 continue;
             };
             let outgoing = match transmit.action {
-                Action::Frame(bytes) => {
+                Action::Frame(frame) => {
+                    let bytes = match outlet.codec {
+                        Codec::MessagePack => Bytes::from_owner(frame),
+                        Codec::Json => texts.of(frame),
+                    };
                     let waiting = outlet.backlog.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
                     if waiting > BACKLOG_BYTES {
                         self.evict(transmit.connection);
@@ -262,5 +406,23 @@ impl<S: Storage> Thread<S> {
             let _ = outlet.evict.send(());
         }
         self.server.handle_disconnect(self.clock.now(), connection);
+    }
+}
+
+/// The JSON frames of one round: a frame that many connections share is transcoded once.
+#[derive(Default)]
+struct Texts {
+    /// By the address of the frame, which is kept, so that no other frame takes the address meanwhile.
+    known: HashMap<usize, (Arc<[u8]>, Bytes)>,
+}
+
+impl Texts {
+    fn of(&mut self, frame: Arc<[u8]>) -> Bytes {
+        let address = frame.as_ptr().addr();
+        let (_, text) = self.known.entry(address).or_insert_with(|| {
+            let text = server_frame_to_json(&frame).expect("the server module encodes what it can decode");
+            (frame, Bytes::from(text))
+        });
+        text.clone()
     }
 }

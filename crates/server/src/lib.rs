@@ -4,6 +4,7 @@
 //! takes what has arrived, runs it as one batch, commits it to disk ([`sqlite`]) and lets the answers go.
 
 pub mod host;
+mod http;
 pub mod import;
 pub mod serve;
 pub mod sqlite;

@@ -12,12 +12,11 @@ use std::{
 
 use axum::{
     Router,
-    body::Bytes,
     extract::{
         Request, State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
     },
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, uri::Authority},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::get,
@@ -27,13 +26,14 @@ use futures_util::{
     stream::{SplitSink, SplitStream},
 };
 use tidewire::{
-    protocol::{CloseCode, SUBPROTOCOL_MSGPACK, limits::MAX_FRAME_BYTES},
+    protocol::{CloseCode, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, frame_from_json, limits::MAX_FRAME_BYTES},
     server::ConnectionId,
 };
 use tokio::{sync::mpsc, time::timeout};
 use tower_http::services::ServeDir;
 
-use crate::host::{BACKLOG_BYTES, Host, Inlet, Input, Outgoing, queue};
+use crate::host::{BACKLOG_BYTES, Codec, Host, Inlet, Input, Outgoing, queue};
+use crate::http;
 
 /// The library's 128 KiB for each connection would be more than a gigabyte for ten thousand idle ones.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -51,8 +51,8 @@ const MAX_REASON_BYTES: usize = 123;
 /// What the routes share.
 #[derive(Debug)]
 pub struct Web {
-    host: Host,
-    origins: Origins,
+    pub(crate) host: Host,
+    pub(crate) origins: Origins,
     connections: AtomicU64,
     /// Held by every connection, so that the end of the last one can be awaited.
     alive: mpsc::Sender<()>,
@@ -67,10 +67,12 @@ impl Web {
 
     /// The routes; `files` is the directory of the page, if there is one.
     pub fn router(self, files: Option<PathBuf>) -> Router {
+        let web = Arc::new(self);
         let router = Router::new()
             .route("/v1/sync", get(sync))
             .route("/healthz", get(async || "ok\n"))
-            .with_state(Arc::new(self));
+            .merge(http::router(&web))
+            .with_state(web);
         match files {
             Some(files) => router.fallback_service(ServeDir::new(files)).layer(from_fn(file_headers)),
             None => router,
@@ -112,6 +114,22 @@ impl Origins {
     }
 }
 
+impl Origins {
+    /// Whether the server goes by the name `host`. One that only this machine can reach is called by a name of this
+    /// machine, or by that of an allowed origin: whatever else resolves to it was pointed here by somebody else.
+    #[must_use]
+    pub fn is_known(&self, host: Option<&str>) -> bool {
+        let Some(host) = host.filter(|_| self.is_local) else {
+            return true;
+        };
+        let authority =
+            |origin: &String| origin.parse::<Uri>().ok().and_then(|uri| uri.into_parts().authority);
+        let is_allowed = |authority: Authority| authority.as_str().eq_ignore_ascii_case(host);
+        host.parse::<Authority>().is_ok_and(|authority| is_loopback(authority.host()))
+            || self.allowed.iter().filter_map(authority).any(is_allowed)
+    }
+}
+
 fn is_loopback(name: &str) -> bool {
     let name = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
@@ -130,7 +148,7 @@ async fn file_headers(request: Request, next: Next) -> Response {
     response
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     // A header that is no text is nobody's; it must not pass for a missing one.
     headers.get(name).map(|value| value.to_str().unwrap_or("invalid"))
 }
@@ -142,32 +160,38 @@ async fn sync(State(web): State<Arc<Web>>, headers: HeaderMap, upgrade: WebSocke
         return (StatusCode::FORBIDDEN, hint).into_response();
     }
     let upgrade = upgrade
-        .protocols([SUBPROTOCOL_MSGPACK])
+        .protocols([SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON])
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_frame_size(MAX_FRAME_BYTES)
         .max_message_size(MAX_FRAME_BYTES)
         // Frames are written one by one and flushed; the rest waits in the connection's own queue.
         .write_buffer_size(0)
         .max_write_buffer_size(2 * BACKLOG_BYTES);
-    if upgrade.selected_protocol().is_none() {
-        let hint = format!("this server speaks the WebSocket subprotocol {SUBPROTOCOL_MSGPACK}\n");
-        return (StatusCode::BAD_REQUEST, hint).into_response();
-    }
-    upgrade.on_upgrade(async move |socket| connection(&web, socket).await)
+    let codec = match upgrade.selected_protocol().map(HeaderValue::as_bytes) {
+        Some(protocol) if protocol == SUBPROTOCOL_JSON.as_bytes() => Codec::Json,
+        Some(_) => Codec::MessagePack,
+        None => {
+            let hint = format!(
+                "this server speaks the WebSocket subprotocols {SUBPROTOCOL_MSGPACK} and {SUBPROTOCOL_JSON}\n"
+            );
+            return (StatusCode::BAD_REQUEST, hint).into_response();
+        }
+    };
+    upgrade.on_upgrade(async move |socket| connection(&web, socket, codec).await)
 }
 
 /// Moves the bytes of one connection until either side ends it.
-async fn connection(web: &Web, socket: WebSocket) {
+async fn connection(web: &Web, socket: WebSocket, codec: Codec) {
     let _alive = web.alive.clone();
     let id = ConnectionId(web.connections.fetch_add(1, Ordering::Relaxed));
-    let (outlet, inlet) = queue();
+    let (outlet, inlet) = queue(codec);
     if !web.host.send(Input::Connect(id, outlet)).await {
         return;
     }
     let (mut sink, mut stream) = socket.split();
     let is_peer_gone = tokio::select! {
-        () = receive(&web.host, id, &mut stream) => true,
-        is_peer_gone = transmit(&web.host, id, &mut sink, inlet) => is_peer_gone,
+        () = receive(&web.host, id, &mut stream, codec) => true,
+        is_peer_gone = transmit(&web.host, id, &mut sink, inlet, codec) => is_peer_gone,
     };
     web.host.send(Input::Disconnect(id)).await;
     if !is_peer_gone {
@@ -178,17 +202,22 @@ async fn connection(web: &Web, socket: WebSocket) {
 }
 
 /// Hands frames to the host until the peer is gone. After a refusal it only waits for the host's close.
-async fn receive(host: &Host, id: ConnectionId, stream: &mut SplitStream<WebSocket>) {
+async fn receive(host: &Host, id: ConnectionId, stream: &mut SplitStream<WebSocket>, codec: Codec) {
     loop {
-        let input = match stream.next().await {
-            Some(Ok(Message::Binary(frame))) => Input::Frame(id, frame.into()),
-            Some(Ok(Message::Text(_))) => {
-                let reason = format!("{SUBPROTOCOL_MSGPACK} has no text frames");
+        let input = match (stream.next().await, codec) {
+            (Some(Ok(Message::Binary(frame))), Codec::MessagePack) => Input::Frame(id, frame.into()),
+            (Some(Ok(Message::Text(text))), Codec::Json) => match frame_from_json(&text) {
+                Ok(frame) => Input::Frame(id, frame),
+                Err(error) => Input::Refuse(id, CloseCode::Malformed, error.to_string()),
+            },
+            (Some(Ok(Message::Binary(_) | Message::Text(_))), _) => {
+                let reason =
+                    format!("{SUBPROTOCOL_MSGPACK} has binary frames, {SUBPROTOCOL_JSON} text frames");
                 Input::Refuse(id, CloseCode::Malformed, reason)
             }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-            Some(Ok(Message::Close(_))) | None => return,
-            Some(Err(error)) => {
+            (Some(Ok(Message::Ping(_) | Message::Pong(_))), _) => continue,
+            (Some(Ok(Message::Close(_))) | None, _) => return,
+            (Some(Err(error)), _) => {
                 // Too large a frame, or no WebSocket at all; nothing can be read after it.
                 let reason = error.to_string();
                 host.send(Input::Refuse(id, CloseCode::LimitExceeded, reason)).await;
@@ -207,6 +236,7 @@ async fn transmit(
     id: ConnectionId,
     sink: &mut SplitSink<WebSocket, Message>,
     mut inlet: Inlet,
+    codec: Codec,
 ) -> bool {
     let (code, reason) = loop {
         let outgoing = tokio::select! {
@@ -217,7 +247,11 @@ async fn transmit(
         match outgoing {
             Some(Outgoing::Frame { bytes, report }) => {
                 let size = bytes.len();
-                let sending = timeout(WRITE_PATIENCE, sink.send(Message::Binary(Bytes::from_owner(bytes))));
+                let message = match codec {
+                    Codec::MessagePack => Message::Binary(bytes),
+                    Codec::Json => Message::Text(bytes.try_into().expect("a JSON frame is UTF-8")),
+                };
+                let sending = timeout(WRITE_PATIENCE, sink.send(message));
                 tokio::select! {
                     biased;
                     Ok(()) = &mut inlet.eviction => break slow(),

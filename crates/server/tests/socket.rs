@@ -8,8 +8,8 @@ use std::{fs, time::Duration};
 
 use rig::{Client, Program, get, messages};
 use tidewire::protocol::{
-    ClientMessage, CloseCode, EncodedValue, Operation, SUBPROTOCOL_MSGPACK, ServerMessage, Subscription,
-    Target, limits::MAX_FRAME_BYTES,
+    ClientMessage, CloseCode, EncodedValue, Operation, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, ServerMessage,
+    Subscription, Target, limits::MAX_FRAME_BYTES,
 };
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -28,6 +28,58 @@ async fn a_change_of_one_client_reaches_another() {
             assert_eq!(value.string_field("name"), Some("Ada"));
         }
         ref other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn clients_of_either_codec_see_each_others_values() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Program::start(data.path(), &[]);
+    let mut text = Client::dial(&server.address, Some(SUBPROTOCOL_JSON), None).await.unwrap();
+    text.raw(Message::text(r#"[[1,"text",null],[2,[[1,[0,"k"],null]]]]"#)).await;
+    let first = text.text().await.unwrap();
+    assert!(first.starts_with("[[64,"), "{first}");
+    let mut bytes = Client::connect(&server.address, "bytes").await;
+    let position = bytes.put(1, "k", r#"{"name":"Ada"}"#).await;
+    let envelope = loop {
+        let frame = text.text().await.unwrap();
+        if frame.starts_with("[[67,") {
+            break frame;
+        }
+    };
+    assert!(envelope.ends_with(r#",1,null,null,null,true,{"name":"Ada"}]]"#), "{envelope}");
+    text.raw(Message::text(r#"[[4,1,[0,"k",{"$":["map",{"$":1}]}]]]"#)).await;
+    let frame = bytes.object(1, "k", Some(position)).await;
+    assert!(frame == "Current" || frame.starts_with("Tail"), "{frame}");
+    let acknowledged = loop {
+        let frame = text.text().await.unwrap();
+        if frame.contains("[69,1,") {
+            break frame;
+        }
+    };
+    assert!(acknowledged.contains(&format!(r#"[69,1,["{}",2]]"#, position.epoch.text())), "{acknowledged}");
+    assert!(bytes.object(2, "k", None).await.starts_with(r#"2 {"$":1}"#));
+}
+
+#[tokio::test]
+async fn a_frame_of_the_other_codec_or_one_that_is_no_json_ends_the_connection() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Program::start(data.path(), &[]);
+    for (protocol, frame) in [
+        (SUBPROTOCOL_JSON, Message::binary(vec![0x91, 0x07])),
+        (SUBPROTOCOL_JSON, Message::text("[[1,")),
+        (SUBPROTOCOL_JSON, Message::text(format!("[{}", "[".repeat(100_000)))),
+        (SUBPROTOCOL_MSGPACK, Message::text("[[7]]")),
+    ] {
+        let mut client = Client::dial(&server.address, Some(protocol), None).await.unwrap();
+        client.raw(frame).await;
+        let (code, reason) = loop {
+            match client.frame().await {
+                Ok(_goodbye) => {}
+                Err(closed) => break closed,
+            }
+        };
+        assert_eq!(code, CloseCode::Malformed.number(), "{reason}");
     }
 }
 

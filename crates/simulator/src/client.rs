@@ -11,7 +11,9 @@ use tidewire::{
 
 use crate::{
     authority::{Authority, State, Value},
+    ledger::Phase,
     mix::Mix,
+    rig::Fault,
 };
 
 /// Most envelopes that one epoch's hold-back may keep, over the applied epoch and four unknown ones.
@@ -92,9 +94,6 @@ fn counters(stats: &Stats) -> [u64; 9] {
     [applied, ignored_stale, gaps, parse_errors, refetches, schema_skews, quarantined, buffered, retries]
 }
 
-/// What went wrong, in words.
-pub type Fault = String;
-
 impl Client {
     /// A client with the options of the mix.
     #[must_use]
@@ -105,8 +104,8 @@ impl Client {
             has_refetch: mix.has_refetch,
             ordered_transport: mix.is_ordered,
             trusted: mix.is_trusted,
-            attempt_deadline: crate::world::ATTEMPT_DEADLINE,
-            beacon_period: crate::world::BEACON_PERIOD,
+            attempt_deadline: crate::object::ATTEMPT_DEADLINE,
+            beacon_period: crate::object::BEACON_PERIOD,
             ..Options::default()
         };
         Self {
@@ -303,6 +302,12 @@ impl Client {
             return Err(format!("in flight is {:?}, idle is {}", self.in_flight, self.replica.is_idle()));
         }
         Ok(())
+    }
+
+    /// What it is doing, for the ledger.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        Phase::of(self.replica.status(), self.replica.position().is_some())
     }
 
     /// Whether the replica shows what is true now.

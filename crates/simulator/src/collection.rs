@@ -4,10 +4,7 @@
 //! one epoch makes tables of two histories, which rule 12 does not detect), and no corrupted copies (a refused row
 //! waits for its next good version and asks for nothing, so it would not converge).
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
-};
+use std::collections::BTreeMap;
 
 use tidewire::{
     protocol::Timestamp,
@@ -19,18 +16,15 @@ use tidewire::{
 
 use crate::{
     authority::Value,
-    client::Fault,
-    ledger::{Kind, Ledger},
+    ledger::{Kind, Ledger, Phase},
     mix::Mix,
+    object::{ATTEMPT_DEADLINE, BEACON_PERIOD, BEACON_TICKS, PERIODS, TICK},
     random::Random,
-    world::{ATTEMPT_DEADLINE, BEACON_PERIOD, Summary},
+    rig::{Fault, Rig, Summary, World},
 };
 
 const KEYS: u64 = 12;
 const PAGE_ROWS: usize = 4;
-const BEACON_TICKS: u64 = 100;
-/// Beacon periods in which everything must have converged once the faults have stopped.
-const PERIODS: u64 = 3;
 
 type Key = u64;
 /// A row: its last change, and its value (`None`: deleted).
@@ -99,6 +93,19 @@ struct Datastore {
 }
 
 impl Datastore {
+    fn new() -> Self {
+        let epoch = EpochId(1);
+        Self {
+            epoch,
+            sequence: 0,
+            rows: BTreeMap::new(),
+            log: Vec::new(),
+            lineage: Vec::new(),
+            tables: BTreeMap::from([((epoch, 0), BTreeMap::new())]),
+            writes: 0,
+        }
+    }
+
     fn write(&mut self, random: &mut Random, is_bad: bool, major: u32) -> (Header, Key, Option<Value>) {
         self.writes += 1;
         self.sequence += 1;
@@ -162,6 +169,35 @@ struct Client {
 }
 
 impl Client {
+    fn new(mix: &Mix, seed: u64) -> Self {
+        let options = Options {
+            kind: ReplicaKind::Collection,
+            declared_major: (mix.foreign > 0).then_some(1),
+            ordered_transport: mix.delay == 0,
+            trusted: mix.is_trusted,
+            attempt_deadline: ATTEMPT_DEADLINE,
+            beacon_period: BEACON_PERIOD,
+            ..Options::default()
+        };
+        Self {
+            replica: Replica::new(options, seed),
+            rows: BTreeMap::new(),
+            staging: None,
+            kept: BTreeMap::new(),
+            tokens: 0,
+            session: 1,
+            beacons: 0,
+            in_flight: None,
+            outbox: Vec::new(),
+            position: None,
+            withheld: None,
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        Phase::of(self.replica.status(), self.replica.position().is_some())
+    }
+
     fn keep(&mut self, kept: Kept) -> Token {
         self.tokens += 1;
         self.kept.insert(Token(self.tokens), kept);
@@ -329,92 +365,46 @@ fn fold(table: &mut BTreeMap<Key, Row>, key: Key, row: Row) {
     }
 }
 
-struct World<'l> {
+/// A datastore, its clients, and the same network.
+#[derive(Debug)]
+pub struct Collections;
+
+impl World for Collections {
+    type Mix = Mix;
+    type Kind = Kind;
+    type Phase = Phase;
+
+    fn run(mix: &Mix, ledger: &mut Ledger<Kind, Phase>) -> Result<Summary, Fault> {
+        let mut random = Random::new(mix.seed ^ 0x0077_6972_6500);
+        let clients = (0..mix.clients).map(|_| Client::new(mix, random.bits())).collect();
+        let mut run = Run {
+            mix: mix.clone(),
+            store: Datastore::new(),
+            clients,
+            sessions: 0,
+            rig: Rig::new(random, TICK, ledger),
+        };
+        run.play().map_err(|fault| format!("tick {}: {fault}", run.rig.tick()))?;
+        for client in &run.clients {
+            let stats = client.replica.stats();
+            run.rig.summary.refetches += stats.refetches;
+            run.rig.summary.applied += stats.applied;
+        }
+        Ok(run.rig.summary)
+    }
+}
+
+struct Run<'l> {
     mix: Mix,
-    random: Random,
     store: Datastore,
     clients: Vec<Client>,
-    queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
-    events: BTreeMap<u64, Event>,
-    order: u64,
-    tick: u64,
     sessions: u64,
-    is_calm: bool,
-    ledger: &'l mut Ledger,
-    summary: Summary,
+    rig: Rig<'l, Event, Kind, Phase>,
 }
 
-/// Runs a mix over a datastore to its end.
-///
-/// # Errors
-///
-/// The first thing that did not hold.
-pub fn run(mix: &Mix, ledger: &mut Ledger) -> Result<Summary, Fault> {
-    let mut random = Random::new(mix.seed ^ 0x0077_6972_6500);
-    let options = Options {
-        kind: ReplicaKind::Collection,
-        declared_major: (mix.foreign > 0).then_some(1),
-        ordered_transport: mix.delay == 0,
-        trusted: mix.is_trusted,
-        attempt_deadline: ATTEMPT_DEADLINE,
-        beacon_period: BEACON_PERIOD,
-        ..Options::default()
-    };
-    let clients = (0..mix.clients)
-        .map(|_| Client {
-            replica: Replica::new(options, random.bits()),
-            rows: BTreeMap::new(),
-            staging: None,
-            kept: BTreeMap::new(),
-            tokens: 0,
-            session: 1,
-            beacons: 0,
-            in_flight: None,
-            outbox: Vec::new(),
-            position: None,
-            withheld: None,
-        })
-        .collect();
-    let epoch = EpochId(1);
-    let store = Datastore {
-        epoch,
-        sequence: 0,
-        rows: BTreeMap::new(),
-        log: Vec::new(),
-        lineage: Vec::new(),
-        tables: BTreeMap::from([((epoch, 0), BTreeMap::new())]),
-        writes: 0,
-    };
-    let mut world = World {
-        mix: mix.clone(),
-        random,
-        store,
-        clients,
-        queue: BinaryHeap::new(),
-        events: BTreeMap::new(),
-        order: 0,
-        tick: 0,
-        sessions: 0,
-        is_calm: false,
-        ledger,
-        summary: Summary::default(),
-    };
-    world.play().map_err(|fault| format!("tick {}: {fault}", world.tick))?;
-    for client in &world.clients {
-        let stats = client.replica.stats();
-        world.summary.refetches += stats.refetches;
-        world.summary.applied += stats.applied;
-    }
-    Ok(world.summary)
-}
-
-impl World<'_> {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(1_000 + self.tick * 100)
-    }
-
+impl Run<'_> {
     fn play(&mut self) -> Result<(), Fault> {
-        for _ in 0..self.random.below(30) {
+        for _ in 0..self.rig.random.below(30) {
             self.write();
         }
         for client in 0..self.clients.len() {
@@ -424,7 +414,7 @@ impl World<'_> {
             self.strike()?;
             self.pass_tick()?;
         }
-        self.is_calm = true;
+        self.rig.is_calm = true;
         for _ in 0..PERIODS * BEACON_TICKS {
             self.pass_tick()?;
         }
@@ -442,11 +432,11 @@ impl World<'_> {
     }
 
     fn strike(&mut self) -> Result<(), Fault> {
-        if self.random.chance(self.mix.writes) {
+        if self.rig.random.chance(self.mix.writes) {
             self.write();
         }
-        if self.random.chance(self.mix.restart) && self.random.chance(100) {
-            let lost = self.random.below(3);
+        if self.rig.random.chance(self.mix.restart) && self.rig.random.chance(100) {
+            let lost = self.rig.random.below(3);
             self.store.restart(lost);
             for client in 0..self.clients.len() {
                 self.note(client, Kind::Restart);
@@ -454,11 +444,11 @@ impl World<'_> {
             }
         }
         for client in 0..self.clients.len() {
-            if self.random.chance(self.mix.disconnect) && self.random.chance(100) {
+            if self.rig.random.chance(self.mix.disconnect) && self.rig.random.chance(100) {
                 self.note(client, Kind::Disconnect);
                 self.connect(client);
             }
-            if self.random.chance(self.mix.refresh) && self.random.chance(200) {
+            if self.rig.random.chance(self.mix.refresh) && self.rig.random.chance(200) {
                 self.note(client, Kind::Refresh);
                 self.feed(client, Message::Refresh)?;
             }
@@ -467,22 +457,18 @@ impl World<'_> {
     }
 
     fn strikes(&mut self, client: usize, rate: u32, kind: Kind) -> bool {
-        let strikes = !self.is_calm && self.random.chance(rate);
-        if strikes {
-            self.note(client, kind);
-        }
-        strikes
+        let Self { rig, clients, .. } = self;
+        rig.strikes(rate, kind, || clients[client].phase())
     }
 
     fn note(&mut self, client: usize, kind: Kind) {
-        let replica = &self.clients[client].replica;
-        self.ledger.note(kind, replica.status(), replica.position().is_some());
+        self.rig.note(kind, self.clients[client].phase());
     }
 
     fn write(&mut self) {
-        let is_bad = !self.is_calm && self.random.chance(self.mix.poison);
-        let major = if !self.is_calm && self.random.chance(self.mix.foreign) { 2 } else { 1 };
-        let (header, key, value) = self.store.write(&mut self.random, is_bad, major);
+        let is_bad = !self.rig.is_calm && self.rig.random.chance(self.mix.poison);
+        let major = if !self.rig.is_calm && self.rig.random.chance(self.mix.foreign) { 2 } else { 1 };
+        let (header, key, value) = self.store.write(&mut self.rig.random, is_bad, major);
         for client in 0..self.clients.len() {
             let message = Message::Operation { header, key, value };
             match &mut self.clients[client].withheld {
@@ -494,28 +480,16 @@ impl World<'_> {
 
     fn send(&mut self, client: usize, message: &Message) {
         let copies = if self.strikes(client, self.mix.duplicate, Kind::Duplicate) { 2 } else { 1 };
+        let phase = self.clients[client].phase();
         for _ in 0..copies {
-            if self.strikes(client, self.mix.drop, Kind::Drop) {
-                continue;
-            }
-            let delay = if self.is_calm { 0 } else { self.random.below(self.mix.delay + 1) };
-            if delay > 1 {
-                self.note(client, Kind::Delay);
-            }
-            self.schedule(client, self.tick + 1 + delay, Event::Deliver(message.clone()));
+            self.rig.send(client, phase, &self.mix, Event::Deliver(message.clone()));
         }
-    }
-
-    fn schedule(&mut self, client: usize, at: u64, event: Event) {
-        self.order += 1;
-        self.events.insert(self.order, event);
-        self.queue.push(Reverse((at, self.order, client)));
     }
 
     /// A new session: the hello, and the first page of the answer to the subscription.
     fn connect(&mut self, client: usize) {
         self.sessions += 1;
-        let (now, session, epoch) = (self.now(), self.sessions, self.store.epoch);
+        let (now, session, epoch) = (self.rig.now(), self.sessions, self.store.epoch);
         self.clients[client].session = session;
         self.clients[client].beacons = 0;
         self.clients[client].withheld = None;
@@ -553,8 +527,8 @@ impl World<'_> {
     }
 
     fn pass_tick(&mut self) -> Result<(), Fault> {
-        self.tick += 1;
-        if self.tick.is_multiple_of(BEACON_TICKS) {
+        self.rig.pass_to(self.rig.tick() + 1);
+        if self.rig.tick().is_multiple_of(BEACON_TICKS) {
             let (epoch, head) = (self.store.epoch, self.store.sequence);
             for client in 0..self.clients.len() {
                 self.clients[client].beacons += 1;
@@ -562,20 +536,16 @@ impl World<'_> {
                 self.send(client, &Message::Beacon { session, n, epoch, head });
             }
         }
-        while let Some(Reverse((at, order, client))) = self.queue.peek().copied()
-            && at <= self.tick
-        {
-            self.queue.pop();
-            match self.events.remove(&order) {
-                None => {}
-                Some(Event::Deliver(message)) => self.feed(client, message)?,
-                Some(Event::Request { attempt, position, withhold }) => {
+        while let Some((client, event)) = self.rig.poll() {
+            match event {
+                Event::Deliver(message) => self.feed(client, message)?,
+                Event::Request { attempt, position, withhold } => {
                     self.answer(client, attempt, position, withhold);
                 }
-                Some(Event::Pull(pull)) => self.pull(client, pull),
+                Event::Pull(pull) => self.pull(client, pull),
             }
         }
-        let now = self.now();
+        let now = self.rig.now();
         for client in 0..self.clients.len() {
             while self.clients[client].replica.poll_timeout().is_some_and(|due| due <= now) {
                 self.clients[client].replica.handle_timeout(now);
@@ -586,18 +556,18 @@ impl World<'_> {
     }
 
     fn feed(&mut self, client: usize, message: Message) -> Result<(), Fault> {
-        self.summary.delivered += 1;
-        let now = self.now();
+        self.rig.summary.delivered += 1;
+        let now = self.rig.now();
         self.clients[client].feed(now, message)?;
         self.settle(client)
     }
 
     fn settle(&mut self, client: usize) -> Result<(), Fault> {
-        let now = self.now();
+        let now = self.rig.now();
         self.clients[client].drain(now)?;
         for event in std::mem::take(&mut self.clients[client].outbox) {
-            let there = self.tick + 1 + if self.is_calm { 0 } else { self.random.below(self.mix.delay + 1) };
-            self.schedule(client, there, event);
+            let there = self.rig.tick() + 1 + self.rig.delay(self.mix.delay);
+            self.rig.schedule(client, there, event);
         }
         self.clients[client].check(&self.store)
     }
@@ -612,7 +582,7 @@ impl World<'_> {
         }
         let (epoch, head) = (self.store.epoch, self.store.sequence);
         if let Some(position) = position.filter(|mark| mark.epoch == epoch && mark.sequence <= head)
-            && self.random.below(2) == 0
+            && self.rig.random.below(2) == 0
         {
             let first = self.store.log.iter().position(|(sequence, ..)| *sequence > position.sequence);
             let tail: Vec<_> = self.store.log[first.unwrap_or(self.store.log.len())..].to_vec();

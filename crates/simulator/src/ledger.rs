@@ -1,99 +1,134 @@
 //! Which fault struck in which phase: a fault that never fires proves nothing.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 use tidewire::replica::Status;
 
-macro_rules! kinds {
-    ($($kind:ident),+ $(,)?) => {
-        /// Every kind of fault.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        #[expect(missing_docs, reason = "the names say it; `Mix` documents each")]
-        pub enum Kind { $($kind),+ }
+/// One side of a ledger: a few values, all of them known.
+pub trait Axis: Copy + fmt::Debug + PartialEq + Send + 'static {
+    /// All of them, in order.
+    const ALL: &'static [Self];
 
-        impl Kind {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$kind),+];
+    /// Its place among them.
+    fn index(self) -> usize;
+}
+
+/// Declares an enum that is an [`Axis`].
+macro_rules! axis {
+    ($(#[$meta:meta])* $name:ident { $($(#[$about:meta])* $variant:ident),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$about])* $variant),+ }
+
+        impl $crate::ledger::Axis for $name {
+            const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            fn index(self) -> usize {
+                self as usize
+            }
         }
     };
 }
+pub(crate) use axis;
 
-kinds!(
-    Drop,
-    Duplicate,
-    Delay,
-    Corrupt,
-    Poison,
-    Foreign,
-    Hidden,
-    RefetchFailure,
-    RefetchLoss,
-    Lagging,
-    Dead,
-    Restart,
-    Reset,
-    Rollback,
-    Disconnect,
-    Refresh,
-    Reentrant,
-    Dispose,
-);
-
-/// What a client was doing when a fault struck.
-pub const PHASES: [&str; 6] = ["empty", "empty, refetching", "ok", "refetching", "stale", "skew"];
-
-/// Counts per fault and phase.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ledger {
-    counts: [[u64; PHASES.len()]; Kind::ALL.len()],
+axis! {
+    /// What can strike a replica. [`Mix`](crate::Mix) documents each.
+    #[expect(missing_docs, reason = "the names say it")]
+    Kind {
+        Drop, Duplicate, Delay, Corrupt, Poison, Foreign, Hidden, RefetchFailure, RefetchLoss, Lagging, Dead, Restart,
+        Reset, Rollback, Disconnect, Refresh, Reentrant, Dispose,
+    }
 }
 
-impl Ledger {
-    /// Notes that a fault struck a client of this status.
-    pub fn note(&mut self, kind: Kind, status: Status, has_position: bool) {
-        let phase = match (status, has_position) {
-            (Status::Refetching, false) => 1,
-            (_, false) => 0,
-            (Status::Ok, true) => 2,
-            (Status::Refetching, true) => 3,
-            (Status::Stale, true) => 4,
-            (Status::Skew, true) => 5,
-        };
-        self.counts[kind as usize][phase] += 1;
+axis! {
+    /// What a replica was doing when a fault struck.
+    Phase {
+        /// Nothing is applied, nothing asked.
+        Empty,
+        /// Nothing is applied; a request is in flight.
+        EmptyRefetching,
+        /// All is well.
+        Ok,
+        /// A request is in flight.
+        Refetching,
+        /// Something is missing.
+        Stale,
+        /// The newest value was refused.
+        Skew,
+    }
+}
+
+impl Phase {
+    /// The phase of a replica with this status, which has applied something or not.
+    #[must_use]
+    pub const fn of(status: Status, has_position: bool) -> Self {
+        match (status, has_position) {
+            (Status::Refetching, false) => Self::EmptyRefetching,
+            (_, false) => Self::Empty,
+            (Status::Ok, true) => Self::Ok,
+            (Status::Refetching, true) => Self::Refetching,
+            (Status::Stale, true) => Self::Stale,
+            (Status::Skew, true) => Self::Skew,
+        }
+    }
+
+    /// Whether a request is in flight.
+    #[must_use]
+    pub const fn is_refetching(self) -> bool {
+        matches!(self, Self::EmptyRefetching | Self::Refetching)
+    }
+}
+
+/// Counts per fault and phase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger<K, P> {
+    counts: Vec<u64>,
+    axes: PhantomData<(K, P)>,
+}
+
+impl<K: Axis, P: Axis> Default for Ledger<K, P> {
+    fn default() -> Self {
+        Self { counts: vec![0; K::ALL.len() * P::ALL.len()], axes: PhantomData }
+    }
+}
+
+impl<K: Axis, P: Axis> Ledger<K, P> {
+    /// Notes that a fault struck in a phase.
+    pub fn note(&mut self, kind: K, phase: P) {
+        self.counts[kind.index() * P::ALL.len() + phase.index()] += 1;
+    }
+
+    /// How often a fault struck in a phase.
+    #[must_use]
+    pub fn count(&self, kind: K, phase: P) -> u64 {
+        self.counts[kind.index() * P::ALL.len() + phase.index()]
     }
 
     /// Adds another ledger's counts.
     pub fn add(&mut self, other: &Self) {
-        for (mine, theirs) in self.counts.iter_mut().flatten().zip(other.counts.iter().flatten()) {
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
             *mine += theirs;
         }
     }
 
     /// The pairs of fault and phase that never came up.
     #[must_use]
-    pub fn missing(&self) -> Vec<(Kind, &'static str)> {
-        let mut missing = Vec::new();
-        for kind in Kind::ALL {
-            for (phase, count) in PHASES.into_iter().zip(self.counts[*kind as usize]) {
-                if count == 0 {
-                    missing.push((*kind, phase));
-                }
-            }
-        }
-        missing
+    pub fn missing(&self) -> Vec<(K, P)> {
+        let pairs = K::ALL.iter().flat_map(|kind| P::ALL.iter().map(|phase| (*kind, *phase)));
+        pairs.filter(|(kind, phase)| self.count(*kind, *phase) == 0).collect()
     }
 }
 
-impl fmt::Display for Ledger {
+impl<K: Axis, P: Axis> fmt::Display for Ledger<K, P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:16}", "fault \\ phase")?;
-        for phase in PHASES {
-            write!(formatter, "{phase:>20}")?;
+        for phase in P::ALL {
+            write!(formatter, "{:>16}", format!("{phase:?}"))?;
         }
-        for kind in Kind::ALL {
+        for kind in K::ALL {
             write!(formatter, "\n{:16}", format!("{kind:?}"))?;
-            for count in self.counts[*kind as usize] {
-                write!(formatter, "{count:>20}")?;
+            for phase in P::ALL {
+                write!(formatter, "{:>16}", self.count(*kind, *phase))?;
             }
         }
         Ok(())

@@ -1,12 +1,16 @@
-//! A seeded network and clock around the reconciler.
+//! Seeded networks and clocks around the real machines.
 //!
-//! A seed draws a [`Mix`] of faults, [`run`] plays it to the end, and [`shrink`] takes faults out of a failing mix for
-//! as long as it still fails. After every step each client is checked: its position never goes back between fences,
-//! what it shows is what the authority had at that position, one request is in flight at most, the hold-back is
-//! bounded, every value is named once. After the faults stop, and without a further write, every replica must show
-//! what is true within three beacon periods.
+//! A seed draws a mix of faults, a [`World`] plays it to the end, and [`shrink`] takes faults out of a failing mix for
+//! as long as it still fails. All worlds stand on one [`rig`]. There are three:
 //!
-//! Not here: sessions, bytes and storage. The authority is a model; the reconciler is the real one.
+//! - [`Objects`] and [`Collections`]: the real reconciler, over a link that loses, repeats, delays and reorders, from an
+//!   authority that is a model. After every step each client is checked: its position never goes back between fences,
+//!   what it shows is what the authority had at that position, one request is in flight at most, the hold-back is
+//!   bounded, every value is named once. After the faults stop, and without a further write, every replica must show
+//!   what is true within three beacon periods.
+//! - [`Stack`]: the real server, sessions and clients, over links as WebSockets are and a disk that fails.
+//!
+//! [`model`] searches every interleaving of a small network instead.
 
 pub mod authority;
 pub mod client;
@@ -14,31 +18,14 @@ pub mod collection;
 pub mod ledger;
 pub mod mix;
 pub mod model;
+pub mod object;
 pub mod random;
-pub mod world;
+pub mod rig;
+pub mod stack;
 
+pub use collection::Collections;
 pub use ledger::Ledger;
 pub use mix::Mix;
-pub use world::{Summary, run};
-
-/// How a mix is played: [`run`] for an object, [`collection::run`] for a datastore.
-pub type Run = fn(&Mix, &mut Ledger) -> Result<Summary, client::Fault>;
-
-/// The simplest mix that fails as `mix` does, and how it fails.
-///
-/// Gives `None` where `mix` does not fail.
-#[must_use]
-pub fn shrink(mix: &Mix, run: Run) -> Option<(Mix, String)> {
-    let mut mix = mix.clone();
-    let mut fault = run(&mix, &mut Ledger::default()).err()?;
-    'simpler: loop {
-        for simpler in mix.simpler() {
-            if let Err(other) = run(&simpler, &mut Ledger::default()) {
-                mix = simpler;
-                fault = other;
-                continue 'simpler;
-            }
-        }
-        return Some((mix, fault));
-    }
-}
+pub use object::Objects;
+pub use rig::{Draw, Summary, World, shrink};
+pub use stack::Stack;

@@ -1,6 +1,6 @@
 //! What can go wrong in one run, and how often. Each seed draws its own mix; shrinking takes faults out of it.
 
-use crate::random::Random;
+use crate::{random::Random, rig::Draw};
 
 /// The faults and options of one run. Rates are per mille of the events that they can strike.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,10 +65,8 @@ pub struct Mix {
     pub hydration: u8,
 }
 
-impl Mix {
-    /// The mix that a seed draws.
-    #[must_use]
-    pub fn draw(seed: u64) -> Self {
+impl Draw for Mix {
+    fn draw(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let r = &mut random;
         // Half of the runs are without each kind of fault: rare combinations come up, and simple ones too.
@@ -115,18 +113,7 @@ impl Mix {
         .made_consistent()
     }
 
-    /// Without a gate nothing can be refused, so no copy may be bad.
-    fn made_consistent(mut self) -> Self {
-        if self.is_trusted {
-            self.corrupt = 0;
-            self.poison = 0;
-        }
-        self
-    }
-
-    /// Simpler mixes, each with one fault less, for shrinking.
-    #[must_use]
-    pub fn simpler(&self) -> Vec<Self> {
+    fn simpler(&self) -> Vec<Self> {
         let mut mixes = Vec::new();
         let mut push = |change: &dyn Fn(&mut Self)| {
             let mut mix = self.clone();
@@ -162,5 +149,16 @@ impl Mix {
         push(&|m| m.has_prev = false);
         push(&|m| m.writes /= 2);
         mixes
+    }
+}
+
+impl Mix {
+    /// Without a gate nothing can be refused, so no copy may be bad.
+    fn made_consistent(mut self) -> Self {
+        if self.is_trusted {
+            self.corrupt = 0;
+            self.poison = 0;
+        }
+        self
     }
 }

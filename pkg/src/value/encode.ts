@@ -110,8 +110,8 @@ class Writer {
   #bigint(value: bigint): void {
     const number = Number(value);
     if (Number.isSafeInteger(number)) this.#number(number);
-    else if (BigInt.asIntN(64, value) === value) this.#wide(0xd3, value);
     else if (BigInt.asUintN(64, value) === value) this.#wide(0xcf, value);
+    else if (BigInt.asIntN(64, value) === value) this.#wide(0xd3, value);
     else throw unencodable(this.#path, 'is a BigInt of more than 64 bits: send it as a string');
   }
 

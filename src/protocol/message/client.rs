@@ -6,8 +6,9 @@ use super::{
     Fields, Operation, Query, QueryId, RequestId, SubscriptionId, kind, list, position, write_position,
 };
 use crate::protocol::{
-    msgpack::{DecodeError, Reader, Writer},
+    msgpack::{DecodeError, Reader},
     position::Position,
+    tokens::Tokens,
 };
 
 /// What a subscription is about.
@@ -144,7 +145,7 @@ impl<'a> Target<'a> {
         Ok(target)
     }
 
-    fn write(self, writer: &mut Writer) {
+    fn write(self, writer: &mut impl Tokens) {
         match self {
             Target::Object(key) => {
                 writer.array(2);
@@ -233,13 +234,13 @@ impl<'a> ClientMessage<'a> {
     }
 
     /// Appends the message to a frame.
-    pub fn encode(&self, writer: &mut Writer) {
+    pub fn encode(&self, writer: &mut impl Tokens) {
         match self {
             ClientMessage::Hello { client, token } => {
                 writer.array(3);
                 writer.u64(kind::HELLO);
                 writer.str(client);
-                writer.optional(*token, Writer::str);
+                writer.optional(*token, Tokens::str);
             }
             ClientMessage::Subscribe(subscriptions) => {
                 writer.array(2);

@@ -16,8 +16,9 @@ pub use operation::{KvChange, Operation, Query};
 pub use server::{Answer, KvEventKind, Row, ServerMessage};
 
 use super::{
-    msgpack::{DecodeError, Reader, Writer},
+    msgpack::{DecodeError, Reader},
     position::{Lineage, Position},
+    tokens::Tokens,
 };
 
 /// The client's number for one of its subscriptions, the same over all its sessions.
@@ -128,9 +129,9 @@ fn position(reader: &mut Reader<'_>) -> Result<Position, DecodeError> {
     Ok(position)
 }
 
-fn write_position(writer: &mut Writer, position: Position) {
+fn write_position(writer: &mut impl Tokens, position: Position) {
     writer.array(2);
-    writer.bin(position.epoch.as_bytes());
+    writer.epoch(position.epoch);
     writer.u64(position.sequence.get());
 }
 
@@ -138,7 +139,7 @@ fn lineage(reader: &mut Reader<'_>) -> Result<Lineage, DecodeError> {
     list(reader, position).map(Lineage::new)
 }
 
-fn write_lineage(writer: &mut Writer, lineage: &Lineage) {
+fn write_lineage(writer: &mut impl Tokens, lineage: &Lineage) {
     writer.array(lineage.entries().len());
     for entry in lineage.entries() {
         write_position(writer, *entry);

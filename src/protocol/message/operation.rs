@@ -3,7 +3,10 @@
 use alloc::vec::Vec;
 
 use super::{Fields, list};
-use crate::protocol::msgpack::{DecodeError, EncodedValue, Reader, Writer};
+use crate::protocol::{
+    msgpack::{DecodeError, EncodedValue, Reader},
+    tokens::Tokens,
+};
 
 /// What a write does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,7 +161,7 @@ impl<'a> Operation<'a> {
         Ok(operation)
     }
 
-    pub(super) fn write(&self, writer: &mut Writer) {
+    pub(super) fn write(&self, writer: &mut impl Tokens) {
         match *self {
             Operation::Put { key, value } => {
                 writer.array(3);
@@ -195,7 +198,7 @@ impl<'a> Operation<'a> {
                 writer.str(to);
                 writer.value(pack);
                 writer.bool(suit);
-                writer.optional(ttl, Writer::u64);
+                writer.optional(ttl, Tokens::u64);
             }
             Operation::Reply { trace, reply } => {
                 writer.array(3);
@@ -233,7 +236,7 @@ impl<'a> KvChange<'a> {
         Ok(change)
     }
 
-    fn write(self, writer: &mut Writer) {
+    fn write(self, writer: &mut impl Tokens) {
         match self {
             KvChange::Set { group, key, value, ttl } => {
                 writer.array(5);
@@ -241,7 +244,7 @@ impl<'a> KvChange<'a> {
                 writer.str(group);
                 writer.str(key);
                 writer.value(value);
-                writer.optional(ttl, Writer::u64);
+                writer.optional(ttl, Tokens::u64);
             }
             KvChange::Delete { group, key } => {
                 writer.array(3);
@@ -275,7 +278,7 @@ impl<'a> Query<'a> {
         Ok(query)
     }
 
-    pub(super) fn write(self, writer: &mut Writer) {
+    pub(super) fn write(self, writer: &mut impl Tokens) {
         let (kind, first, second) = match self {
             Query::Notification { trace } => (0, trace, None),
             Query::KvGet { group, key } => (1, group, Some(key)),

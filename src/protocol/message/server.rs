@@ -7,8 +7,9 @@ use super::{
     write_position,
 };
 use crate::protocol::{
-    msgpack::{DecodeError, EncodedValue, Reader, Writer},
+    msgpack::{DecodeError, EncodedValue, Reader},
     position::{Epoch, Lineage, Position, Sequence},
+    tokens::Tokens,
 };
 
 /// One row of a snapshot page.
@@ -277,7 +278,7 @@ impl<'a> Answer<'a> {
         Ok(answer)
     }
 
-    fn write(&self, writer: &mut Writer) {
+    fn write(&self, writer: &mut impl Tokens) {
         match self {
             Answer::Current => {
                 writer.array(1);
@@ -292,7 +293,7 @@ impl<'a> Answer<'a> {
                 writer.array(5);
                 writer.u64(2);
                 writer.u64(sequence.get());
-                writer.optional(*version, Writer::str);
+                writer.optional(*version, Tokens::str);
                 writer.value(*value);
                 write_lineage(writer, lineage);
             }
@@ -307,7 +308,7 @@ impl<'a> Answer<'a> {
                     writer.str(row.key);
                     writer.value(row.value);
                 }
-                writer.optional(*next, Writer::str);
+                writer.optional(*next, Tokens::str);
                 write_lineage(writer, lineage);
             }
             Answer::Absent { sequence } => {
@@ -422,7 +423,7 @@ impl<'a> ServerMessage<'a> {
     }
 
     /// Appends the message to a frame.
-    pub fn encode(&self, writer: &mut Writer) {
+    pub fn encode(&self, writer: &mut impl Tokens) {
         match self {
             ServerMessage::Welcome { session, heartbeat } => {
                 writer.array(3);
@@ -436,7 +437,7 @@ impl<'a> ServerMessage<'a> {
                 writer.u64(u64::from(*subscription));
                 writer.u64(u64::from(*attempt));
                 writer.u64(u64::from(*topic));
-                writer.bin(epoch.as_bytes());
+                writer.epoch(*epoch);
                 answer.write(writer);
             }
             ServerMessage::Denied { subscription, attempt, code, message } => {
@@ -453,8 +454,8 @@ impl<'a> ServerMessage<'a> {
                 writer.u64(u64::from(*topic));
                 writer.u64(sequence.get());
                 writer.optional(*prev, |writer, prev| writer.u64(prev.get()));
-                writer.optional(*version, Writer::str);
-                writer.optional(*key, Writer::str);
+                writer.optional(*version, Tokens::str);
+                writer.optional(*key, Tokens::str);
                 writer.bool(value.is_some());
                 if let Some(value) = value {
                     writer.value(*value);

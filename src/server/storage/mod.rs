@@ -1,10 +1,12 @@
 //! Where the server module keeps what must outlive a transaction.
 //!
 //! [`Storage`] is a synchronous, transactional store of objects, datastores with their records, mailboxes
-//! and the replies to write requests. It knows no rules: what a sequence means, when a datastore has expired and what a
-//! reply says is decided above it. [`Memory`] is the implementation for browsers, tests and whatever is temporary; the
-//! native server has one over SQLite. Both pass the same conformance suite.
+//! ([`MailboxStorage`]), the kv store ([`KvStorage`]), and the replies to write requests. It knows no rules: what a
+//! sequence means, when a datastore has expired and what a reply says is decided above it. [`Memory`] is the
+//! implementation for browsers, tests and whatever is temporary; the native server has one over SQLite. Both pass the
+//! same conformance suite.
 
+mod kv;
 mod mailbox;
 mod memory;
 
@@ -15,6 +17,7 @@ use std::{error::Error, ops::ControlFlow, sync::Arc};
 
 use thiserror::Error;
 
+pub use kv::{KvEntry, KvStorage, VisitKv};
 pub use mailbox::{MailboxStorage, Notification, ParseTraceError, Trace, VisitPending};
 pub use memory::Memory;
 
@@ -126,7 +129,7 @@ pub type Visit<'v> = &'v mut dyn FnMut(&str, &Stored) -> ControlFlow<()>;
 /// one. After an error the caller rolls back, and nothing of the transaction remains.
 ///
 /// Keys are any text, compared by bytes: empty, NUL and what SQL would read as syntax are keys like others.
-pub trait Storage: MailboxStorage {
+pub trait Storage: KvStorage + MailboxStorage {
     /// Starts a transaction. There is at most one.
     ///
     /// # Errors

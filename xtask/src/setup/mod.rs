@@ -47,6 +47,11 @@ pub(crate) fn for_checks(shell: &Shell) -> anyhow::Result<()> {
     shell.prepare("cargo-deny", || tools::install(shell, &tools::CARGO_DENY))
 }
 
+/// What making mutants needs.
+pub(crate) fn for_mutants(shell: &Shell) -> anyhow::Result<()> {
+    shell.prepare("cargo-mutants", || tools::install(shell, &tools::CARGO_MUTANTS))
+}
+
 /// Where tools are kept: one directory for each tool and version, shared by all checkouts of this user.
 fn cache(shell: &Shell) -> PathBuf {
     let dir = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

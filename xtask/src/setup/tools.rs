@@ -44,6 +44,14 @@ pub(super) const CARGO_DENY: Tool = Tool {
     optimisation: "1",
 };
 
+/// Makes mutants of the reconciler's sources.
+pub(super) const CARGO_MUTANTS: Tool = Tool {
+    package: "cargo-mutants",
+    version: Cow::Borrowed("27.1.0"),
+    programs: &["cargo-mutants"],
+    optimisation: "1",
+};
+
 /// The glue generator. It must be of exactly the version of the library that the wasm was built with, so the version
 /// comes from `Cargo.lock`.
 pub(super) fn wasm_bindgen(shell: &Shell) -> anyhow::Result<Tool> {

@@ -1,5 +1,6 @@
 //! The storage over SQLite: one file in WAL mode, every commit on disk before it returns.
 
+mod kv;
 mod mailbox;
 mod open;
 
@@ -21,6 +22,14 @@ pub use open::{DATABASE, OpenError};
 pub struct Sqlite {
     database: Connection,
     _lock: File,
+}
+
+impl Sqlite {
+    /// The connection, for tools that look at the database beside the server: measurements, checks.
+    #[must_use]
+    pub const fn connection(&self) -> &Connection {
+        &self.database
+    }
 }
 
 fn while_doing(doing: &'static str) -> impl Fn(rusqlite::Error) -> StorageError {

@@ -20,8 +20,12 @@ const LOCK: &str = "tidewire.lock";
 const APPLICATION_ID: i64 = 0x5449_4445;
 /// What makes a database of version `n` one of version `n + 1`; a new one starts at 0. A step is never changed once
 /// it was released.
-const STEPS: [&str; 3] =
-    [include_str!("../schema/1.sql"), include_str!("../schema/2.sql"), include_str!("../schema/3.sql")];
+const STEPS: [&str; 4] = [
+    include_str!("../schema/1.sql"),
+    include_str!("../schema/2.sql"),
+    include_str!("../schema/3.sql"),
+    include_str!("../schema/4.sql"),
+];
 /// The version that all steps lead to.
 const SCHEMA_VERSION: usize = STEPS.len();
 /// Larger databases are not read through at every start; it would take longer than a second.

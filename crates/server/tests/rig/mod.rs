@@ -84,12 +84,32 @@ impl Drop for Program {
 
 /// A GET by hand: status line with headers, and body.
 pub(crate) fn get(address: &str, path: &str) -> (String, String) {
+    ask(address, "GET", path, &[], "")
+}
+
+/// A request by hand: status line with headers in lower case, and body.
+pub(crate) fn ask(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (String, String) {
     use std::io::Write;
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).unwrap();
+    write!(stream, "{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len())
+        .unwrap();
+    if headers.iter().all(|(name, _)| *name != "host") {
+        write!(stream, "host: {address}\r\n").unwrap();
+    }
+    for (name, value) in headers {
+        write!(stream, "{name}: {value}\r\n").unwrap();
+    }
+    write!(stream, "\r\n{body}").unwrap();
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    let response = String::from_utf8_lossy(&response).into_owned();
     let (head, body) = response.split_once("\r\n\r\n").unwrap();
     (head.to_lowercase(), body.to_owned())
 }
@@ -138,9 +158,18 @@ impl Client {
 
     /// The next frame, or the code and reason of the close.
     pub(crate) async fn frame(&mut self) -> Result<Vec<u8>, (u16, String)> {
+        self.next().await.map(|message| message.into_data().to_vec())
+    }
+
+    /// The next frame of a connection whose codec is JSON.
+    pub(crate) async fn text(&mut self) -> Result<String, (u16, String)> {
+        self.next().await.map(|message| message.into_text().unwrap().to_string())
+    }
+
+    async fn next(&mut self) -> Result<Message, (u16, String)> {
         loop {
             match timeout(PATIENCE, self.socket.next()).await.expect("the server says something") {
-                Some(Ok(Message::Binary(bytes))) => return Ok(bytes.to_vec()),
+                Some(Ok(message @ (Message::Binary(_) | Message::Text(_)))) => return Ok(message),
                 Some(Ok(Message::Close(Some(frame)))) => {
                     return Err((frame.code.into(), frame.reason.to_string()));
                 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test whose failures are panics")]
 
+mod kv;
 mod mailbox;
 
 use std::ops::ControlFlow;
@@ -22,6 +23,7 @@ pub fn run<S: Storage>(mut make: impl FnMut() -> S) {
     only_the_newest_deletions_are_kept(make());
     a_reply_is_remembered_for_the_last_thousand_numbers(make());
     replies_are_forgotten_by_age_and_never_become_new_again(make());
+    kv::run(&mut make);
     mailbox::run(make);
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A transaction writes in place and keeps what it overwrote, newest last, to put it back on rollback.
 
+mod kv;
 mod mailbox;
 
 use std::{
@@ -11,8 +12,8 @@ use std::{
 };
 
 use super::{
-    KEPT_REPLIES, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore, StoredHistory, Trace,
-    Visit,
+    KEPT_REPLIES, KvEntry, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore,
+    StoredHistory, Trace, Visit,
 };
 use crate::protocol::{RequestId, Sequence, Timestamp};
 use mailbox::{Arrived, Mailboxes};
@@ -24,6 +25,7 @@ pub struct Memory {
     objects: HashMap<Arc<str>, Stored>,
     datastores: BTreeMap<Arc<str>, Table>,
     clients: BTreeMap<Arc<str>, Client>,
+    groups: BTreeMap<Arc<str>, kv::Group>,
     mailboxes: Mailboxes,
     transaction: Option<Vec<Undo>>,
 }
@@ -71,6 +73,8 @@ enum Undo {
     Reply(Arc<str>, RequestId, Option<(Timestamp, Reply)>),
     Seen(Arc<str>, RequestId, Timestamp),
     Client(Arc<str>, Option<Client>),
+    Kv(Arc<str>, Arc<str>, Option<KvEntry>),
+    KvGroup(Arc<str>, kv::Group),
     Notification(Trace, Option<Arrived>),
 }
 
@@ -132,6 +136,12 @@ impl Memory {
             }
             Undo::Client(client, None) => {
                 self.clients.remove(&client);
+            }
+            Undo::Kv(group, key, entry) => {
+                self.put_kv(&group, &key, entry);
+            }
+            Undo::KvGroup(name, group) => {
+                self.groups.insert(name, group);
             }
             Undo::Notification(trace, before) => {
                 self.mailboxes.replace(trace, before);

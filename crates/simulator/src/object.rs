@@ -1,22 +1,16 @@
 //! One run: an authority, clients, a faulty network between them, and one clock.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
-    time::Duration,
-};
+use std::time::Duration;
 
-use tidewire::{
-    protocol::Timestamp,
-    replica::{EpochId, Mark, Status, Ticket, Token},
-};
+use tidewire::replica::{EpochId, Mark, Status, Ticket, Token};
 
 use crate::{
     authority::{Authority, State},
-    client::{Answer, Client, Fault, Message, Step},
-    ledger::{Kind, Ledger},
+    client::{Answer, Client, Message, Step},
+    ledger::{Kind, Ledger, Phase},
     mix::Mix,
     random::Random,
+    rig::{Fault, Rig, Summary, World},
 };
 
 /// One tick.
@@ -26,11 +20,12 @@ pub const BEACON_PERIOD: Duration = Duration::from_secs(10);
 /// How long one attempt may take.
 pub const ATTEMPT_DEADLINE: Duration = Duration::from_secs(5);
 /// Beacon periods in which everything must have converged once the faults have stopped.
-const PERIODS: u64 = 3;
+pub(crate) const PERIODS: u64 = 3;
 /// Ticks for the last request's way there and back.
 const ROUND_TRIP: u64 = 4;
 
-const BEACON_TICKS: u64 = 100;
+/// The same in ticks.
+pub(crate) const BEACON_TICKS: u64 = 100;
 
 #[derive(Debug, Clone)]
 enum Event {
@@ -38,71 +33,44 @@ enum Event {
     Request { attempt: u32, position: Option<Mark> },
 }
 
-/// What a run came to.
-#[derive(Debug, Default, Clone)]
-pub struct Summary {
-    /// Refetches of all clients.
-    pub refetches: u64,
-    /// Values applied by all clients.
-    pub applied: u64,
-    /// Messages delivered.
-    pub delivered: u64,
-    /// A number that two runs of one seed share.
-    pub digest: u64,
+/// An object, its clients, and a network that loses, repeats, delays and reorders.
+#[derive(Debug)]
+pub struct Objects;
+
+impl World for Objects {
+    type Mix = Mix;
+    type Kind = Kind;
+    type Phase = Phase;
+
+    fn run(mix: &Mix, ledger: &mut Ledger<Kind, Phase>) -> Result<Summary, Fault> {
+        let mut random = Random::new(mix.seed ^ 0x7469_6465);
+        let clients = (0..mix.clients).map(|_| Client::new(mix, random.bits())).collect();
+        let mut run = Run {
+            authority: Authority::new(mix.has_epochs),
+            mix: mix.clone(),
+            clients,
+            sessions: 1,
+            rig: Rig::new(random, TICK, ledger),
+        };
+        run.play().map_err(|fault| format!("tick {}: {fault}", run.rig.tick()))?;
+        for client in &run.clients {
+            let stats = client.replica.stats();
+            run.rig.summary.refetches += stats.refetches;
+            run.rig.summary.applied += stats.applied;
+        }
+        Ok(run.rig.summary)
+    }
 }
 
-struct World<'l> {
+struct Run<'l> {
     mix: Mix,
-    random: Random,
     authority: Authority,
     clients: Vec<Client>,
-    /// When, in which order, for whom.
-    queue: BinaryHeap<Reverse<(u64, u64, usize)>>,
-    events: BTreeMap<u64, Event>,
-    order: u64,
-    tick: u64,
     sessions: u64,
-    is_calm: bool,
-    ledger: &'l mut Ledger,
-    summary: Summary,
+    rig: Rig<'l, Event, Kind, Phase>,
 }
 
-/// Runs a mix to its end.
-///
-/// # Errors
-///
-/// The first thing that did not hold.
-pub fn run(mix: &Mix, ledger: &mut Ledger) -> Result<Summary, Fault> {
-    let mut random = Random::new(mix.seed ^ 0x7469_6465);
-    let clients = (0..mix.clients).map(|_| Client::new(mix, random.bits())).collect();
-    let mut world = World {
-        authority: Authority::new(mix.has_epochs),
-        mix: mix.clone(),
-        random,
-        clients,
-        queue: BinaryHeap::new(),
-        events: BTreeMap::new(),
-        order: 0,
-        tick: 0,
-        sessions: 1,
-        is_calm: false,
-        ledger,
-        summary: Summary::default(),
-    };
-    world.play().map_err(|fault| format!("tick {}: {fault}", world.tick))?;
-    for client in &world.clients {
-        let stats = client.replica.stats();
-        world.summary.refetches += stats.refetches;
-        world.summary.applied += stats.applied;
-    }
-    Ok(world.summary)
-}
-
-impl World<'_> {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(1_000 + self.tick * 100)
-    }
-
+impl Run<'_> {
     fn play(&mut self) -> Result<(), Fault> {
         self.begin()?;
         for _ in 0..self.mix.ticks {
@@ -116,7 +84,7 @@ impl World<'_> {
         for _ in 0..periods * BEACON_TICKS + ROUND_TRIP {
             self.pass_tick()?;
             if converged_at.is_none() && self.all_converged() {
-                converged_at = Some(self.tick);
+                converged_at = Some(self.rig.tick());
             }
         }
         self.judge_convergence()
@@ -124,7 +92,7 @@ impl World<'_> {
 
     fn begin(&mut self) -> Result<(), Fault> {
         if self.mix.has_hello {
-            let (now, epoch) = (self.now(), self.authority.state.epoch);
+            let (now, epoch) = (self.rig.now(), self.authority.state.epoch);
             for client in &mut self.clients {
                 client.replica.handle_session(now, 1, Some(epoch));
             }
@@ -139,8 +107,8 @@ impl World<'_> {
             for client in 0..self.clients.len() {
                 let Some(value) = state.value.filter(|_| older) else { continue };
                 let message = Message::Hydration(state.clone(), value);
-                let late = if self.mix.hydration == 3 { self.random.below(60) } else { 0 };
-                self.schedule(client, self.tick + late, Event::Deliver(message));
+                let late = if self.mix.hydration == 3 { self.rig.random.below(60) } else { 0 };
+                self.rig.schedule(client, self.rig.tick() + late, Event::Deliver(message));
             }
         }
         self.deliver_due()
@@ -148,29 +116,29 @@ impl World<'_> {
 
     /// Writes, restarts, and what else may happen at the authority or at a client in one tick.
     fn strike(&mut self) -> Result<(), Fault> {
-        if self.random.chance(self.mix.writes) {
+        if self.rig.random.chance(self.mix.writes) {
             self.write();
         }
-        if self.random.chance(self.mix.restart) && self.random.chance(100) {
-            let resets = self.random.below(2) == 0;
-            let lost = usize::try_from(self.random.below(3)).unwrap_or(0);
+        if self.rig.random.chance(self.mix.restart) && self.rig.random.chance(100) {
+            let resets = self.rig.random.below(2) == 0;
+            let lost = usize::try_from(self.rig.random.below(3)).unwrap_or(0);
             self.note_all(if resets { Kind::Reset } else { Kind::Restart });
             self.authority.restart(lost, resets);
             for client in 0..self.clients.len() {
                 self.connect(client);
             }
         }
-        if self.random.chance(self.mix.rollback) && self.random.chance(100) {
+        if self.rig.random.chance(self.mix.rollback) && self.rig.random.chance(100) {
             self.note_all(Kind::Rollback);
-            let lost = 1 + usize::try_from(self.random.below(4)).unwrap_or(0);
+            let lost = 1 + usize::try_from(self.rig.random.below(4)).unwrap_or(0);
             self.authority.roll_back(lost);
         }
         for client in 0..self.clients.len() {
-            if self.random.chance(self.mix.disconnect) && self.random.chance(100) {
+            if self.rig.random.chance(self.mix.disconnect) && self.rig.random.chance(100) {
                 self.note(client, Kind::Disconnect);
                 self.connect(client);
             }
-            if self.random.chance(self.mix.refresh) && self.random.chance(200) {
+            if self.rig.random.chance(self.mix.refresh) && self.rig.random.chance(200) {
                 self.note(client, Kind::Refresh);
                 self.feed(client, Message::Refresh)?;
             }
@@ -197,7 +165,7 @@ impl World<'_> {
 
     /// A fault at the authority: it strikes every client.
     fn fires(&mut self, rate: u32, kind: Kind) -> bool {
-        let fires = !self.is_calm && self.random.chance(rate);
+        let fires = !self.rig.is_calm && self.rig.random.chance(rate);
         if fires {
             self.note_all(kind);
         }
@@ -206,16 +174,12 @@ impl World<'_> {
 
     /// A fault on the way to one client.
     fn strikes(&mut self, client: usize, rate: u32, kind: Kind) -> bool {
-        let strikes = !self.is_calm && self.random.chance(rate);
-        if strikes {
-            self.note(client, kind);
-        }
-        strikes
+        let Self { rig, clients, .. } = self;
+        rig.strikes(rate, kind, || clients[client].phase())
     }
 
     fn note(&mut self, client: usize, kind: Kind) {
-        let replica = &self.clients[client].replica;
-        self.ledger.note(kind, replica.status(), replica.position().is_some());
+        self.rig.note(kind, self.clients[client].phase());
     }
 
     fn note_all(&mut self, kind: Kind) {
@@ -225,26 +189,14 @@ impl World<'_> {
     }
 
     fn send(&mut self, client: usize, message: Message) {
-        if self.strikes(client, self.mix.drop, Kind::Drop) {
-            return;
-        }
-        let delay = if self.is_calm { 0 } else { self.random.below(self.mix.delay + 1) };
-        if delay > 1 {
-            self.note(client, Kind::Delay);
-        }
-        self.schedule(client, self.tick + 1 + delay, Event::Deliver(message));
-    }
-
-    fn schedule(&mut self, client: usize, at: u64, event: Event) {
-        self.order += 1;
-        self.events.insert(self.order, event);
-        self.queue.push(Reverse((at, self.order, client)));
+        let phase = self.clients[client].phase();
+        self.rig.send(client, phase, &self.mix, Event::Deliver(message));
     }
 
     /// A new session of one client.
     fn connect(&mut self, client: usize) {
         self.sessions += 1;
-        let (now, session) = (self.now(), self.sessions);
+        let (now, session) = (self.rig.now(), self.sessions);
         let state = self.authority.state.clone();
         self.clients[client].session = session;
         self.clients[client].beacons = 0;
@@ -267,12 +219,12 @@ impl World<'_> {
     }
 
     fn pass_tick(&mut self) -> Result<(), Fault> {
-        self.tick += 1;
-        if self.tick.is_multiple_of(BEACON_TICKS) {
+        self.rig.pass_to(self.rig.tick() + 1);
+        if self.rig.tick().is_multiple_of(BEACON_TICKS) {
             self.send_beacons();
         }
         self.deliver_due()?;
-        let now = self.now();
+        let now = self.rig.now();
         for client in 0..self.clients.len() {
             while self.clients[client].replica.poll_timeout().is_some_and(|due| due <= now) {
                 self.clients[client].replica.handle_timeout(now);
@@ -283,11 +235,7 @@ impl World<'_> {
     }
 
     fn deliver_due(&mut self) -> Result<(), Fault> {
-        while let Some(Reverse((at, order, client))) = self.queue.peek().copied()
-            && at <= self.tick
-        {
-            self.queue.pop();
-            let Some(event) = self.events.remove(&order) else { continue };
+        while let Some((client, event)) = self.rig.poll() {
             match event {
                 Event::Deliver(message) => self.feed(client, message)?,
                 Event::Request { attempt, position } => self.answer(client, attempt, position),
@@ -297,15 +245,15 @@ impl World<'_> {
     }
 
     fn feed(&mut self, client: usize, message: Message) -> Result<(), Fault> {
-        self.summary.delivered += 1;
-        let now = self.now();
+        self.rig.summary.delivered += 1;
+        let now = self.rig.now();
         let question = self.clients[client].feed(now, message)?;
         self.settle(client, question)
     }
 
     /// Drains a client's effects, answers its gate's questions, and checks it.
     fn settle(&mut self, client: usize, mut question: Option<(Ticket, Token)>) -> Result<(), Fault> {
-        let now = self.now();
+        let now = self.rig.now();
         loop {
             if let Some((ticket, token)) = question.take() {
                 if self.strikes(client, self.mix.reentrant, Kind::Reentrant) {
@@ -320,13 +268,11 @@ impl World<'_> {
             }
         }
         for (attempt, position) in std::mem::take(&mut self.clients[client].requests) {
-            let there = self.tick + 1 + if self.is_calm { 0 } else { self.random.below(self.mix.delay + 1) };
-            self.schedule(client, there, Event::Request { attempt, position });
+            let there = self.rig.tick() + 1 + self.rig.delay(self.mix.delay);
+            self.rig.schedule(client, there, Event::Request { attempt, position });
         }
-        let summary = &mut self.summary;
         let mark = self.clients[client].replica.position();
-        let word = mark.map_or(0, |mark| u64::from(mark.epoch.0) << 40 | mark.sequence);
-        summary.digest = (summary.digest ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(7);
+        self.rig.summary.digest(mark.map_or(0, |mark| u64::from(mark.epoch.0) << 40 | mark.sequence));
         if self.clients[client].is_disposed() {
             return Ok(());
         }
@@ -335,15 +281,9 @@ impl World<'_> {
 
     /// While a gate runs, the next message for the client arrives.
     fn overtake(&mut self, client: usize) -> Result<(), Fault> {
-        let next = self.queue.iter().filter(|Reverse((_, order, to))| {
-            *to == client && matches!(self.events.get(order), Some(Event::Deliver(_)))
-        });
-        let Some(order) = next.map(|Reverse((at, order, _))| (*at, *order)).min().map(|(_, order)| order)
-        else {
-            return Ok(());
-        };
-        let Some(Event::Deliver(message)) = self.events.remove(&order) else { return Ok(()) };
-        let now = self.now();
+        let message = self.rig.overtake(client, |event| matches!(event, Event::Deliver(_)));
+        let Some(Event::Deliver(message)) = message else { return Ok(()) };
+        let now = self.rig.now();
         match self.clients[client].feed(now, message)? {
             None => Ok(()),
             Some(_) => Err("a second question was raised while one was outstanding".into()),
@@ -358,7 +298,7 @@ impl World<'_> {
         let answer = if self.strikes(client, self.mix.refetch_failure, Kind::RefetchFailure) {
             Answer::Failure
         } else if position == Some(Mark { epoch: state.epoch, sequence: state.sequence })
-            && self.random.below(4) == 0
+            && self.rig.random.below(4) == 0
         {
             Answer::Current(state.epoch, state.sequence)
         } else if let Some(mut value) = state.value {
@@ -367,8 +307,12 @@ impl World<'_> {
         } else {
             Answer::Null
         };
-        let delay = if self.is_calm { 0 } else { self.random.below(self.mix.delay + 1) };
-        self.schedule(client, self.tick + 1 + delay, Event::Deliver(Message::Answer(attempt, answer)));
+        let delay = self.rig.delay(self.mix.delay);
+        self.rig.schedule(
+            client,
+            self.rig.tick() + 1 + delay,
+            Event::Deliver(Message::Answer(attempt, answer)),
+        );
     }
 
     fn state_to_answer_with(&mut self, client: usize) -> State {
@@ -379,14 +323,14 @@ impl World<'_> {
         };
         if self.strikes(client, self.mix.dead, Kind::Dead) {
             let dead = self.authority.past.iter().filter(|state| state.epoch != present).collect();
-            if let Some(state) = pick(dead, &mut self.random) {
+            if let Some(state) = pick(dead, &mut self.rig.random) {
                 return state;
             }
         }
         if self.strikes(client, self.mix.lagging, Kind::Lagging) {
             let same =
                 self.authority.past.iter().filter(|state| state.epoch == present).rev().take(8).collect();
-            if let Some(state) = pick(same, &mut self.random) {
+            if let Some(state) = pick(same, &mut self.rig.random) {
                 return state;
             }
         }
@@ -398,12 +342,12 @@ impl World<'_> {
             self.write();
         }
         for client in 0..self.clients.len() {
-            if self.random.chance(self.mix.dispose) {
+            if self.rig.random.chance(self.mix.dispose) {
                 self.note(client, Kind::Dispose);
                 self.clients[client].dispose();
             }
         }
-        self.is_calm = true;
+        self.rig.is_calm = true;
         Ok(())
     }
 

@@ -1,0 +1,146 @@
+//! One WebSocket after the other: each is a task that only moves bytes.
+
+use futures_util::{SinkExt, StreamExt};
+use tidewire::{
+    protocol::{SUBPROTOCOL_MSGPACK, limits::MAX_FRAME_BYTES},
+    session::Generation,
+};
+use tokio::sync::mpsc;
+use tokio_tungstenite::{
+    connect_async_with_config,
+    tungstenite::{
+        Message,
+        client::IntoClientRequest,
+        http::{HeaderValue, Uri, header::SEC_WEBSOCKET_PROTOCOL},
+        protocol::{CloseFrame, WebSocketConfig},
+    },
+};
+
+/// The close code of a link that ended without one.
+pub(crate) const ABNORMAL: u16 = 1006;
+
+/// Frames that may wait for the wire. A link that is further behind is given up; the next one resumes.
+const WAITING_FRAMES: usize = 1_024;
+
+/// Where to connect.
+#[derive(Debug, Clone)]
+pub(crate) struct Address(Uri);
+
+impl Address {
+    /// `None` if it is none of a WebSocket.
+    pub(crate) fn new(url: &str) -> Option<Self> {
+        let address: Uri = url.parse().ok()?;
+        let is_known = matches!(address.scheme_str(), Some("ws" | "wss"));
+        (is_known && address.host().is_some()).then_some(Self(address))
+    }
+}
+
+/// What a link tells the driver.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Opened,
+    Frame(Vec<u8>),
+    Closed { code: u16, reason: String },
+}
+
+/// What the driver tells a link.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Frame(Vec<u8>),
+    Close(u16),
+}
+
+/// The driver's end of a link. Dropped, the link ends without a word.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) generation: Generation,
+    queue: mpsc::Sender<Outgoing>,
+}
+
+impl Link {
+    /// Opens a link; it tells `events` what happens to it.
+    pub(crate) fn open(
+        address: Address,
+        generation: Generation,
+        events: mpsc::Sender<(Generation, Event)>,
+    ) -> Self {
+        let (queue, frames) = mpsc::channel(WAITING_FRAMES);
+        tokio::spawn(async move {
+            let closed = match run(address, generation, &events, frames).await {
+                Ok((code, reason)) => Event::Closed { code, reason },
+                Err(error) => Event::Closed { code: ABNORMAL, reason: error.to_string() },
+            };
+            // The driver is gone with everything that a link could be for.
+            let _ = events.send((generation, closed)).await;
+        });
+        Self { generation, queue }
+    }
+
+    /// Queues a frame; `false` if the link cannot take it.
+    pub(crate) fn send(&self, frame: Vec<u8>) -> bool {
+        self.queue.try_send(Outgoing::Frame(frame)).is_ok()
+    }
+
+    /// Ends the link once what is queued has left.
+    pub(crate) fn close(self, code: u16) {
+        let _ = self.queue.try_send(Outgoing::Close(code));
+    }
+}
+
+type Failure = tokio_tungstenite::tungstenite::Error;
+
+/// Moves bytes until either side ends the link; returns how it ended.
+async fn run(
+    address: Address,
+    generation: Generation,
+    events: &mpsc::Sender<(Generation, Event)>,
+    mut queue: mpsc::Receiver<Outgoing>,
+) -> Result<(u16, String), Failure> {
+    let mut request = address.0.into_client_request()?;
+    request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL_MSGPACK));
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_FRAME_BYTES))
+        .max_frame_size(Some(MAX_FRAME_BYTES));
+    let connecting = connect_async_with_config(request, Some(config), true);
+    let (mut socket, _) = tokio::select! {
+        connected = connecting => connected?,
+        // Given up before it was open.
+        () = given_up(&mut queue) => return Ok((ABNORMAL, String::new())),
+    };
+    let heard = async |event| events.send((generation, event)).await.is_ok();
+    if !heard(Event::Opened).await {
+        return Ok((ABNORMAL, String::new()));
+    }
+    loop {
+        tokio::select! {
+            message = socket.next() => match message {
+                Some(Ok(Message::Binary(frame))) => {
+                    // Waits for the driver; meanwhile the socket fills, and the server sees that this side is slow.
+                    if !heard(Event::Frame(frame.into())).await {
+                        return Ok((ABNORMAL, String::new()));
+                    }
+                }
+                Some(Ok(Message::Close(frame))) => {
+                    let how = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                    return Ok(how.unwrap_or((ABNORMAL, String::new())));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(error),
+                None => return Ok((ABNORMAL, "the connection was lost".to_owned())),
+            },
+            outgoing = queue.recv() => match outgoing {
+                Some(Outgoing::Frame(frame)) => socket.send(Message::binary(frame)).await?,
+                Some(Outgoing::Close(code)) => {
+                    socket.close(Some(CloseFrame { code: code.into(), reason: "".into() })).await?;
+                    return Ok((code, String::new()));
+                }
+                None => return Ok((ABNORMAL, String::new())),
+            },
+        }
+    }
+}
+
+/// Waits until the driver has no use for the link any more.
+async fn given_up(queue: &mut mpsc::Receiver<Outgoing>) {
+    while let Some(Outgoing::Frame(_)) = queue.recv().await {}
+}
