@@ -660,6 +660,35 @@ fn who_goes_in_a_batch_that_fails_is_gone_all_the_same() {
 }
 
 #[test]
+fn a_question_about_a_busy_pool_may_wait_behind_an_answer_that_is_undone() {
+    let (storage, fault) = Faulty::new();
+    let mut rig = Rig::over(storage);
+    rig.server.open_pool(rig.now, "p", PLAIN, None).unwrap();
+    for key in ["a", "b"] {
+        rig.server.put(rig.now, key, value(&large_record(key, 262_110))).unwrap();
+    }
+    let (watcher, client) = (rig.client("watcher"), rig.client("c"));
+    rig.subscribe(watcher, 1, pool("p"), None);
+    rig.drains = false;
+    merge_now(&mut rig, r#"{"first":1}"#);
+    let targets = [Target::Object("a"), Target::Object("b"), pool("p")];
+    let asked = targets.into_iter().zip(1..).map(|(target, id)| Subscription { id, target, position: None });
+    rig.send(client, &ClientMessage::Subscribe(asked.collect()));
+    for n in 0..2_100 {
+        merge(&mut rig.server, rig.now, &format!(r#"{{"f{n}":{n}}}"#));
+        merge(&mut rig.server, rig.now, &format!(r#"{{"f{n}":null}}"#));
+    }
+    rig.commit().unwrap();
+    rig.take(client);
+    fault.set(Fault::Commit);
+    rig.now = rig.now + INTERVAL;
+    rig.server.handle_drained(rig.now, client);
+    rig.server.put(rig.now, "k", EncodedValue::NIL).unwrap();
+    assert!(rig.commit().is_err());
+    assert_eq!(rig.take(client).answer().0, 1);
+}
+
+#[test]
 fn a_pool_ends_with_its_process() {
     let mut rig = rig(PLAIN);
     merge_now(&mut rig, r#"{"a":1}"#);

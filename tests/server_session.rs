@@ -196,6 +196,25 @@ fn a_beacon_comes_every_heartbeat_and_tells_the_heads_that_moved() {
 }
 
 #[test]
+fn a_beacon_never_overtakes_the_change_whose_head_it_tells() {
+    let mut rig = Rig::new();
+    rig.open("d");
+    let client = rig.client("c");
+    rig.subscribe(client, 1, datastore("d"), None);
+    rig.now = rig.now + HEARTBEAT;
+    rig.server.set(rig.now, "d", EncodedValue::check(&server_rig::record("a", 1)).unwrap()).unwrap();
+    rig.server.handle_timeout(rig.now);
+    rig.commit().unwrap();
+    let inbox = rig.take(client);
+    match &inbox.messages()[..] {
+        [ServerMessage::Envelope { sequence, .. }, ServerMessage::Beacon { heads, .. }] => {
+            assert_eq!(heads[0].1, *sequence);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_departed_connection_leaves_nothing_behind() {
     let mut rig = Rig::new();
     for round in 0..200 {

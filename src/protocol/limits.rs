@@ -1,5 +1,7 @@
 //! Limits of the wire. Each has its reason in one line; PROTOCOL.md repeats the table.
 
+use core::time::Duration;
+
 /// Largest sequence: 2^53 - 1, the largest integer that a JavaScript number holds exactly.
 pub const MAX_SEQUENCE: u64 = (1 << 53) - 1;
 
@@ -23,6 +25,15 @@ pub const MAX_SUBSCRIPTIONS: usize = 10_000;
 
 /// Most entries of a lineage: older epochs of an authority are forgotten.
 pub const MAX_LINEAGE: usize = 8;
+
+/// Longest life of a notification: nothing waits in a mailbox for ever.
+pub const MAX_NOTIFICATION_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Most pending notifications of a mailbox; the oldest makes room: who is away for so long wants the newest.
+pub const MAX_MAILBOX: usize = 1_024;
+
+/// Largest reply to a notification in bytes: a value with room for the rest of the notification's state around it.
+pub const MAX_REPLY_BYTES: usize = MAX_VALUE_BYTES - 4 * 1024;
 
 /// Most fields of a merge pool, and of one merge: a pool is what the people at one document share; more is a datastore.
 pub const MAX_POOL_FIELDS: usize = 1_024;

@@ -14,6 +14,7 @@ use hashbrown::{Equivalent, HashMap};
 use super::{
     ConnectionId, Residue,
     kv::{WatcherId, Watchers},
+    query::Questions,
 };
 use crate::protocol::{Epoch, Position, Sequence, SubscriptionId, Timestamp, TopicId};
 
@@ -93,11 +94,14 @@ pub(super) struct Session {
     pub(super) number: u64,
     /// The client id of its `hello`: one page or process, over all its connections.
     pub(super) client: Arc<str>,
-    /// Who that is: whose mailbox it reads, and whose view it has.
-    pub(super) subject: Arc<str>,
+    /// Who that is, the *subject* of its token: whose mailbox it reads, and whose view it has.
+    pub(super) user: Arc<str>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, Followed>,
     /// What is asked for and not yet answered, in order.
     pub(super) asked: VecDeque<Asked>,
+    pub(super) questions: Questions,
+    /// Subscriptions to the client's mailbox, each with the number of the last notification sent.
+    pub(super) mailboxes: BTreeMap<SubscriptionId, u64>,
     pub(super) outflow: Outflow,
     beacons: u64,
     /// The tick after the one that the last beacon reported.
@@ -120,6 +124,8 @@ pub(super) enum Followed {
     Waiting(Subject),
     /// It hears every envelope of this topic.
     Topic(TopicId),
+    /// It hears what comes into the mailbox of this client, its own.
+    Mailbox(Arc<str>),
     /// It hears the events of this watcher of the kv store.
     Watch(WatcherId),
 }
@@ -175,6 +181,8 @@ pub(super) struct Hub {
     clients: HashMap<Arc<str>, ConnectionId, RandomState>,
     topics: BTreeMap<TopicId, Topic>,
     current: HashMap<Subject, TopicId, RandomState>,
+    /// Who follows the mailbox of a user.
+    mailboxes: BTreeMap<Arc<str>, BTreeSet<(ConnectionId, SubscriptionId)>>,
     last_topic: TopicId,
     /// Ordered by when they are due, so that the next one costs no search.
     timers: BTreeSet<(Timestamp, ConnectionId)>,
@@ -200,6 +208,7 @@ impl Hub {
                     .sum::<usize>(),
             timers: self.timers.len(),
             ownerships: 0,
+            mailboxes: self.mailboxes.values().map(BTreeSet::len).sum(),
         }
     }
 
@@ -215,7 +224,7 @@ impl Hub {
     }
 
     /// Starts the session of a connection that is still greeting; `false` if it is not.
-    pub(super) fn greet(&mut self, id: ConnectionId, number: u64, client: &str, subject: &str) -> bool {
+    pub(super) fn greet(&mut self, id: ConnectionId, number: u64, client: &str, user: &str) -> bool {
         let tick = self.tick;
         match self.connections.get_mut(&id) {
             Some(Connection { phase: phase @ Phase::Greeting, .. }) => {
@@ -224,9 +233,11 @@ impl Hub {
                 *phase = Phase::Live(Session {
                     number,
                     client,
-                    subject: subject.into(),
+                    user: user.into(),
                     subscriptions: BTreeMap::new(),
                     asked: VecDeque::new(),
+                    questions: Questions::default(),
+                    mailboxes: BTreeMap::new(),
                     outflow: Outflow::Open(0),
                     beacons: 0,
                     reported: tick,
@@ -328,12 +339,12 @@ impl Hub {
     /// What a history that a subscription follows is of.
     pub(super) fn subject(&mut self, id: ConnectionId, subscription: SubscriptionId) -> Option<Subject> {
         match self.session(id)?.subscriptions.get(&subscription)? {
-            Followed::Watch(_) => None,
             Followed::Waiting(subject) => Some(subject.clone()),
             Followed::Topic(topic) => {
                 let topic = *topic;
                 self.topics.get(&topic).map(|topic| topic.subject.clone())
             }
+            Followed::Watch(_) | Followed::Mailbox(_) => None,
         }
     }
 
@@ -392,6 +403,7 @@ impl Hub {
     fn leave(&mut self, id: ConnectionId, subscription: SubscriptionId, followed: &Followed) {
         let number = match followed {
             Followed::Waiting(_) => return,
+            Followed::Mailbox(client) => return self.leave_mailbox(id, subscription, client),
             Followed::Watch(watcher) => {
                 self.watchers.unwatch(*watcher);
                 return;
@@ -408,6 +420,39 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// Lets a subscription hear what comes into its user's mailbox, in the place of any before it under that number.
+    pub(super) fn follow_mailbox(&mut self, id: ConnectionId, subscription: SubscriptionId) {
+        let Some(session) = self.session(id) else {
+            return;
+        };
+        let user = session.user.clone();
+        let before = session.subscriptions.insert(subscription, Followed::Mailbox(user.clone()));
+        if let Some(before) = before {
+            self.leave(id, subscription, &before);
+        }
+        if let Some(session) = self.session(id) {
+            session.mailboxes.insert(subscription, 0);
+        }
+        self.mailboxes.entry(user).or_default().insert((id, subscription));
+    }
+
+    fn leave_mailbox(&mut self, id: ConnectionId, subscription: SubscriptionId, user: &str) {
+        if let Some(session) = self.session(id) {
+            session.mailboxes.remove(&subscription);
+        }
+        if let Some(followers) = self.mailboxes.get_mut(user) {
+            followers.remove(&(id, subscription));
+            if followers.is_empty() {
+                self.mailboxes.remove(user);
+            }
+        }
+    }
+
+    /// All subscriptions to the mailbox of a user.
+    pub(super) fn mailbox_followers(&self, user: &str) -> Vec<(ConnectionId, SubscriptionId)> {
+        self.mailboxes.get(user).into_iter().flatten().copied().collect()
     }
 
     /// All subscriptions to a subject that have their answer.

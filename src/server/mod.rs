@@ -2,14 +2,15 @@
 //!
 //! [`Server`] is a machine without transport, clock, threads or randomness of its own: the same code answers inside a
 //! browser page and inside the native server. The parts: `hub` knows who is connected and follows what, `object`,
-//! `datastore`, `pool` and `kv` hold the rules of what they are named after, `rules` those of the application and
-//! `apply` has them followed, `outbox` holds back what is to be sent until it is true, [`storage`] keeps what must last.
-//! Not here: sockets, files, time.
+//! `datastore`, `pool`, `mailbox` and `kv` hold the rules of what they are named after, `rules` those of the application
+//! and `apply` has them followed, `outbox` holds back what is to be sent until it is true, [`storage`] keeps what must
+//! last. Not here: sockets, files, time.
 
 mod apply;
 mod datastore;
 mod hub;
 mod kv;
+mod mailbox;
 mod object;
 mod outbox;
 mod pool;
@@ -38,7 +39,7 @@ pub use rules::{EVERYONE, Gate, Projection, Resolver, Rule, Rules, View, ViewerR
 
 use crate::protocol::{
     CloseCode, ErrorCode, Lineage, QueryId, RequestId, ServerMessage, SubscriptionId, Timestamp,
-    limits::{MAX_KEY_BYTES, MAX_POOL_FIELDS, MAX_VALUE_BYTES},
+    limits::{MAX_KEY_BYTES, MAX_NOTIFICATION_LIFE, MAX_POOL_FIELDS, MAX_REPLY_BYTES, MAX_VALUE_BYTES},
 };
 use datastore::Shelf;
 use hub::{Hub, Subject};
@@ -112,6 +113,26 @@ pub enum WriteError {
         /// How many it would be.
         count: usize,
     },
+    /// There is no such notification, or it is not in the caller's mailbox; it cannot tell which.
+    #[error("no such notification; it has expired, made room for others, or is not yours")]
+    NoNotification,
+    /// The notification is no suit.
+    #[error("the notification wants no reply; put one into its sender's mailbox")]
+    NoReplyWanted,
+    /// A reply is too large.
+    #[error(
+        "`reply` has {length} bytes; it has at most {MAX_REPLY_BYTES}, split it into several notifications"
+    )]
+    ReplyTooLarge {
+        /// Its encoded size in bytes.
+        length: usize,
+    },
+    /// A notification would wait for too long.
+    #[error("`ttl` is {} ms; it is at most {} ms", life.as_millis(), MAX_NOTIFICATION_LIFE.as_millis())]
+    LivesTooLong {
+        /// How long it would.
+        life: Duration,
+    },
     /// The record does not say its name.
     #[error("the record has no string in its primary field")]
     NoPrimary,
@@ -172,12 +193,14 @@ impl WriteError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::NoDatastore | Self::NoPool => ErrorCode::NotFound,
-            Self::NoPrimary | Self::NoFields => ErrorCode::InvalidRequest,
+            Self::NoDatastore | Self::NoPool | Self::NoNotification => ErrorCode::NotFound,
+            Self::NoPrimary | Self::NoFields | Self::NoReplyWanted => ErrorCode::InvalidRequest,
             Self::BadKey { .. }
             | Self::TooLarge { .. }
             | Self::TooLong { .. }
             | Self::TooManyFields { .. }
+            | Self::ReplyTooLarge { .. }
+            | Self::LivesTooLong { .. }
             | Self::Exhausted => ErrorCode::LimitExceeded,
             Self::QuotaExceeded { .. } => ErrorCode::QuotaExceeded,
             Self::InvalidValue { .. } => ErrorCode::InvalidValue,
@@ -236,6 +259,8 @@ pub struct Residue {
     pub timers: usize,
     /// Fields of pools that go with a connection, and connections that wait for a pool.
     pub ownerships: usize,
+    /// Subscriptions to mailboxes.
+    pub mailboxes: usize,
 }
 
 /// The inputs since the last commit, as far as a failure has to be told.
@@ -246,6 +271,8 @@ struct Batch {
     writes: Vec<(ConnectionId, RequestId)>,
     queries: Vec<(ConnectionId, QueryId)>,
     asked: BTreeSet<(ConnectionId, SubscriptionId, u32)>,
+    /// Of every subscription to a mailbox that was sent something, how far it had been sent before.
+    mailboxes: BTreeMap<(ConnectionId, SubscriptionId), u64>,
     /// The datastores whose heads moved.
     moved: Vec<usize>,
     /// The objects whose resolvers were asked, without a value to store.
@@ -261,7 +288,8 @@ struct Batch {
 ///   [`handle_drained`](Self::handle_drained), [`handle_disconnect`](Self::handle_disconnect),
 ///   [`handle_timeout`](Self::handle_timeout)) and **commands** ([`put`](Self::put), [`delete`](Self::delete),
 ///   [`open_datastore`](Self::open_datastore), [`set`](Self::set), [`remove`](Self::remove),
-///   [`open_pool`](Self::open_pool), [`merge`](Self::merge), [`kv`](Self::kv),
+///   [`open_pool`](Self::open_pool), [`merge`](Self::merge), [`notify`](Self::notify), [`drain`](Self::drain),
+///   [`reply`](Self::reply), [`kv`](Self::kv),
 ///   [`close`](Self::close)) belong to a batch, which the first of them opens.
 /// - [`commit`](Self::commit) ends the batch. Nothing that the batch did can be polled before, and nothing of it
 ///   remains if it fails. Many inputs in one batch share one write to disk.
@@ -409,6 +437,8 @@ impl<S: Storage> Server<S> {
             // A failure is noted for the commit.
             let _ = self.kv(now).purge_expired();
             self.purge_pools(now);
+            // A failure is noted for the commit.
+            let _ = self.purge_notifications(now);
         }
         if now >= self.forget_due {
             // A host that comes so late was asleep, or its clock jumped: what looks old may be a moment old, and the
@@ -443,7 +473,7 @@ impl<S: Storage> Server<S> {
         let _ = self.on_storage(false, |storage| storage.forget_replies(replies, clients));
     }
 
-    // Commands: those on values are in `object`, `datastore` and `pool`
+    // Commands: those on values are in `object`, `datastore`, `pool` and `mailbox`
 
     /// Closes a connection, with a word to its client.
     pub fn close(
@@ -487,15 +517,15 @@ impl<S: Storage> Server<S> {
             None => {
                 // In memory, nothing can fail.
                 let _ = self.temporary.commit();
+                let _ = self.temporary.begin();
                 self.pools.commit();
+                self.pools.begin();
                 self.batch = Batch::default();
                 self.tell_watchers();
                 Ok(())
             }
             Some(failure) => self.undo(failure),
         };
-        let _ = self.temporary.begin();
-        self.pools.begin();
         self.outbox.release(&self.hub);
         if result.is_err() {
             self.release_departed();
@@ -509,7 +539,9 @@ impl<S: Storage> Server<S> {
     fn undo(&mut self, failure: StorageError) -> Result<(), CommitError> {
         let batch = std::mem::take(&mut self.batch);
         let _ = self.temporary.rollback();
+        let _ = self.temporary.begin();
         self.pools.rollback();
+        self.pools.begin();
         let unreported = self.outbox.retract();
         self.changes.retract();
         self.datastores.clear();
@@ -531,6 +563,14 @@ impl<S: Storage> Server<S> {
                 self.outbox.send(connection, &denied);
             }
         }
+        let mut behind = BTreeSet::new();
+        for ((connection, subscription), sent) in batch.mailboxes {
+            let session = self.hub.session(connection);
+            if let Some(before) = session.and_then(|session| session.mailboxes.get_mut(&subscription)) {
+                *before = sent;
+                behind.insert(connection);
+            }
+        }
         if batch.is_open
             && let Err(lost) = self.durable.rollback()
         {
@@ -541,6 +581,15 @@ impl<S: Storage> Server<S> {
         // What they wait for a report of will never leave.
         for connection in unreported {
             self.handle_drained(self.clock, connection);
+        }
+        for connection in behind {
+            self.answer_asked(self.clock, connection);
+        }
+        // All that tells what is committed, and leaves at once: no later batch may take it back.
+        if self.batch.failure.is_none() {
+            self.batch = Batch::default();
+            self.pools.commit();
+            self.pools.begin();
         }
         Err(CommitError::Undone(failure))
     }

@@ -78,6 +78,8 @@ pub(super) struct Pools {
     owned: BTreeSet<(ConnectionId, Field)>,
     /// Connections with a question about a pool that has something to tell first.
     waiting: BTreeSet<ConnectionId>,
+    /// Whether any pool has told what it had gathered, or is gone, since those were last asked.
+    has_settled: bool,
     /// What the batch has changed, as it was before.
     before: BTreeMap<Arc<str>, Option<Known>>,
     owners_before: Vec<(Field, Option<ConnectionId>)>,
@@ -156,8 +158,9 @@ impl Pools {
         if let Some(due) = before.and_then(|before| before.due) {
             self.due.remove(&(due, id.clone()));
         }
-        if let Some(due) = known.and_then(|known| known.due) {
-            self.due.insert((due, id.clone()));
+        match known.and_then(|known| known.due) {
+            Some(due) => drop(self.due.insert((due, id.clone()))),
+            None => self.has_settled = true,
         }
         before
     }
@@ -417,8 +420,10 @@ impl<S: Storage> Server<S> {
                 return;
             }
         }
-        for connection in std::mem::take(&mut self.pools.waiting) {
-            self.answer_asked(now, connection);
+        if std::mem::take(&mut self.pools.has_settled) {
+            for connection in std::mem::take(&mut self.pools.waiting) {
+                self.answer_asked(now, connection);
+            }
         }
     }
 

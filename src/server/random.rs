@@ -1,10 +1,11 @@
-//! Randomness from the host's seed: epochs, public ids and session numbers.
+//! Randomness from the host's seed: epochs, public ids, traces and session numbers.
 
 use rand_chacha::{
     ChaCha12Rng,
     rand_core::{RngCore, SeedableRng},
 };
 
+use super::storage::Trace;
 use crate::protocol::{Epoch, limits::MAX_SEQUENCE};
 
 /// A generator whose output does not tell its state: public ids must not be guessable from the epochs on the wire.
@@ -25,6 +26,12 @@ impl Random {
     /// A public id of 24 hex digits.
     pub(super) fn public_id(&mut self) -> String {
         self.epoch().to_string()[..24].to_owned()
+    }
+
+    pub(super) fn trace(&mut self) -> Trace {
+        let mut bytes = [0; 16];
+        self.0.fill_bytes(&mut bytes);
+        Trace::from_bytes(bytes)
     }
 
     /// A number that JavaScript holds exactly.

@@ -7,11 +7,12 @@ use super::{
     datastore::Table,
     hub::{Asked, Cursor, Followed, Outflow, Phase, Subject, Wish},
     kv::check_name,
+    mailbox::SERVER,
     storage::{Recollection, Reply, Storage, StorageError, Value},
 };
 use crate::protocol::{
     ClientMessage, CloseCode, EncodedValue, ErrorCode, Operation, Position, Reader, RequestId, ServerMessage,
-    Subscription, SubscriptionId, Target, Timestamp,
+    Subscription, SubscriptionId, Target, Timestamp, Writer,
     limits::{MAX_FRAME_BYTES, MAX_SEQUENCE, MAX_SUBSCRIPTIONS},
 };
 
@@ -25,6 +26,8 @@ struct Caller {
     connection: ConnectionId,
     /// The client id of its `hello`.
     client: Arc<str>,
+    /// Who that is.
+    user: Arc<str>,
 }
 
 /// What an operation did.
@@ -104,8 +107,15 @@ impl<S: Storage> Server<S> {
             return;
         };
         match message {
-            ClientMessage::Hello { .. } | ClientMessage::Delivered(_) => {}
-            ClientMessage::Query { query, about } => self.query(now, connection, query, about),
+            ClientMessage::Hello { .. } => {}
+            ClientMessage::Query { query, about } => {
+                self.take_query(connection, query, about);
+                self.answer_asked(now, connection);
+            }
+            ClientMessage::Delivered(traces) => {
+                let user = session.user.clone();
+                self.delivered(now, &user, &traces);
+            }
             ClientMessage::Subscribe(subscriptions) => {
                 for subscription in subscriptions {
                     self.subscribe(now, connection, subscription);
@@ -116,7 +126,8 @@ impl<S: Storage> Server<S> {
                 self.hub.unsubscribe(connection, subscription);
             }
             ClientMessage::Write { request, operation } => {
-                let caller = Caller { connection, client: session.client.clone() };
+                let (client, user) = (session.client.clone(), session.user.clone());
+                let caller = Caller { connection, client, user };
                 self.write(now, &caller, request, &operation);
             }
             ClientMessage::Refetch { subscription, attempt, position } => {
@@ -139,15 +150,20 @@ impl<S: Storage> Server<S> {
     }
 
     fn hello(&mut self, now: Timestamp, connection: ConnectionId, client: &str, token: Option<&str>) {
+        // Everybody is who they say they are.
+        let user = token.unwrap_or(client);
+        if user == SERVER {
+            let reason = "the name `server` is the server's own";
+            self.close(connection, CloseCode::Unauthorized, reason, None);
+            return;
+        }
         // What is still on its way over an older connection must not run after what the client does on this one: it
         // may have been told by now that it did not.
         if let Some(older) = self.hub.connection_of(client).filter(|older| *older != connection) {
             self.close(older, CloseCode::Silent, "the client is connected anew", None);
         }
         let number = self.random.session();
-        // Everybody is who they say they are.
-        let subject = token.unwrap_or(client);
-        if !self.hub.greet(connection, number, client, subject) {
+        if !self.hub.greet(connection, number, client, user) {
             self.close(connection, CloseCode::Unexpected, "hello comes once", None);
             return;
         }
@@ -191,6 +207,7 @@ impl<S: Storage> Server<S> {
                 }
                 Subject::Pool(id.into())
             }
+            Target::Mailbox => return self.follow_mailbox(connection, asked.id),
             Target::Watch { group, key } => {
                 if let Err(error) = check_name("group", group).and_then(|()| check_name("key", key)) {
                     self.hub.unsubscribe(connection, asked.id);
@@ -200,10 +217,6 @@ impl<S: Storage> Server<S> {
                 let since = self.changes.next_number();
                 self.hub.watch(connection, asked.id, group, key, since);
                 self.outbox.send(connection, &ServerMessage::Following { subscription: asked.id });
-                return;
-            }
-            Target::Mailbox => {
-                self.deny(connection, asked.id, 0, ErrorCode::NotFound, "not served here");
                 return;
             }
         };
@@ -274,6 +287,8 @@ impl<S: Storage> Server<S> {
             }
             self.pools.wait(connection);
         }
+        self.answer_queries(now, connection);
+        self.send_notifications(now, connection);
     }
 
     /// Counts what was just staged for a connection against what may be under way to it.
@@ -473,13 +488,20 @@ impl<S: Storage> Server<S> {
             Operation::Merge { pool, fields } => {
                 Ok(Effect::at(self.merge_from(now, pool, fields, Some(caller.connection))?, false))
             }
+            Operation::Notify { to, pack, suit, ttl } => {
+                let life = ttl.map(Duration::from_millis);
+                let notification = self.notify_from(now, &caller.user, to, pack, suit, life)?;
+                let mut trace = Writer::new();
+                trace.str(&notification.trace.to_string());
+                Ok(Effect { position: None, result: Some(trace.into_bytes().into()), is_durable: true })
+            }
+            Operation::Reply { trace, reply } => {
+                self.reply_from(now, &caller.user, trace, reply)?;
+                Ok(Effect { position: None, result: None, is_durable: true })
+            }
             Operation::Kv(ref changes) => {
                 self.kv(now).apply(changes)?;
                 Ok(Effect { position: None, result: None, is_durable: true })
-            }
-            Operation::Notify { .. } | Operation::Reply { .. } => {
-                let _ = caller;
-                Err(WriteError::NoDatastore)
             }
         }
     }
@@ -511,8 +533,14 @@ impl<S: Storage> Server<S> {
                 }
                 Phase::Live(_) => {
                     if let Some((number, heads)) = self.hub.beacon(connection) {
+                        // A head that came before its change would look like a missing one.
+                        for (topic, _) in &heads {
+                            self.outbox.flush(&self.hub, *topic);
+                        }
                         self.outbox.answer(connection, &ServerMessage::Beacon { number, heads });
                     }
+                    // Whatever a batch that was undone has left over.
+                    self.answer_asked(now, connection);
                     // Never zero: this loop ends.
                     let wait = heartbeat.min(patience - silence).max(Duration::from_millis(1));
                     self.hub.schedule(connection, now + wait);

@@ -97,7 +97,7 @@ pub enum KvChange<'a> {
 /// What can be asked for without changing anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Query<'a> {
-    /// What became of a notification: nil, or a map of its state.
+    /// What became of a notification: a map of its state. Its sender and its target may ask.
     Notification {
         /// The notification.
         trace: &'a str,

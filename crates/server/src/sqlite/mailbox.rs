@@ -155,3 +155,33 @@ impl MailboxStorage for Sqlite {
             .map_err(while_doing("purging notifications"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidewire::{
+        protocol::EncodedValue,
+        server::{Options, Server},
+    };
+
+    #[test]
+    fn mailboxes_survive_a_reopened_database() {
+        let directory = tempfile::tempdir().unwrap();
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let open =
+            |seed| Server::open(Sqlite::open(directory.path()).unwrap(), Options::new([seed; 32])).unwrap();
+        let mut server = open(1);
+        let mut put = |suit| server.notify(now, "bob", EncodedValue::NIL, suit, None).unwrap();
+        let (first, second) = (put(true), put(false));
+        let replied = server.reply(now, first.trace, EncodedValue::NIL).unwrap();
+        server.commit(now).unwrap();
+        drop(server);
+        let mut server = open(2);
+        assert_eq!(server.notification(now, first.trace).unwrap(), Some(replied));
+        let drained = server.drain(now, "bob").unwrap();
+        assert_eq!(drained.iter().map(|found| found.trace).collect::<Vec<_>>(), [first.trace, second.trace]);
+        drop(server);
+        // The drain was not committed.
+        assert_eq!(open(3).pending_notifications("bob").unwrap(), 2);
+    }
+}
