@@ -76,12 +76,16 @@ impl Disk {
         Self { inner: Rc::new(RefCell::new(inner)), trouble: Rc::new(Cell::new(Trouble::None)) }
     }
 
-    pub(super) fn trouble(&self) -> Trouble {
-        self.trouble.get()
-    }
-
     pub(super) fn set_trouble(&self, trouble: Trouble) {
         self.trouble.set(trouble);
+    }
+
+    /// Looks at the server without troubling its disk.
+    pub(super) fn quietly<T>(&self, look: impl FnOnce() -> T) -> T {
+        let trouble = self.trouble.replace(Trouble::None);
+        let seen = look();
+        self.trouble.set(trouble);
+        seen
     }
 
     /// What a backup made now would hold.
@@ -168,7 +172,7 @@ impl Storage for Disk {
 
     fn commit(&mut self) -> Result<(), StorageError> {
         self.work()?;
-        if self.trouble() == Trouble::Loss {
+        if self.trouble.get() == Trouble::Loss {
             return Err(StorageError::new("committing", "the disk is gone"));
         }
         let inner = &mut *self.inner.borrow_mut();
@@ -177,7 +181,7 @@ impl Storage for Disk {
     }
 
     fn rollback(&mut self) -> Result<(), StorageError> {
-        if self.trouble() == Trouble::Loss {
+        if self.trouble.get() == Trouble::Loss {
             return Err(StorageError::new("rolling back", "the disk is gone"));
         }
         let inner = &mut *self.inner.borrow_mut();

@@ -26,7 +26,7 @@ use self::{
     disk::Disk,
     link::{Down, Link, Up},
     oracle::{Backup, Oracle},
-    peer::{Peer, index},
+    peer::{MAX_SLOTS, Peer, index},
 };
 use crate::{
     ledger::Ledger,
@@ -497,10 +497,17 @@ impl Run<'_> {
                 }
             }
         }
-        match &self.server {
-            Some(server) if !server.is_idle() => Err("the server has something left after its batch".into()),
-            Some(_) | None => Ok(()),
+        let Some(server) = &self.server else { return Ok(()) };
+        if !server.is_idle() {
+            return Err("the server has something left after its batch".into());
         }
+        let (residue, count) = (server.residue(), self.connections.len());
+        // Each subscription counts on both its sides.
+        let is_bounded = residue.connections == count
+            && residue.timers == count
+            && residue.subscriptions <= 2 * MAX_SLOTS * count
+            && residue.topics <= residue.subscriptions;
+        if is_bounded { Ok(()) } else { Err(format!("the server holds {residue:?} for {count} connections")) }
     }
 
     /// What leaves the server must be true.

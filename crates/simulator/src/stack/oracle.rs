@@ -15,7 +15,7 @@ use tidewire::{
     server::{ConnectionId, Server},
 };
 
-use super::disk::{Disk, Trouble};
+use super::disk::Disk;
 use crate::rig::Fault;
 
 /// The objects that clients write to.
@@ -231,11 +231,7 @@ impl Oracle {
         if !std::mem::take(&mut self.is_dirty) {
             return Ok(());
         }
-        let trouble = disk.trouble();
-        disk.set_trouble(Trouble::None);
-        let agreed = self.agree(now, server);
-        disk.set_trouble(trouble);
-        agreed?;
+        disk.quietly(|| self.agree(now, server))?;
         for (name, number, sequence, shot) in std::mem::take(&mut self.passed) {
             let epoch = if number == 0 { self.epoch } else { self.epochs.get(&number).copied() };
             let epoch = epoch.ok_or_else(|| format!("{name} was committed under no epoch"))?;
@@ -289,6 +285,23 @@ impl Oracle {
             let next = self.ordinals.len() as u64;
             self.ordinals.entry(epoch).or_insert(next);
         }
+        Ok(())
+    }
+
+    /// The server's clock went back: what had expired before lives again, unless it was purged already.
+    pub(super) fn go_back(
+        &mut self,
+        now: Timestamp,
+        server: &Server<Disk>,
+        disk: &Disk,
+    ) -> Result<(), Fault> {
+        for (id, _) in STORES.iter().filter(|(_, is_permanent)| !is_permanent) {
+            let there = disk.quietly(|| server.datastore(now, id)).map_err(|error| error.to_string())?;
+            if there.is_none() {
+                self.committed.stores.remove(id);
+            }
+        }
+        self.pending = self.committed.clone();
         Ok(())
     }
 

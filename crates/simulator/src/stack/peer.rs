@@ -1,6 +1,6 @@
 //! One client with its application: what it does, what it is shown, and what must hold after every step.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use tidewire::{
     client::{Change, Client, Output, SlotId},
@@ -23,8 +23,12 @@ use crate::{
 
 /// How long a refetch may be unanswered before the next one, in milliseconds: the replica's deadline.
 const ATTEMPT_MILLIS: u64 = 10_000;
+/// How long a write may be under way, in milliseconds: the client's deadline.
+const WRITE_MILLIS: u64 = 30_000;
+/// The longest that a client may wait for anything: a backoff, and what a closing server asked for.
+const WAIT_MILLIS: u64 = 32_000;
 /// Most replicas of a client.
-const MAX_SLOTS: usize = 5;
+pub(super) const MAX_SLOTS: usize = 5;
 /// The code of a write whose outcome nobody knows.
 const UNKNOWN: u16 = u16::MAX;
 /// `request_expired`: it may have run.
@@ -55,7 +59,8 @@ pub(super) struct Peer {
     pub(super) link: Option<(Generation, usize)>,
     pub(super) wakes: Option<u64>,
     views: Vec<View>,
-    writes: BTreeSet<RequestId>,
+    /// Those that have not ended, and since when.
+    writes: BTreeMap<RequestId, Timestamp>,
     changes: Vec<Change>,
 }
 
@@ -70,7 +75,7 @@ impl Peer {
             link: None,
             wakes: None,
             views: Vec::new(),
-            writes: BTreeSet::new(),
+            writes: BTreeMap::new(),
             changes: Vec::new(),
         }
     }
@@ -159,7 +164,7 @@ impl Peer {
             3 => self.client.remove(now, id, row),
             _ => self.client.set(now, id, value),
         };
-        self.writes.insert(request.map_err(|error| error.to_string())?);
+        self.writes.insert(request.map_err(|error| error.to_string())?, now);
         Ok(())
     }
 
@@ -187,6 +192,7 @@ impl Peer {
                 self.check_requests(now, frame)?;
             }
         }
+        self.check_waits(now)?;
         self.check(oracle)?;
         Ok(outputs)
     }
@@ -199,7 +205,7 @@ impl Peer {
                 self.client.judged(now, ticket, verdict);
             }
             Change::Settled { request, code } => {
-                if !self.writes.remove(&request) {
+                if self.writes.remove(&request).is_none() {
                     return Err(format!("the write {request} ended twice"));
                 }
                 match code {
@@ -297,14 +303,29 @@ impl Peer {
         Ok(())
     }
 
-    /// What must hold whenever the client is drained.
-    fn check(&mut self, oracle: &Oracle) -> Result<(), Fault> {
-        if self.client.phase() == SessionPhase::Closed {
+    /// Nobody waits for ever, for anything.
+    fn check_waits(&self, now: Timestamp) -> Result<(), Fault> {
+        let phase = self.client.phase();
+        if phase == SessionPhase::Closed {
             return Err(format!("ended for good: {}", self.client.reason()));
         }
-        if self.client.phase() != SessionPhase::Idle && self.client.poll_timeout().is_none() {
-            return Err(format!("silent for ever: {:?}", self.client.phase()));
+        let due = self.client.poll_timeout();
+        let is_silent = due.is_none_or(|due| due.since(now).as_millis() > u128::from(WAIT_MILLIS));
+        if phase != SessionPhase::Idle && is_silent {
+            return Err(format!("silent for ever: {phase:?}, until {due:?}"));
         }
+        let is_overdue = |made: &Timestamp| now.since(*made).as_millis() > u128::from(WRITE_MILLIS);
+        match self.writes.iter().find(|(_, made)| is_overdue(made)) {
+            // Its timer is due right now, if the client has slept.
+            Some((request, _)) if due.is_none_or(|due| due > now) => {
+                Err(format!("the write {request} never ends"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What is shown must have been there, wherever the client is drained.
+    fn check(&mut self, oracle: &Oracle) -> Result<(), Fault> {
         for view in &mut self.views {
             let sequence = self.client.sequence(view.slot);
             let (Some(sequence), Some(epoch)) = (sequence, self.client.epoch(view.slot)) else {

@@ -166,6 +166,10 @@ impl Run<'_> {
         if self.fires(Trouble::ClockBack) {
             self.commit()?;
             self.skew -= HOUR;
+            let now = self.server_now();
+            if let Some(server) = &self.server {
+                self.oracle.go_back(now, server, &self.disk)?;
+            }
         }
         if self.fires(Trouble::ClockAhead) {
             self.commit()?;
