@@ -33,6 +33,8 @@ axis! {
         Sleep,
         /// A client is told that the network may be back.
         Nudge,
+        /// A page is closed, with a word to the server or without, and another opened.
+        Reload,
         /// A server's frame is no protocol.
         Garbage,
         /// The server's clock goes back an hour.

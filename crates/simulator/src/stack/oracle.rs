@@ -104,6 +104,8 @@ pub(super) struct Oracle {
     /// The order in which epochs appeared.
     ordinals: BTreeMap<Epoch, u64>,
     history: HashMap<(Name, Epoch, u64), Shot>,
+    /// How far the epochs came that the last restored datastores descend from.
+    kept: BTreeMap<(Name, u64), u64>,
     /// Every request that ever ran and was committed.
     ran: BTreeSet<Request>,
     /// Requests whose client was told that they did not run.
@@ -327,7 +329,10 @@ impl Oracle {
         for (key, (sequence, value)) in &self.committed.objects {
             self.passed.push((key, 0, *sequence, Shot::Object(value.clone())));
         }
+        self.kept.clear();
         for (id, store) in &mut self.committed.stores {
+            let ordinal = self.epochs.get(&store.number).and_then(|epoch| self.ordinals.get(epoch));
+            self.kept.extend(ordinal.map(|ordinal| ((*id, *ordinal), store.head)));
             self.stores += 1;
             store.number = self.stores;
             self.passed.push((id, store.number, store.head, Shot::Table(store.table.clone())));
@@ -375,6 +380,11 @@ impl Oracle {
             (Some(ordinal), Some(shot)) => Ok((*ordinal, shot)),
             _ => Err(format!("{name}: {epoch:?} {sequence} was never committed")),
         }
+    }
+
+    /// How far an epoch came before the last restore, if the present one descends from it.
+    pub(super) fn kept(&self, id: Name, ordinal: u64) -> Option<u64> {
+        self.kept.get(&(id, ordinal)).copied()
     }
 
     /// Whether a record changed behind the start of `range`, up to its end.

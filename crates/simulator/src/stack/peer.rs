@@ -34,6 +34,9 @@ const UNKNOWN: u16 = u16::MAX;
 /// `request_expired`: it may have run.
 const EXPIRED: u16 = 6;
 
+/// A page that is gone is one that never wakes.
+const NEVER: u64 = u64::MAX;
+
 /// A replica, and what was last seen of it.
 #[derive(Debug)]
 struct View {
@@ -78,6 +81,26 @@ impl Peer {
             writes: BTreeMap::new(),
             changes: Vec::new(),
         }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.wakes == Some(NEVER)
+    }
+
+    /// The page goes; gives what its client still asks of the host. Its writes end now, whatever became of them.
+    pub(super) fn leave(&mut self, now: Timestamp, oracle: &mut Oracle) -> Result<Vec<Output>, Fault> {
+        self.client.close(now);
+        let outputs = std::iter::from_fn(|| self.client.poll_output()).collect();
+        let mut changes = Vec::new();
+        self.client.poll_changes(&mut changes);
+        for change in changes {
+            self.hear(now, change, oracle)?;
+        }
+        if !self.writes.is_empty() {
+            return Err(format!("closed, and the writes {:?} have not ended", self.writes));
+        }
+        self.wakes = Some(NEVER);
+        Ok(outputs)
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -337,6 +360,13 @@ impl Peer {
             };
             let epoch: Epoch = epoch.parse().map_err(|error| format!("{}: {error}", view.name))?;
             let (ordinal, shot) = oracle.shot(view.name, epoch, sequence)?;
+            if let Some((before, at)) = view.position
+                && before < ordinal
+                && oracle.kept(view.name, before).is_some_and(|kept| kept < at)
+                && !view.has_rolled_back
+            {
+                return Err(format!("{}: a restored server took changes back, silently", view.name));
+            }
             if let Some((before, at)) = view.position
                 && (ordinal < before || ordinal == before && sequence < at)
                 && !view.has_rolled_back

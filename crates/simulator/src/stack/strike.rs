@@ -24,8 +24,10 @@ impl Run<'_> {
             return Ok(());
         }
         for peer in 0..self.peers.len() {
-            self.strike_link(peer)?;
-            self.strike_client(peer)?;
+            if !self.peers[peer].is_gone() {
+                self.strike_link(peer)?;
+                self.strike_client(peer)?;
+            }
         }
         self.strike_server()
     }
@@ -66,7 +68,7 @@ impl Run<'_> {
         let rate = u64::from(self.mix.rate(trouble));
         let fires = self.rig.random.below(100_000) < rate;
         if fires {
-            for peer in &self.peers {
+            for peer in self.peers.iter().filter(|peer| !peer.is_gone()) {
                 self.rig.note(trouble, peer.phase());
             }
         }
@@ -126,6 +128,11 @@ impl Run<'_> {
     }
 
     fn strike_client(&mut self, peer: usize) -> Result<(), Fault> {
+        if self.strikes(peer, Trouble::Reload, 1) {
+            let is_told = self.rig.random.below(2) == 0;
+            self.part(peer, is_told)?;
+            return self.join();
+        }
         if self.peers[peer].wakes.is_some() {
             return Ok(());
         }
