@@ -49,6 +49,8 @@ pub(super) enum Trouble {
     None,
     /// The operation after so many others fails, and so does the transaction it is part of.
     After(u32),
+    /// The next commit fails.
+    Commit,
     /// The next commit fails, and so does the rollback behind it.
     Loss,
 }
@@ -138,7 +140,7 @@ impl Disk {
 
     fn work(&self) -> Result<(), StorageError> {
         match self.trouble.get() {
-            Trouble::None | Trouble::Loss => Ok(()),
+            Trouble::None | Trouble::Commit | Trouble::Loss => Ok(()),
             Trouble::After(0) => {
                 self.trouble.set(Trouble::None);
                 Err(StorageError::new("using the disk", "it is full"))
@@ -172,8 +174,13 @@ impl Storage for Disk {
 
     fn commit(&mut self) -> Result<(), StorageError> {
         self.work()?;
-        if self.trouble.get() == Trouble::Loss {
-            return Err(StorageError::new("committing", "the disk is gone"));
+        match self.trouble.get() {
+            Trouble::None | Trouble::After(_) => {}
+            Trouble::Commit => {
+                self.trouble.set(Trouble::None);
+                return Err(StorageError::new("committing", "the disk is full"));
+            }
+            Trouble::Loss => return Err(StorageError::new("committing", "the disk is gone")),
         }
         let inner = &mut *self.inner.borrow_mut();
         inner.committed = inner.log.len();

@@ -130,7 +130,7 @@ impl Draw for Mix {
             }
         }
         // Snapshots of several pages and full outflows need large values; they are slow, so they are rare.
-        let is_large = random.below(24) == 0;
+        let is_large = random.below(12) == 0;
         Self {
             seed,
             pulses: 40 + random.below(if is_large { 120 } else { 400 }),

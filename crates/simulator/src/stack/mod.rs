@@ -149,9 +149,19 @@ impl Run<'_> {
         for peer in 0..self.peers.len() {
             if self.peers[peer].wakes.is_some() && !self.peers[peer].is_gone() {
                 self.wake(peer)?;
+                self.deliver_deferred(peer);
             }
         }
         if self.server.is_none() { self.boot() } else { Ok(()) }
+    }
+
+    /// What waits for a client that was woken before its time comes now.
+    fn deliver_deferred(&mut self, peer: usize) {
+        for (number, link) in self.links.iter().enumerate().filter(|(_, link)| link.peer == peer) {
+            for _ in 0..link.down.len() {
+                self.rig.schedule(number, self.rig.tick(), Event::Down);
+            }
+        }
     }
 
     /// A page is opened.
@@ -425,6 +435,7 @@ impl Run<'_> {
         let connection = ConnectionId(number as u64 + 1);
         self.links.push(Link::new(peer, generation, connection, self.process));
         self.peers[peer].link = Some((generation, number));
+        self.peers[peer].is_link_sound = true;
         if self.strikes(peer, Trouble::Refuse, 100) {
             self.send_down(number, Down::Closed { code: ABNORMAL, reason: String::new() });
         } else if self.strikes(peer, Trouble::Hang, 100) {
@@ -438,6 +449,7 @@ impl Run<'_> {
     fn break_link(&mut self, number: usize, tells_server: bool) {
         let random = &mut self.rig.random;
         let link = &mut self.links[number];
+        self.peers[link.peer].trouble_link(number);
         link.up.cut(index(random, link.up.len() + 1));
         link.down.cut(index(random, link.down.len() + 1));
         let tick = self.rig.tick();
@@ -507,6 +519,8 @@ impl Run<'_> {
                     }
                 }
                 Action::Close { code, reason } => {
+                    let peer = self.links[link].peer;
+                    self.peers[peer].trouble_link(link);
                     self.oracle.disconnect(transmit.connection);
                     self.connections.remove(&transmit.connection);
                     self.send_down(link, Down::Closed { code, reason });

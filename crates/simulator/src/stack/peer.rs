@@ -25,6 +25,8 @@ use crate::{
 const ATTEMPT_MILLIS: u64 = 10_000;
 /// How long a write may be under way, in milliseconds: the client's deadline.
 const WRITE_MILLIS: u64 = 30_000;
+/// More than the longest way there and back over a link that nothing happens to.
+const ROUND_TRIP_MILLIS: u64 = 6_000;
 /// The longest that a client may wait for anything: a backoff, and what a closing server asked for.
 const WAIT_MILLIS: u64 = 32_000;
 /// Most replicas of a client.
@@ -61,6 +63,10 @@ pub(super) struct Peer {
     /// The present link.
     pub(super) link: Option<(Generation, usize)>,
     pub(super) wakes: Option<u64>,
+    /// Whether nothing has happened to the present link.
+    pub(super) is_link_sound: bool,
+    /// Since when it is live, and awake.
+    live_since: Option<Timestamp>,
     views: Vec<View>,
     /// Those that have not ended, and since when.
     writes: BTreeMap<RequestId, Timestamp>,
@@ -77,10 +83,22 @@ impl Peer {
             number,
             link: None,
             wakes: None,
+            is_link_sound: true,
+            live_since: None,
             views: Vec::new(),
             writes: BTreeMap::new(),
             changes: Vec::new(),
         }
+    }
+
+    /// Something happens to a link.
+    pub(super) fn trouble_link(&mut self, number: usize) {
+        self.is_link_sound &= self.link.is_none_or(|(_, present)| present != number);
+    }
+
+    pub(super) fn wake_up(&mut self, now: Timestamp) {
+        self.wakes = None;
+        self.live_since = self.live_since.map(|_| now);
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -233,6 +251,9 @@ impl Peer {
                 }
                 match code {
                     0 => oracle.acknowledged((self.number, request))?,
+                    UNKNOWN if self.has_sound_link(now) => {
+                        return Err(format!("the write {request} was never answered, over a sound link"));
+                    }
                     UNKNOWN | EXPIRED => {}
                     code => {
                         if self.client.settlement(request).is_none() {
@@ -254,6 +275,8 @@ impl Peer {
                 }
             }
             Change::Link => {
+                let is_live = self.client.phase() == SessionPhase::Live;
+                self.live_since = is_live.then_some(now);
                 for view in &mut self.views {
                     view.asked = None;
                 }
@@ -271,6 +294,14 @@ impl Peer {
             | Change::Freed { .. } => {}
         }
         Ok(())
+    }
+
+    /// Whether whatever was asked must have been answered by now.
+    fn has_sound_link(&self, now: Timestamp) -> bool {
+        let is_long = |since: Timestamp| now.since(since).as_millis() > u128::from(ROUND_TRIP_MILLIS);
+        self.is_link_sound
+            && self.client.phase() == SessionPhase::Live
+            && self.live_since.is_some_and(is_long)
     }
 
     fn view(&mut self, slot: SlotId) -> Option<&mut View> {

@@ -79,20 +79,24 @@ impl Run<'_> {
         let Some((_, link)) = self.peers[peer].link else { return Ok(()) };
         let tick = self.rig.tick();
         if self.strikes(peer, Trouble::Stall, 1) {
+            self.peers[peer].trouble_link(link);
             let until = tick + self.rig.random.below(20_000);
             self.links[link].up.stall(until);
             self.links[link].down.stall(until);
         }
         if self.strikes(peer, Trouble::Slow, 1) {
+            self.peers[peer].trouble_link(link);
             self.links[link].lag = self.rig.random.below(10_000);
             let until = tick + self.rig.random.below(3_000);
             self.links[link].down.stall(until);
         }
         if self.strikes(peer, Trouble::HalfOpen, 1) {
+            self.peers[peer].trouble_link(link);
             self.links[link].up.cut(0);
             self.links[link].down.cut(0);
         }
         if self.strikes(peer, Trouble::OneWay, 1) {
+            self.peers[peer].trouble_link(link);
             if self.rig.random.below(2) == 0 {
                 self.links[link].up.cut(0);
             } else {
@@ -117,6 +121,7 @@ impl Run<'_> {
             }
             self.commit()?;
         } else if self.strikes(peer, Trouble::Evict, 1) {
+            self.peers[peer].trouble_link(link);
             self.oracle.disconnect(connection);
             self.connections.remove(&connection);
             self.with_server(link, |server, now| server.handle_disconnect(now, connection))?;
@@ -151,8 +156,8 @@ impl Run<'_> {
 
     /// The host of a client that slept notices the jump of its clock at once, or with its timers, or with a frame.
     pub(super) fn wake(&mut self, peer: usize) -> Result<(), Fault> {
-        self.peers[peer].wakes = None;
         let now = self.rig.now();
+        self.peers[peer].wake_up(now);
         if self.rig.random.below(2) == 0 {
             self.peers[peer].client.nudge(now);
             self.settle(peer)?;
@@ -183,8 +188,9 @@ impl Run<'_> {
             self.skew += 10 * 365 * 24 * HOUR;
         }
         if self.fires(Trouble::DiskFailure) {
-            let after = u32::try_from(self.rig.random.below(12)).unwrap_or(0);
-            self.disk.set_trouble(disk::Trouble::After(after));
+            let after = u32::try_from(self.rig.random.below(24)).unwrap_or(0);
+            let trouble = if after < 12 { disk::Trouble::After(after) } else { disk::Trouble::Commit };
+            self.disk.set_trouble(trouble);
         }
         if self.fires(Trouble::DiskLoss) {
             self.disk.set_trouble(disk::Trouble::Loss);
