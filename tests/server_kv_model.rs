@@ -169,7 +169,7 @@ impl Run {
                 self.model.entries.retain(|_, (_, expires)| expires.is_none_or(|expires| expires > now));
             }
             5 => {
-                let placeholder = Run::new(0).rig;
+                let placeholder = Self::new(0).rig;
                 self.rig = std::mem::replace(&mut self.rig, placeholder).restart();
                 self.watcher = kv(&mut self.rig).watch(EVERY, EVERY).unwrap();
             }

@@ -2,7 +2,7 @@
 //!
 //! The engine is `minijinja`, in builds with the feature `render`: it is larger than all the rest of a page's server.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -72,7 +72,7 @@ impl RenderError {
 }
 
 #[cfg(not(feature = "render"))]
-pub(super) fn render(_template: &str, _entries: BTreeMap<Arc<str>, Value>) -> Result<String, RenderError> {
+pub(super) fn render(_template: &str, _entries: Vec<(Arc<str>, Value)>) -> Result<String, RenderError> {
     Err(RenderError::Unsupported)
 }
 
@@ -81,12 +81,12 @@ pub(super) use engine::render;
 
 #[cfg(feature = "render")]
 mod engine {
-    use std::io;
+    use std::{collections::BTreeMap, io};
 
     use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Item};
     use rmp::Marker;
 
-    use super::{Arc, BTreeMap, MAX_VALUE_BYTES, RenderError, Value};
+    use super::{Arc, MAX_VALUE_BYTES, RenderError, Value};
     use crate::protocol::{DecodeError, Reader};
 
     /// Steps that a template may take: a page of text takes some hundreds, a second some millions.
@@ -97,7 +97,7 @@ mod engine {
 
     pub(in super::super) fn render(
         template: &str,
-        entries: BTreeMap<Arc<str>, Value>,
+        entries: Vec<(Arc<str>, Value)>,
     ) -> Result<String, RenderError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -115,7 +115,7 @@ mod engine {
     }
 
     /// Each key as a variable, and all of them under one name, unless a key has it.
-    fn variables(entries: BTreeMap<Arc<str>, Value>) -> Item {
+    fn variables(entries: Vec<(Arc<str>, Value)>) -> Item {
         let items = entries.into_iter().map(|(key, value)| {
             // Only checked values are stored.
             let item = item(&mut Reader::new(&value)).unwrap_or(Item::UNDEFINED);
