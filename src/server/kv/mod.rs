@@ -35,13 +35,13 @@ use crate::protocol::{
 #[derive(Debug, Error)]
 pub enum GetError {
     /// The group has no keys.
-    #[error("no group {group:?}; set a key in it first")]
+    #[error("no group `{group}`; set a key in it first")]
     NoGroup {
         /// The group.
         group: Box<str>,
     },
     /// The group has other keys.
-    #[error("no key {key:?} in the group {group:?}; set it first")]
+    #[error("no key `{key}` in the group `{group}`; set it first")]
     NoKey {
         /// The group.
         group: Box<str>,
@@ -258,11 +258,7 @@ impl<'s, S: Storage> Kv<'s, S> {
     /// # Errors
     /// If there is no such group, the template is not well-formed, a variable is missing, or the result is too large.
     pub fn render(&self, template: &str, group: &str) -> Result<String, RenderError> {
-        let entries = self.entries(group)?;
-        if entries.is_empty() {
-            return Err(RenderError::NoGroup { group: group.into() });
-        }
-        render::render(template, entries)
+        render::render(template, group, || self.entries(group))
     }
 
     // Commands
