@@ -261,6 +261,7 @@ impl Hub {
                 self.leave(id, subscription, &followed);
             }
         }
+        self.watchers.forget(id);
     }
 
     pub(super) fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
