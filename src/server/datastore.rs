@@ -289,6 +289,7 @@ impl<S: Storage> Server<S> {
     /// Why it was refused.
     pub fn remove(&mut self, now: Timestamp, id: &str, key: &str) -> Result<Option<Position>, WriteError> {
         self.observe(now);
+        check_key("record", key)?;
         let number = self.live(now, id)?;
         let is_permanent = self.datastores[number].is_permanent;
         let stored = self.storage(is_permanent).record(id, key);
