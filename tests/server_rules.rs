@@ -152,6 +152,10 @@ fn the_schema_version_of_the_rule_is_on_snapshots_tails_and_envelopes() {
     assert_eq!(versions(&rig.take(client)), [stamped("3.1"), None, stamped("2.0")]);
     let inbox = rig.subscribe(client, 1, Target::Object("user:1"), None);
     assert_eq!(versions(&inbox), [stamped("3.1")]);
+    match rig.subscribe(client, 3, datastore("people"), None).answer().2 {
+        Answer::Page { rows, .. } => assert_eq!(rows[0].version, Some("2.0")),
+        other => panic!("{other:?}"),
+    }
     put(&mut rig, "user:1", "2").unwrap();
     rig.take(client);
     let inbox = rig.subscribe(client, 1, Target::Object("user:1"), Some(first));

@@ -94,7 +94,10 @@ fn server_messages(value: EncodedValue<'_>) -> Vec<ServerMessage<'_>> {
         answer(Answer::Snapshot { sequence, version: Some("3.1"), value, lineage: lineage.clone() }),
         answer(Answer::Page {
             sequence,
-            rows: vec![Row { sequence, key: "r", value }],
+            rows: vec![
+                Row { sequence, key: "r", value, version: None },
+                Row { sequence, key: "s", value, version: Some("3.1") },
+            ],
             next: Some("r"),
             lineage,
         }),
