@@ -174,6 +174,114 @@ fn a_reopened_datastore_answers_its_subscribers_anew_with_its_lineage() {
 }
 
 #[test]
+fn a_deleted_record_is_gone_its_name_is_free_and_the_sequence_goes_on() {
+    let mut rig = Rig::new();
+    rig.open("d");
+    rig.set("d", "a", 1);
+    let read = rig.server.record(rig.now, "d", "a").unwrap().unwrap();
+    rig.set("d", "b", 1);
+    let deleted = rig.server.remove(rig.now, "d", "a").unwrap().unwrap();
+    assert_eq!(deleted.sequence.get(), 3);
+    assert_eq!(rig.server.record(rig.now, "d", "a").unwrap(), None);
+    assert_eq!(rig.server.remove(rig.now, "d", "a").unwrap(), None);
+    assert_eq!(rig.server.remove(rig.now, "d", "never").unwrap(), None);
+    assert_eq!(rig.set("d", "a", 2).sequence.get(), 4);
+    // What was read before is a copy.
+    assert_eq!((read.sequence.get(), &*read.value), (1, &*record("a", 1)));
+    let again = rig.server.record(rig.now, "d", "a").unwrap().unwrap();
+    assert_eq!((again.sequence.get(), &*again.value), (4, &*record("a", 2)));
+}
+
+#[test]
+fn whoever_unsubscribes_hears_nothing_more_and_whoever_disconnects_leaves_everything() {
+    let mut rig = Rig::new();
+    rig.open("d");
+    rig.open("e");
+    let (leaves, stays) = (rig.client("leaves"), rig.client("stays"));
+    for client in [leaves, stays] {
+        rig.subscribe(client, 1, datastore("d"), None);
+        rig.subscribe(client, 2, datastore("e"), None);
+    }
+    // Twice, as a subscription that is gone can be ended again.
+    for _ in 0..2 {
+        rig.send(leaves, &ClientMessage::Unsubscribe(1));
+    }
+    for id in ["d", "e"] {
+        rig.set(id, "a", 1);
+    }
+    assert_eq!(rig.take(leaves).envelopes().len(), 1);
+    assert_eq!(rig.take(stays).envelopes().len(), 2);
+    rig.server.handle_disconnect(rig.now, leaves);
+    rig.server.handle_disconnect(rig.now, stays);
+    assert_eq!(rig.server.residue(), Residue::default());
+    rig.set("d", "a", 2);
+    assert!(rig.take(leaves).messages().is_empty());
+}
+
+#[test]
+fn an_expired_datastore_is_refused_to_everything_that_does_not_open_it() {
+    let mut rig = Rig::new();
+    let opened = rig.server.open_datastore(rig.now, "d", TEMPORARY, Some(HOUR)).unwrap();
+    rig.set("d", "a", 1);
+    let client = rig.client("c");
+    rig.subscribe(client, 1, datastore("d"), None);
+    rig.now = opened.expires.unwrap() + Duration::from_millis(1);
+    rig.send(client, &ClientMessage::Ping);
+    rig.take(client);
+    let gone = [ErrorCode::NotFound.number()];
+    let bytes = record("a", 2);
+    let set = Operation::Set { datastore: "d", value: value(&bytes) };
+    assert_eq!(rig.write(client, 1, set).codes(), gone);
+    assert_eq!(rig.write(client, 2, Operation::Remove { datastore: "d", key: "a" }).codes(), gone);
+    rig.send(client, &ClientMessage::Refetch { subscription: 1, attempt: 1, position: None });
+    assert_eq!(rig.take(client).codes(), gone);
+    assert_eq!(rig.subscribe(client, 2, datastore("d"), None).codes(), gone);
+    assert_eq!(rig.server.snapshot(rig.now, "d").unwrap(), None);
+    assert_eq!(rig.server.remove(rig.now, "d", "a"), Err(WriteError::NoDatastore));
+}
+
+#[test]
+fn an_expired_datastore_may_come_back_permanent_under_a_new_epoch_and_then_stays() {
+    let mut rig = Rig::new();
+    rig.server.open_datastore(rig.now, "d", TEMPORARY, Some(HOUR)).unwrap();
+    let last = rig.set("d", "a", 1);
+    rig.now = rig.now + 2 * HOUR;
+    let opened = rig.server.open_datastore(rig.now, "d", PERMANENT, Some(HOUR)).unwrap();
+    assert_eq!(opened.expires, None);
+    assert_ne!(opened.position.epoch, last.epoch);
+    rig.commit().unwrap();
+    assert_eq!(rig.set("d", "b", 1).sequence.get(), 1);
+    rig.advance(100 * HOUR);
+    rig.now = rig.now + 100_000 * HOUR;
+    rig.server.handle_timeout(rig.now);
+    rig.commit().unwrap();
+    let mut rig = rig.restart();
+    let records = rig.server.snapshot(rig.now, "d").unwrap().unwrap().records;
+    assert_eq!(records.iter().map(|record| &*record.key).collect::<Vec<_>>(), ["b"]);
+    let client = rig.client("c");
+    let inbox = rig.subscribe(client, 1, datastore("d"), Some(last));
+    assert!(matches!(inbox.answer().2, Answer::Page { lineage, .. } if lineage.entries() == [last]));
+}
+
+#[test]
+fn what_the_janitor_has_purged_begins_anew_without_a_past() {
+    let mut rig = Rig::new();
+    let open = |rig: &mut Rig| rig.server.open_datastore(rig.now, "d", TEMPORARY, Some(HOUR)).unwrap();
+    open(&mut rig);
+    let last = rig.set("d", "a", 1);
+    rig.advance(2 * HOUR);
+    let opened = open(&mut rig);
+    rig.commit().unwrap();
+    assert_ne!(opened.position.epoch, last.epoch);
+    assert_eq!(opened.position.sequence.get(), 0);
+    let client = rig.client("c");
+    let inbox = rig.subscribe(client, 1, datastore("d"), Some(last));
+    assert!(
+        matches!(inbox.answer().2, Answer::Page { rows, lineage, .. } if rows.is_empty() && lineage.entries().is_empty())
+    );
+}
+
+#[test]
 fn a_record_without_text_in_its_primary_field_is_refused_and_nothing_changes() {
     let mut rig = Rig::new();
     rig.open("d");

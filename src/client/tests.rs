@@ -43,7 +43,12 @@ fn page<'a>(slot: SlotId, sequence: u64, rows: Vec<Row<'a>>, next: Option<&'a st
 }
 
 fn row(key: &str, sequence: u64) -> Row<'_> {
-    Row { sequence: Sequence::new(sequence).unwrap(), key, value: EncodedValue::trusted(&[0x01]) }
+    Row {
+        sequence: Sequence::new(sequence).unwrap(),
+        key,
+        value: EncodedValue::trusted(&[0x01]),
+        version: None,
+    }
 }
 
 fn envelope(sequence: u64, key: &str) -> ServerMessage<'_> {

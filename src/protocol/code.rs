@@ -25,7 +25,7 @@ pub enum ErrorCode {
     QuotaExceeded = 8,
     /// The storage could not commit. Nothing was changed.
     StorageFailed = 100,
-    /// The server is closing or too busy.
+    /// The server is closing or too busy, or what computes an object has failed.
     Unavailable = 101,
 }
 

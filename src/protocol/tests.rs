@@ -94,7 +94,10 @@ fn server_messages(value: EncodedValue<'_>) -> Vec<ServerMessage<'_>> {
         answer(Answer::Snapshot { sequence, version: Some("3.1"), value, lineage: lineage.clone() }),
         answer(Answer::Page {
             sequence,
-            rows: vec![Row { sequence, key: "r", value }],
+            rows: vec![
+                Row { sequence, key: "r", value, version: None },
+                Row { sequence, key: "s", value, version: Some("3.1") },
+            ],
             next: Some("r"),
             lineage,
         }),
@@ -337,7 +340,9 @@ fn the_vectors_are_what_is_written_and_read_in_both_codecs() {
         if std::env::var("TIDEWIRE_VECTORS").as_deref() == Ok("write") {
             std::fs::write(&path, &text).unwrap();
         }
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{path} is not what is written now");
+        let written = std::fs::read_to_string(&path).unwrap();
+        let other = written.lines().zip(text.lines()).find(|(before, now)| before != now);
+        assert!(written == text, "{path} is not what is written now: {other:?}");
     }
 }
 

@@ -61,8 +61,17 @@ pub struct Record {
     pub key: Arc<str>,
     /// The sequence of its last change.
     pub sequence: Sequence,
+    /// The schema version it was written under.
+    pub version: Option<Arc<str>>,
     /// The whole record, encoded.
     pub value: Value,
+}
+
+impl Record {
+    fn of(key: &Arc<str>, stored: &Stored, value: &Value) -> Self {
+        let (sequence, version) = (stored.sequence, stored.version.clone());
+        Self { key: key.clone(), sequence, version, value: value.clone() }
+    }
 }
 
 /// All records of a datastore at one position.
@@ -219,8 +228,8 @@ impl<S: Storage> Server<S> {
             return Ok(None);
         };
         let stored = self.storage(datastore.expires.is_none()).record(id, key)?;
-        Ok(stored.and_then(|Stored { sequence, value, .. }| {
-            Some(Record { key: key.into(), sequence, value: value? })
+        Ok(stored.and_then(|Stored { sequence, version, value }| {
+            Some(Record { key: key.into(), sequence, version, value: value? })
         }))
     }
 
@@ -235,7 +244,7 @@ impl<S: Storage> Server<S> {
         let mut records = Vec::new();
         self.storage(datastore.expires.is_none()).changes(id, Sequence::ZERO, &mut |key, stored| {
             if let Some(value) = &stored.value {
-                records.push(Record { key: key.clone(), sequence: stored.sequence, value: value.clone() });
+                records.push(Record::of(key, stored, value));
             }
             ControlFlow::Continue(())
         })?;
@@ -322,6 +331,7 @@ impl<S: Storage> Server<S> {
     /// Why it was refused.
     pub fn remove(&mut self, now: Timestamp, id: &str, key: &str) -> Result<Option<Position>, WriteError> {
         self.observe(now);
+        check_key("record", key)?;
         let number = self.live(now, id)?;
         let is_permanent = self.datastores[number].is_permanent;
         let stored = self.storage(is_permanent).record(id, key);
@@ -538,8 +548,11 @@ impl<S: Storage> Server<S> {
                 has_more = true;
                 return ControlFlow::Break(());
             }
-            bytes += ROW_BYTES + key.len() + value.len();
-            records.push(Record { key: key.clone(), sequence: stored.sequence, value: value.clone() });
+            bytes += ROW_BYTES
+                + key.len()
+                + value.len()
+                + stored.version.as_ref().map_or(0, |version| version.len());
+            records.push(Record::of(key, stored, value));
             ControlFlow::Continue(())
         });
         self.sound(read)?;
@@ -551,9 +564,9 @@ impl<S: Storage> Server<S> {
                 *value = seen.into();
             }
         }
-        let rows = records.iter().map(|Record { key, sequence, value }| {
+        let rows = records.iter().map(|Record { key, sequence, version, value }| {
             let value = EncodedValue::trusted(value);
-            Row { sequence: *sequence, key, value }
+            Row { sequence: *sequence, key, value, version: version.as_deref() }
         });
         let answer =
             Answer::Page { sequence: cursor.snapshot, rows: rows.collect(), next: next.as_deref(), lineage };

@@ -338,6 +338,8 @@ pub struct Server<S> {
     purge_due: Timestamp,
     /// When old replies are forgotten next.
     forget_due: Timestamp,
+    /// Until when no client is forgotten whole: the clock jumped, so how long one has been silent is not known.
+    spare_until: Timestamp,
 }
 
 /// How often expired datastores are purged: they are invisible from the moment they expire, so this is only memory.
@@ -346,6 +348,8 @@ const PURGE_PERIOD: Duration = Duration::from_secs(60);
 const FORGET_PERIOD: Duration = Duration::from_secs(60 * 60);
 /// How long a reply is remembered (DESIGN §7).
 const REPLY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// A step of the clock that is no passing of time: a server looks at it every minute.
+const LEAP: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a silent client id is known at all: far beyond the life of a page that could still repeat a request.
 const CLIENT_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -386,6 +390,7 @@ impl<S: Storage> Server<S> {
             clock: Timestamp::default(),
             purge_due: Timestamp::default(),
             forget_due: Timestamp::default(),
+            spare_until: Timestamp::default(),
         })
     }
 
@@ -406,12 +411,6 @@ impl<S: Storage> Server<S> {
     #[must_use]
     pub fn residue(&self) -> Residue {
         Residue { ownerships: self.pools.residue(), ..self.hub.residue() }
-    }
-
-    /// The epochs before the one that objects count in.
-    #[must_use]
-    pub const fn lineage(&self) -> &Lineage {
-        &self.history.lineage
     }
 
     /// Whether there is nothing to send or to commit.
@@ -459,6 +458,10 @@ impl<S: Storage> Server<S> {
         if now < self.clock || self.clock == Timestamp::default() {
             (self.purge_due, self.forget_due) = (now + PURGE_PERIOD, now + FORGET_PERIOD);
         }
+        let is_leap = now < self.clock || now.since(self.clock) > LEAP;
+        if is_leap && self.clock != Timestamp::default() {
+            self.spare_until = now + CLIENT_LIFE;
+        }
         self.clock = now;
     }
 
@@ -468,7 +471,8 @@ impl<S: Storage> Server<S> {
                 now.as_millis().saturating_sub(u64::try_from(life.as_millis()).unwrap_or(u64::MAX)),
             )
         };
-        let (replies, clients) = (before(REPLY_LIFE), before(CLIENT_LIFE));
+        let replies = before(REPLY_LIFE);
+        let clients = if now < self.spare_until { Timestamp::default() } else { before(CLIENT_LIFE) };
         let _ = self.on_storage(true, |storage| storage.forget_replies(replies, clients));
         let _ = self.on_storage(false, |storage| storage.forget_replies(replies, clients));
     }

@@ -10,7 +10,7 @@ use super::{
     storage::{Storage, StorageError, Stored, Value},
 };
 use crate::protocol::{
-    Answer, EncodedValue, Position, Sequence, ServerMessage, SubscriptionId, Timestamp,
+    Answer, EncodedValue, Lineage, Position, Sequence, ServerMessage, SubscriptionId, Timestamp,
     limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES},
 };
 
@@ -49,6 +49,18 @@ impl<S: Storage> Server<S> {
             version,
             value,
         }))
+    }
+
+    /// Where an object stood in the epochs before the present one.
+    ///
+    /// # Errors
+    /// If the storage cannot be read.
+    pub fn object_lineage(&self, key: &str) -> Result<Lineage, StorageError> {
+        // The usual case costs no read: nothing was ever restored.
+        if self.history.lineage.entries().is_empty() {
+            return Ok(Lineage::default());
+        }
+        self.durable.object_lineage(key)
     }
 
     /// Sets an object's value.
@@ -134,6 +146,8 @@ impl<S: Storage> Server<S> {
         let head = stored.as_ref().map_or(Sequence::ZERO, |stored| stored.sequence);
         let epoch = self.history.epoch;
         let since = position.filter(|position| position.epoch == epoch).map(|position| position.sequence);
+        let lineage = self.object_lineage(key);
+        let lineage = self.sound(lineage)?;
         let version = stored.as_ref().and_then(|stored| stored.version.as_deref());
         let projection = self.options.rules.of_object(key).and_then(|rule| rule.projected());
         let value = stored.as_ref().and_then(|stored| stored.value.as_deref());
@@ -142,10 +156,7 @@ impl<S: Storage> Server<S> {
         let answer = match (since, value) {
             (Some(since), _) if since == head => Answer::Current,
             (Some(since), _) if since < head => Answer::Tail { count: 1 },
-            (_, Some(value)) => {
-                let lineage = self.history.lineage.clone();
-                Answer::Snapshot { sequence: head, version, value, lineage }
-            }
+            (_, Some(value)) => Answer::Snapshot { sequence: head, version, value, lineage },
             (_, None) => Answer::Absent { sequence: head },
         };
         let tail = since.filter(|_| matches!(answer, Answer::Tail { .. }));

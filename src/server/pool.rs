@@ -229,7 +229,12 @@ impl<S: Storage> Server<S> {
         let mut records = Vec::new();
         self.pools.table.changes(id, Sequence::ZERO, &mut |key, stored| {
             if let Some(value) = &stored.value {
-                records.push(Record { key: key.clone(), sequence: stored.sequence, value: value.clone() });
+                records.push(Record {
+                    key: key.clone(),
+                    sequence: stored.sequence,
+                    version: None,
+                    value: value.clone(),
+                });
             }
             ControlFlow::Continue(())
         })?;

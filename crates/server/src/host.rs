@@ -339,9 +339,12 @@ impl<S: Storage> Thread<S> {
     fn call(&mut self, now: Timestamp, call: Call) -> Held {
         match call {
             Call::Object(key, answer) => {
-                let lineage = self.server.lineage().clone();
-                let object = self.server.read_as(now, ANYBODY, &key);
-                held(answer, object.map(|object| (object, lineage)).map_err(CallError::from))
+                let mut read = || {
+                    let object = self.server.read_as(now, ANYBODY, &key)?;
+                    let lineage = self.server.object_lineage(&key);
+                    Ok((object, lineage.map_err(|_| CallError::Undone)?))
+                };
+                held(answer, read())
             }
             Call::Datastore(id, answer) => {
                 let read = || {

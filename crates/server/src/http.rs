@@ -153,12 +153,14 @@ async fn datastore(
         writer.str(&datastore.primary);
         writer.str("records");
         writer.array(snapshot.records.len());
-        for Record { key, sequence, value } in &snapshot.records {
-            writer.map(3);
+        for Record { key, sequence, version, value } in &snapshot.records {
+            writer.map(4);
             writer.str("key");
             writer.str(key);
             writer.str("sequence");
             writer.u64(sequence.get());
+            writer.str("schema_version");
+            writer.optional(version.as_deref(), Writer::str);
             writer.str("value");
             writer.value(EncodedValue::trusted(value));
         }

@@ -3,6 +3,8 @@
 //! A connection is a task that only moves bytes ([`web`]). One thread owns the module and its storage ([`host`]): it
 //! takes what has arrived, runs it as one batch, commits it to disk ([`sqlite`]) and lets the answers go.
 
+pub mod backup;
+pub mod check;
 pub mod host;
 mod http;
 pub mod import;

@@ -3,12 +3,14 @@
 use std::{
     io::{self, Write},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Args, Parser, Subcommand};
 use tidewire_server::{
+    backup,
+    check::{self, CheckError},
     import::{self, ImportError},
     serve::{self, ServeError},
 };
@@ -28,6 +30,32 @@ enum Command {
     Serve(Serve),
     /// Fills a permanent datastore from a JSON file. Records that are stored already, exactly so, are left alone.
     Import(Import),
+    /// Reads the whole database and says what is wrong with it; the server may run.
+    Check(Data),
+    /// Copies the database into a file; the server may run.
+    Backup {
+        /// The file to write; it must not exist.
+        file: PathBuf,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Puts a backup in the database's place. Clients notice, and those who saw changes made after the backup are told.
+    Restore {
+        /// What `backup` wrote.
+        file: PathBuf,
+        #[command(flatten)]
+        data: Data,
+        /// Puts aside the database that is there.
+        #[arg(long)]
+        replace: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Data {
+    /// Directory of the database.
+    #[arg(long, default_value = "data")]
+    data: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -74,6 +102,13 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(options) => run_serve(options).map_err(|error| error.to_string()),
         Command::Import(options) => run_import(options).map_err(|error| error.to_string()),
+        Command::Check(Data { data }) => run_check(&data).map_err(|error| error.to_string()),
+        Command::Backup { file, data: Data { data } } => backup::backup(&data, &file)
+            .map(|size| println!("{}: {size} bytes", file.display()))
+            .map_err(|error| error.to_string()),
+        Command::Restore { file, data: Data { data }, replace } => backup::restore(&file, &data, replace)
+            .map(|report| println!("{}: {report}", data.display()))
+            .map_err(|error| error.to_string()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -119,6 +154,11 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
         #[cfg(not(unix))]
         let _ = tokio::signal::ctrl_c().await;
     })
+}
+
+fn run_check(data: &Path) -> Result<(), CheckError> {
+    println!("{}: {}", data.display(), check::check(data)?);
+    Ok(())
 }
 
 fn run_import(options: Import) -> Result<(), ImportError> {

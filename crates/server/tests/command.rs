@@ -62,7 +62,7 @@ fn a_foreign_a_damaged_and_another_versions_database_are_refused_and_left_as_the
         (&["another program"][..], foreign as fn(&Path)),
         (&["damaged", "backup"], not_a_database),
         (&["damaged", "backup"], scribbled),
-        (&["schema version 99", "up to version"], newer),
+        (&["schema version 99", "reads up to version"], newer),
         (&["missing", "-wal"], lost),
     ] {
         let data = tempfile::tempdir().unwrap();

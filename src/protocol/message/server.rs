@@ -21,6 +21,8 @@ pub struct Row<'a> {
     pub key: &'a str,
     /// Its value.
     pub value: EncodedValue<'a>,
+    /// The schema version it was written under.
+    pub version: Option<&'a str>,
 }
 
 /// What a subscription or refetch is answered with.
@@ -263,6 +265,7 @@ impl<'a> Answer<'a> {
                             sequence: fields.next(Reader::sequence)?,
                             key: fields.next(Reader::key)?,
                             value: fields.next(Reader::value)?,
+                            version: fields.optional(Reader::str)?,
                         };
                         fields.close()?;
                         Ok(row)
@@ -303,10 +306,13 @@ impl<'a> Answer<'a> {
                 writer.u64(sequence.get());
                 writer.array(rows.len());
                 for row in rows {
-                    writer.array(3);
+                    writer.array(3 + usize::from(row.version.is_some()));
                     writer.u64(row.sequence.get());
                     writer.str(row.key);
                     writer.value(row.value);
+                    if let Some(version) = row.version {
+                        writer.str(version);
+                    }
                 }
                 writer.optional(*next, Tokens::str);
                 write_lineage(writer, lineage);

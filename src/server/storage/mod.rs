@@ -172,6 +172,17 @@ pub trait Storage: KvStorage + MailboxStorage {
     /// See [`history`](Storage::history).
     fn object_sequence(&self, key: &str) -> Result<Option<Sequence>, StorageError>;
 
+    /// The epochs before the present one, each with the last sequence that was kept of this object in it.
+    ///
+    /// Asked only where [`history`](Storage::history) has a lineage; what that says stands for a storage that was never
+    /// put back.
+    ///
+    /// # Errors
+    /// See [`history`](Storage::history).
+    fn object_lineage(&self, _key: &str) -> Result<Lineage, StorageError> {
+        Ok(self.history()?.map(|history| history.lineage).unwrap_or_default())
+    }
+
     /// Replaces an object's last change.
     ///
     /// # Errors

@@ -40,3 +40,6 @@ SELECT id, floor, seen, NULL, x'' FROM clients WHERE true ON CONFLICT (client) D
 
 DROP TABLE replies;
 DROP TABLE clients;
+
+-- Where the object stood in each epoch that a restore has ended; NULL: in none.
+ALTER TABLE objects ADD COLUMN lineage BLOB;

@@ -2,8 +2,8 @@
 
 mod kv;
 mod mailbox;
-mod open;
-mod replies;
+pub(crate) mod open;
+pub(crate) mod replies;
 
 use std::{fs::File, ops::ControlFlow, sync::Arc};
 
@@ -43,17 +43,17 @@ fn malformed(column: usize) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, source)
 }
 
-fn sequence(row: &Row<'_>, column: usize) -> rusqlite::Result<Sequence> {
+pub(crate) fn sequence(row: &Row<'_>, column: usize) -> rusqlite::Result<Sequence> {
     let number = u64::try_from(row.get::<_, i64>(column)?).ok();
     number.and_then(Sequence::new).ok_or_else(|| malformed(column))
 }
 
-fn epoch(row: &Row<'_>, column: usize) -> rusqlite::Result<Epoch> {
+pub(crate) fn epoch(row: &Row<'_>, column: usize) -> rusqlite::Result<Epoch> {
     Ok(Epoch::from_bytes(row.get(column)?))
 }
 
 /// Numbers of this protocol end at 2^53, so they fit SQLite's.
-fn number(value: u64) -> i64 {
+pub(crate) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
@@ -62,7 +62,7 @@ fn millis(time: Timestamp) -> i64 {
 }
 
 /// A lineage as it is stored: per entry the epoch and the sequence, 24 bytes.
-fn lineage_bytes(lineage: &Lineage) -> Vec<u8> {
+pub(crate) fn lineage_bytes(lineage: &Lineage) -> Vec<u8> {
     let entry = |entry: &Position| {
         let mut bytes = entry.epoch.as_bytes().to_vec();
         bytes.extend_from_slice(&entry.sequence.get().to_be_bytes());
@@ -71,7 +71,7 @@ fn lineage_bytes(lineage: &Lineage) -> Vec<u8> {
     lineage.entries().iter().flat_map(entry).collect()
 }
 
-fn lineage(row: &Row<'_>, column: usize) -> rusqlite::Result<Lineage> {
+pub(crate) fn lineage(row: &Row<'_>, column: usize) -> rusqlite::Result<Lineage> {
     let bytes: Vec<u8> = row.get(column)?;
     let entry = |bytes: &[u8]| {
         let (epoch, sequence) = bytes.split_at_checked(16)?;
@@ -142,6 +142,29 @@ impl Storage for Sqlite {
             .prepare_cached("SELECT sequence FROM objects WHERE key = ?1")
             .and_then(|mut statement| statement.query_row([key], |row| sequence(row, 0)).optional())
             .map_err(while_doing("reading an object"))
+    }
+
+    fn object_lineage(&self, key: &str) -> Result<Lineage, StorageError> {
+        let read = || {
+            let own = self
+                .database
+                .prepare_cached("SELECT lineage FROM objects WHERE key = ?1 AND lineage IS NOT NULL")?
+                .query_row([key], |row| lineage(row, 0))
+                .optional()?
+                .unwrap_or_default();
+            let all = self
+                .database
+                .prepare_cached("SELECT lineage FROM history")?
+                .query_row([], |row| lineage(row, 0))?;
+            let kept = |epoch| own.entries().iter().find(|entry| entry.epoch == epoch);
+            // Of an object that did not exist when an epoch ended, nothing was kept.
+            let entry = |ended: &Position| Position {
+                epoch: ended.epoch,
+                sequence: kept(ended.epoch).map_or(Sequence::ZERO, |entry| entry.sequence),
+            };
+            Ok(Lineage::new(all.entries().iter().map(entry).collect()))
+        };
+        read().map_err(while_doing("reading where an object stood"))
     }
 
     fn set_object(&mut self, key: &str, object: Stored) -> Result<(), StorageError> {
@@ -313,18 +336,4 @@ impl Storage for Sqlite {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tidewire::server::storage::conformance;
-
-    #[test]
-    fn sqlite_is_a_storage() {
-        let mut directories = Vec::new();
-        conformance::run(|| {
-            let directory = tempfile::tempdir().unwrap();
-            let storage = Sqlite::open(directory.path()).unwrap();
-            directories.push(directory);
-            storage
-        });
-    }
-}
+mod tests;

@@ -105,7 +105,7 @@ impl Client {
 
 /// The replies of a database.
 #[derive(Debug, Default)]
-pub(super) struct Replies {
+pub(crate) struct Replies {
     /// Everybody whom the log speaks of, each with everything that is known.
     clients: HashMap<String, Client>,
     /// The next row of the log.
@@ -133,6 +133,19 @@ impl Replies {
             }
         }
         Ok(replies)
+    }
+
+    /// Reads everything that is remembered; how many clients there are rows of.
+    pub(crate) fn read_all(database: &Connection) -> rusqlite::Result<usize> {
+        Self::load(database)?;
+        let mut statement = database.prepare("SELECT floor, seen, replies FROM requests")?;
+        let mut rows = statement.query([])?;
+        let mut clients = 0;
+        while let Some(row) = rows.next()? {
+            Client::read(row, 0)?;
+            clients += 1;
+        }
+        Ok(clients)
     }
 
     pub(super) fn recall(
