@@ -32,13 +32,13 @@
 #![doc = include_str!("../examples/in_process.rs")]
 //! ```
 
-// Without the server, the crate needs an allocator and nothing else of the platform: so the client's wasm file carries
-// no formatting code for panics that nobody could read there.
-#![cfg_attr(not(any(test, feature = "server")), no_std)]
+// The crate needs an allocator and nothing else of the platform: so the wasm files carry no formatting code for panics
+// that nobody could read there.
+#![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
-// On any other target than the client's wasm file, `std` brings allocator and panic handler.
-#[cfg(not(all(target_arch = "wasm32", feature = "wasm-client")))]
+// Anywhere but in the shipped wasm files, `std` brings allocator and panic handler.
+#[cfg(not(all(target_arch = "wasm32", feature = "bare")))]
 extern crate std;
 
 pub mod client;

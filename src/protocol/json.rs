@@ -11,6 +11,12 @@
 //! | `{"$":["float","NaN"]}` | NaN, and so for `Infinity` and `-Infinity` |
 //! | `{"$":["map",{"$":1}]}` | a map with the only key `"$"` |
 
+use alloc::{
+    borrow::ToOwned,
+    string::{String, ToString},
+    vec::Vec,
+};
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 

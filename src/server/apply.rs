@@ -1,6 +1,6 @@
 //! The application's rules at work: values are gated, resolved, and shown to each viewer as it may see them.
 
-use std::{borrow::Cow, sync::Arc};
+use alloc::{borrow::Cow, string::ToString, sync::Arc, vec, vec::Vec};
 
 use super::{
     ConnectionId, Object, Record, Server, Snapshot, WriteError,

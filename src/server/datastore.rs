@@ -4,9 +4,9 @@
 //! are ordered by their arrival and the last one wins. A resume needs no log: the records carry their sequences, and
 //! the last deletions are kept, so whatever changed above a position can be told from the table itself.
 
-use std::{
+use alloc::{sync::Arc, vec::Vec};
+use core::{
     ops::{ControlFlow, Index, IndexMut},
-    sync::Arc,
     time::Duration,
 };
 
@@ -358,7 +358,7 @@ impl<S: Storage> Server<S> {
         self.on_storage(is_permanent, |storage| storage.set_record(id, key, stored))?;
         let opened = &mut self.datastores[number];
         opened.about.head = sequence;
-        if !std::mem::replace(&mut opened.is_dirty, true) {
+        if !core::mem::replace(&mut opened.is_dirty, true) {
             self.batch.moved.push(number);
         }
         opened.deletions += usize::from(value.is_none());
@@ -420,7 +420,7 @@ impl<S: Storage> Server<S> {
 
     /// Stores the heads that the batch moved, each once.
     pub(super) fn store_heads(&mut self) {
-        for number in std::mem::take(&mut self.batch.moved) {
+        for number in core::mem::take(&mut self.batch.moved) {
             let opened = &mut self.datastores[number];
             opened.is_dirty = false;
             let (id, about, is_permanent) = (opened.id.clone(), opened.about.clone(), opened.is_permanent);

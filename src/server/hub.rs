@@ -3,9 +3,12 @@
 //! A *topic* is one history under the number that envelopes carry: a target under one epoch. It exists as long as
 //! somebody follows it. A connection that goes takes everything it had along: [`Hub::residue`] counts what is left.
 
-use std::{
+use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    format,
+    string::String,
     sync::Arc,
+    vec::Vec,
 };
 
 use foldhash::fast::RandomState;

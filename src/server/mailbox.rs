@@ -8,7 +8,8 @@
 //! sent is kept, the rest is read from the storage when there is room. What a client has not said to be `delivered` is
 //! sent again in its next session.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use alloc::{string::ToString, sync::Arc, vec::Vec};
+use core::{ops::ControlFlow, time::Duration};
 
 use super::{
     ConnectionId, Server, WriteError,

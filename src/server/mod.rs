@@ -20,11 +20,14 @@ mod rules;
 mod session;
 pub mod storage;
 
-use std::{
+use alloc::{
+    borrow::ToOwned,
     collections::{BTreeMap, BTreeSet},
+    string::{String, ToString},
     sync::Arc,
-    time::Duration,
+    vec::Vec,
 };
+use core::time::Duration;
 
 use thiserror::Error;
 
@@ -541,7 +544,7 @@ impl<S: Storage> Server<S> {
 
     /// Goes back to the last commit and refuses what the batch was asked.
     fn undo(&mut self, failure: StorageError) -> Result<(), CommitError> {
-        let batch = std::mem::take(&mut self.batch);
+        let batch = core::mem::take(&mut self.batch);
         let _ = self.temporary.rollback();
         let _ = self.temporary.begin();
         self.pools.rollback();

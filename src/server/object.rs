@@ -1,6 +1,6 @@
 //! Objects: one value per key, each key with its own sequence, all under one epoch. They are durable.
 
-use std::sync::Arc;
+use alloc::sync::Arc;
 
 use super::{
     ConnectionId, Server, WriteError,

@@ -5,9 +5,11 @@
 //! into one frame. Everything else keeps its place in line. Before a topic's answer goes into the line, the envelopes
 //! gathered for that topic go in, so that a follower never sees a change and its own snapshot in the wrong order.
 
-use std::{
+use alloc::{
     collections::{BTreeMap, VecDeque},
+    string::String,
     sync::Arc,
+    vec::Vec,
 };
 
 use super::{Action, ConnectionId, Transmit, hub::Hub};
@@ -192,7 +194,7 @@ impl Outbox {
             self.flush_replies(connection);
         }
         let mut open: Option<(ConnectionId, Vec<u8>)> = None;
-        for staged in std::mem::take(&mut self.staged) {
+        for staged in core::mem::take(&mut self.staged) {
             match staged {
                 Staged::Frame { to, bytes, report, .. } => {
                     open = match open.take() {

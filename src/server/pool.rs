@@ -12,12 +12,12 @@
 //! Pools live in memory and end with their process. A change of ownership or of what was sent is part of the batch, as
 //! every other is, and is undone with it.
 
-use std::{
+use alloc::{
     collections::{BTreeMap, BTreeSet},
-    ops::ControlFlow,
     sync::Arc,
-    time::Duration,
+    vec::Vec,
 };
+use core::{ops::ControlFlow, time::Duration};
 
 use super::{
     ConnectionId, Record, Server, Snapshot, WriteError,
@@ -102,10 +102,10 @@ impl Pools {
     /// Ends the batch as if it had not begun.
     pub(super) fn rollback(&mut self) {
         let _ = self.table.rollback();
-        for (id, known) in std::mem::take(&mut self.before) {
+        for (id, known) in core::mem::take(&mut self.before) {
             self.replace(&id, known);
         }
-        for (field, owner) in std::mem::take(&mut self.owners_before).into_iter().rev() {
+        for (field, owner) in core::mem::take(&mut self.owners_before).into_iter().rev() {
             self.replace_owner(&field, owner);
         }
     }
@@ -136,7 +136,7 @@ impl Pools {
 
     /// Takes the present for the beginning of every wait: the clock went back.
     pub(super) fn restart_waits(&mut self, now: Timestamp) {
-        for (_, id) in std::mem::take(&mut self.due) {
+        for (_, id) in core::mem::take(&mut self.due) {
             self.due.insert((now, id));
         }
         for known in self.known.values_mut().chain(self.before.values_mut().flatten()) {
@@ -425,8 +425,8 @@ impl<S: Storage> Server<S> {
                 return;
             }
         }
-        if std::mem::take(&mut self.pools.has_settled) {
-            for connection in std::mem::take(&mut self.pools.waiting) {
+        if core::mem::take(&mut self.pools.has_settled) {
+            for connection in core::mem::take(&mut self.pools.waiting) {
                 self.answer_asked(now, connection);
             }
         }

@@ -3,7 +3,12 @@
 //! The answers share the window of what a connection has asked for: a question that comes while too much is under way
 //! waits in its encoded form, and a client that goes on asking without reading loses its connection.
 
-use std::collections::VecDeque;
+use alloc::{
+    borrow::ToOwned,
+    collections::VecDeque,
+    string::{String, ToString},
+    vec::Vec,
+};
 
 use super::{
     ConnectionId, Server, WriteError,

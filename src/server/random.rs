@@ -1,5 +1,9 @@
 //! Randomness from the host's seed: epochs, public ids, traces and session numbers.
 
+use alloc::{
+    borrow::ToOwned,
+    string::{String, ToString},
+};
 use rand_chacha::{
     ChaCha12Rng,
     rand_core::{RngCore, SeedableRng},

@@ -7,11 +7,11 @@
 //! The rules are functions of the application, called while an input is handled: they decide from what they are given,
 //! and neither wait nor call the server. Not here: schemas. A compiled one is a gate.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    sync::Arc,
-};
+use alloc::{borrow::ToOwned, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
+use core::fmt;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use crate::protocol::{EncodedValue, Timestamp, Writer};
 
@@ -153,7 +153,7 @@ pub struct Rules {
     objects: Patterns<Arc<Rule>>,
     datastores: Patterns<Arc<Rule>>,
     resolvers: Patterns<Arc<Resolver>>,
-    viewers: HashMap<String, Arc<ViewerRule>>,
+    viewers: HashMap<String, Arc<ViewerRule>, RandomState>,
 }
 
 impl Rules {
@@ -276,14 +276,14 @@ pub(super) fn strip(value: EncodedValue<'_>, visible: Option<&[bool]>) -> Vec<u8
 /// Things by pattern.
 #[derive(Clone)]
 struct Patterns<T> {
-    names: HashMap<String, T>,
+    names: HashMap<String, T, RandomState>,
     /// Longest first.
     beginnings: Vec<(String, T)>,
 }
 
 impl<T> Default for Patterns<T> {
     fn default() -> Self {
-        Self { names: HashMap::new(), beginnings: Vec::new() }
+        Self { names: HashMap::default(), beginnings: Vec::new() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One connection's side of the server: its frames, its answers, its timers.
 
-use std::{sync::Arc, time::Duration};
+use alloc::{format, string::ToString, sync::Arc, vec::Vec};
+use core::time::Duration;
 
 use super::{
     ConnectionId, Server, WriteError,

@@ -1,4 +1,4 @@
-//! What `std` brings to a wasm file, for the client's that does without it: an allocator and a panic handler.
+//! What `std` brings to a wasm file, for those that do without it: an allocator and a panic handler.
 
 use core::panic::PanicInfo;
 

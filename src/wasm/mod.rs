@@ -1,7 +1,7 @@
 //! The surfaces that JavaScript sees: conversions, no rules. The client's and the server's are built into files of
 //! their own; the facade in `pkg/src` is their only caller.
 
-#[cfg(not(any(test, feature = "server")))]
+#[cfg(all(feature = "bare", not(test)))]
 mod bare;
 #[cfg(feature = "wasm-client")]
 mod client;

@@ -1,5 +1,10 @@
 //! The reference server as JavaScript sees it: the module over memory, one commit per call.
 
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
+
 use js_sys::{Error, Reflect};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
@@ -76,7 +81,7 @@ impl ServerCore {
     /// A server without data. All its randomness comes from the seed, of which up to 32 bytes count.
     #[wasm_bindgen(constructor)]
     pub fn new(seed: &[u8]) -> Result<Self, JsValue> {
-        let seed = std::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
+        let seed = core::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
         let server = Server::open(Memory::new(), Options::new(seed))
             .map_err(|error| thrown(ErrorCode::StorageFailed, &error.to_string()))?;
         Ok(Self { server, found: None, closed: (0, String::new()), now: Timestamp::default() })

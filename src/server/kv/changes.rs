@@ -1,6 +1,7 @@
 //! What changed in the kv store: held back until the commit, then told to watchers and callbacks.
 
-use std::{collections::VecDeque, fmt, mem, sync::Arc};
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
+use core::{fmt, mem};
 
 use super::Watched;
 use crate::{

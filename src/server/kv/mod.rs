@@ -10,7 +10,8 @@ mod render;
 mod scoped;
 mod watch;
 
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc, time::Duration};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use core::{ops::ControlFlow, time::Duration};
 
 use thiserror::Error;
 

@@ -2,7 +2,7 @@
 //!
 //! The engine is `minijinja`, in builds with the feature `render`: it is larger than all the rest of a page's server.
 
-use std::sync::Arc;
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 
 use thiserror::Error;
 
@@ -100,7 +100,14 @@ pub(super) fn render(
 
 #[cfg(feature = "render")]
 mod engine {
-    use std::{collections::BTreeMap, io};
+    use alloc::{
+        borrow::ToOwned,
+        collections::BTreeMap,
+        format,
+        string::{String, ToString},
+        vec::Vec,
+    };
+    use std::io;
 
     use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Item};
     use rmp::Marker;

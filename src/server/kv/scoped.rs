@@ -1,10 +1,10 @@
 //! Namespaces: a part of the kv store that its owner sees as the whole, within a quota.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use alloc::{boxed::Box, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
+use core::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
 
 use thiserror::Error;
 
@@ -243,17 +243,17 @@ impl<'s, 'n, S: Storage> Scoped<'s, 'n, S> {
 struct Account<'c> {
     quota: Quota,
     keys: u64,
-    groups: HashMap<Arc<str>, u64>,
+    groups: HashMap<Arc<str>, u64, RandomState>,
     /// The keys that the changes have set or deleted so far.
-    touched: HashMap<(&'c str, &'c str), bool>,
-    emptied: HashSet<&'c str>,
+    touched: HashMap<(&'c str, &'c str), bool, RandomState>,
+    emptied: HashSet<&'c str, RandomState>,
 }
 
 impl<'c> Account<'c> {
     fn new(quota: Quota, groups: Vec<(Arc<str>, u64)>) -> Self {
         let keys = groups.iter().map(|(_, count)| count).sum();
         let groups = groups.into_iter().collect();
-        Self { quota, keys, groups, touched: HashMap::new(), emptied: HashSet::new() }
+        Self { quota, keys, groups, touched: HashMap::default(), emptied: HashSet::default() }
     }
 
     /// Whether a key is there; `None`: as it is stored.

@@ -5,10 +5,16 @@
 //! counted, and the count stands in the queue where the events are missing. So whoever reads again after it has read
 //! everything that came before the loss, and nothing older follows.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+use alloc::{
+    boxed::Box,
+    collections::{BinaryHeap, VecDeque},
+    format,
+    vec::Vec,
 };
+use core::cmp::Reverse;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use super::KvEvent;
 use crate::{
@@ -82,9 +88,9 @@ type Waiting = BinaryHeap<Reverse<(u64, WatcherId)>>;
 /// All watchers, by what they watch.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Watchers {
-    watchers: HashMap<WatcherId, Watcher>,
-    by_pattern: HashMap<Box<str>, Vec<WatcherId>>,
-    waiting: HashMap<ConnectionId, Waiting>,
+    watchers: HashMap<WatcherId, Watcher, RandomState>,
+    by_pattern: HashMap<Box<str>, Vec<WatcherId>, RandomState>,
+    waiting: HashMap<ConnectionId, Waiting, RandomState>,
     last: u64,
 }
 

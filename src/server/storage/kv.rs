@@ -1,6 +1,7 @@
 //! The kv store's part of a storage.
 
-use std::{ops::ControlFlow, sync::Arc};
+use alloc::{sync::Arc, vec::Vec};
+use core::ops::ControlFlow;
 
 use super::{StorageError, Value};
 use crate::protocol::Timestamp;

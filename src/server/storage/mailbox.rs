@@ -1,6 +1,7 @@
 //! What a storage keeps of mailboxes.
 
-use std::{fmt, ops::ControlFlow, str::FromStr, sync::Arc};
+use alloc::sync::Arc;
+use core::{fmt, ops::ControlFlow, str::FromStr};
 
 use thiserror::Error;
 

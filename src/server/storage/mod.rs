@@ -13,7 +13,8 @@ mod memory;
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;
 
-use std::{error::Error, ops::ControlFlow, sync::Arc};
+use alloc::{boxed::Box, sync::Arc};
+use core::{error::Error, ops::ControlFlow};
 
 use thiserror::Error;
 

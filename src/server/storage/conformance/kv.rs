@@ -1,6 +1,13 @@
 //! The kv store's part of the contract.
 
-use std::{ops::ControlFlow, sync::Arc};
+use alloc::{
+    borrow::ToOwned,
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
+use core::ops::ControlFlow;
 
 use super::committed;
 use crate::{

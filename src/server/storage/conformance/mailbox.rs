@@ -1,6 +1,7 @@
 //! What every storage keeps of mailboxes.
 
-use std::ops::ControlFlow;
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
 
 use super::{Storage, Timestamp, committed};
 use crate::server::storage::mailbox::{Notification, Trace};

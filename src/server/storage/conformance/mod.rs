@@ -5,7 +5,15 @@
 mod kv;
 mod mailbox;
 
-use std::{ops::ControlFlow, sync::Arc};
+use alloc::{
+    borrow::ToOwned,
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec,
+    vec::Vec,
+};
+use core::ops::ControlFlow;
 
 use super::{KEPT_REPLIES, Recollection, Reply, Storage, Stored, StoredDatastore, StoredHistory};
 use crate::protocol::{Epoch, Lineage, Position, Sequence, Timestamp};

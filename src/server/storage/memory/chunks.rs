@@ -1,6 +1,7 @@
 //! A list that grows by chunks: it never moves what it holds, and never has room for twice as much.
 
-use std::ops::{Index, IndexMut};
+use alloc::vec::Vec;
+use core::ops::{Index, IndexMut};
 
 /// Elements of a chunk: few enough that an unfilled one is nothing beside a table worth counting, and a power of two.
 const CHUNK: usize = 256;
@@ -60,7 +61,7 @@ impl<T> Chunks<T> {
     }
 
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        let before = std::mem::take(self);
+        let before = core::mem::take(self);
         for value in before.chunks.into_iter().flatten() {
             if keep(&value) {
                 self.push(value);

@@ -1,10 +1,7 @@
 //! The kv store in memory.
 
-use std::{
-    collections::BTreeMap,
-    ops::{Bound, ControlFlow},
-    sync::Arc,
-};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use core::ops::{Bound, ControlFlow};
 
 use super::{
     super::{KvEntry, KvStorage, StorageError, VisitKv},

@@ -1,10 +1,14 @@
 //! Mailboxes in memory.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    ops::{Bound, ControlFlow},
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    vec::Vec,
 };
+use core::ops::{Bound, ControlFlow};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use super::{
     super::mailbox::{MailboxStorage, Notification, Trace, VisitPending},
@@ -17,7 +21,7 @@ pub(super) type Arrived = (u64, Notification);
 
 #[derive(Debug, Default)]
 pub(super) struct Mailboxes {
-    known: HashMap<Trace, Arrived>,
+    known: HashMap<Trace, Arrived, RandomState>,
     pending: BTreeMap<Arc<str>, BTreeMap<u64, Trace>>,
     by_expiry: BTreeSet<(Timestamp, Trace)>,
     /// The last number given. A rollback does not take it back: numbers only have to rise.

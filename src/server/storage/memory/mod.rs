@@ -7,11 +7,13 @@ mod kv;
 mod mailbox;
 mod table;
 
-use std::{
+use alloc::{
     collections::{BTreeMap, BTreeSet},
-    ops::ControlFlow,
     sync::Arc,
+    vec,
+    vec::Vec,
 };
+use core::ops::ControlFlow;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -144,7 +146,7 @@ impl Memory {
 
 impl Storage for Memory {
     fn begin(&mut self) -> Result<(), StorageError> {
-        self.transaction = Some(std::mem::take(&mut self.spare));
+        self.transaction = Some(core::mem::take(&mut self.spare));
         Ok(())
     }
 
@@ -154,7 +156,7 @@ impl Storage for Memory {
             undo.shrink_to(KEPT_UNDO);
             self.spare = undo;
         }
-        for id in std::mem::take(&mut self.stale) {
+        for id in core::mem::take(&mut self.stale) {
             if let Some(table) = self.datastores.get_mut(&id) {
                 table.sweep();
             }
@@ -203,7 +205,7 @@ impl Storage for Memory {
     fn set_datastore(&mut self, id: &str, datastore: &StoredDatastore) -> Result<(), StorageError> {
         let id: Arc<str> = id.into();
         if let Some(table) = self.datastores.get_mut(&id) {
-            let before = std::mem::replace(&mut table.about, datastore.clone());
+            let before = core::mem::replace(&mut table.about, datastore.clone());
             self.remember(Undo::About(id, before));
         } else {
             self.datastores.insert(id.clone(), Table::new(id.clone(), datastore.clone()));

@@ -5,7 +5,8 @@
 //! another sequence, and stale entries are swept between transactions: until then an undone change finds its entry
 //! where it was.
 
-use std::{hash::BuildHasher, sync::Arc};
+use alloc::{sync::Arc, vec::Vec};
+use core::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table::Entry};
@@ -87,7 +88,7 @@ impl Table {
             Entry::Occupied(entry) => {
                 let slot = *entry.get();
                 let (_, stored) = slots[slot as usize].as_mut().expect(HELD);
-                (slot, Before::Change(std::mem::replace(stored, change)))
+                (slot, Before::Change(core::mem::replace(stored, change)))
             }
             Entry::Vacant(entry) => {
                 let record = Some((key.into(), change));
@@ -155,7 +156,7 @@ impl Table {
 
     /// Drops the stale entries of the order. Nothing from before can be undone any more.
     pub(super) fn sweep(&mut self) {
-        let mut order = std::mem::take(&mut self.order);
+        let mut order = core::mem::take(&mut self.order);
         order.retain(|entry| self.fresh(entry).is_some());
         self.order = order;
     }
