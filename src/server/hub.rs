@@ -3,13 +3,7 @@
 //! A *topic* is one history under the number that envelopes carry: a target under one epoch. It exists as long as
 //! somebody follows it. A connection that goes takes everything it had along: [`Hub::residue`] counts what is left.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    format,
-    string::String,
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, format, string::String, sync::Arc, vec::Vec};
 
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
@@ -20,6 +14,7 @@ use super::{
     query::Questions,
 };
 use crate::protocol::{Epoch, Position, Sequence, SubscriptionId, Timestamp, TopicId};
+use crate::server::ordered::{OrderedMap, OrderedSet};
 
 /// What a topic or subscription is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -62,7 +57,7 @@ pub(super) struct Topic {
     pub(super) head: Sequence,
     /// The tick in which `head` last moved.
     moved: u64,
-    followers: BTreeSet<(ConnectionId, SubscriptionId)>,
+    followers: OrderedSet<(ConnectionId, SubscriptionId)>,
 }
 
 impl Topic {
@@ -99,12 +94,12 @@ pub(super) struct Session {
     pub(super) client: Arc<str>,
     /// Who that is, the *subject* of its token: whose mailbox it reads, and whose view it has.
     pub(super) user: Arc<str>,
-    pub(super) subscriptions: BTreeMap<SubscriptionId, Followed>,
+    pub(super) subscriptions: OrderedMap<SubscriptionId, Followed>,
     /// What is asked for and not yet answered, in order.
     pub(super) asked: VecDeque<Asked>,
     pub(super) questions: Questions,
     /// Subscriptions to the client's mailbox, each with the number of the last notification sent.
-    pub(super) mailboxes: BTreeMap<SubscriptionId, u64>,
+    pub(super) mailboxes: OrderedMap<SubscriptionId, u64>,
     pub(super) outflow: Outflow,
     beacons: u64,
     /// The tick after the one that the last beacon reported.
@@ -179,16 +174,16 @@ impl Cursor {
 
 #[derive(Debug, Default)]
 pub(super) struct Hub {
-    connections: BTreeMap<ConnectionId, Connection>,
+    connections: OrderedMap<ConnectionId, Connection>,
     /// The connection that each client said hello on.
     clients: HashMap<Arc<str>, ConnectionId, RandomState>,
-    topics: BTreeMap<TopicId, Topic>,
+    topics: OrderedMap<TopicId, Topic>,
     current: HashMap<Subject, TopicId, RandomState>,
     /// Who follows the mailbox of a user.
-    mailboxes: BTreeMap<Arc<str>, BTreeSet<(ConnectionId, SubscriptionId)>>,
+    mailboxes: OrderedMap<Arc<str>, OrderedSet<(ConnectionId, SubscriptionId)>>,
     last_topic: TopicId,
     /// Ordered by when they are due, so that the next one costs no search.
-    timers: BTreeSet<(Timestamp, ConnectionId)>,
+    timers: OrderedSet<(Timestamp, ConnectionId)>,
     tick: u64,
     /// Who watches the kv store.
     pub(super) watchers: Watchers,
@@ -211,7 +206,7 @@ impl Hub {
                     .sum::<usize>(),
             timers: self.timers.len(),
             ownerships: 0,
-            mailboxes: self.mailboxes.values().map(BTreeSet::len).sum(),
+            mailboxes: self.mailboxes.values().map(OrderedSet::len).sum(),
         }
     }
 
@@ -237,10 +232,10 @@ impl Hub {
                     number,
                     client,
                     user: user.into(),
-                    subscriptions: BTreeMap::new(),
+                    subscriptions: OrderedMap::new(),
                     asked: VecDeque::new(),
                     questions: Questions::default(),
-                    mailboxes: BTreeMap::new(),
+                    mailboxes: OrderedMap::new(),
                     outflow: Outflow::Open(0),
                     beacons: 0,
                     reported: tick,
@@ -361,7 +356,9 @@ impl Hub {
         epoch: Epoch,
         head: Sequence,
     ) -> TopicId {
-        let current = self.current(subject).filter(|topic| self.topics[topic].epoch == epoch);
+        let current = self.current(subject);
+        let current =
+            current.filter(|topic| self.topics.get(topic).is_some_and(|topic| topic.epoch == epoch));
         let number = current.unwrap_or_else(|| self.start(subject, epoch, head));
         if let Some(session) = self.session(id) {
             let before = session.subscriptions.insert(subscription, Followed::Topic(number));
@@ -385,7 +382,7 @@ impl Hub {
             }
         }
         let moved = self.tick;
-        let topic = Topic { subject: subject.clone(), epoch, head, moved, followers: BTreeSet::new() };
+        let topic = Topic { subject: subject.clone(), epoch, head, moved, followers: OrderedSet::new() };
         self.topics.insert(self.last_topic, topic);
         self.current.insert(subject.clone(), self.last_topic);
         self.last_topic
@@ -470,7 +467,7 @@ impl Hub {
         let Some(Connection { phase: Phase::Live(session), .. }) = self.connections.get_mut(&id) else {
             return None;
         };
-        let mut heads = BTreeMap::new();
+        let mut heads = OrderedMap::new();
         for followed in session.subscriptions.values() {
             if let Followed::Topic(number) = followed
                 && let Some(topic) = self.topics.get(number)

@@ -12,6 +12,7 @@ mod hub;
 mod kv;
 mod mailbox;
 mod object;
+mod ordered;
 mod outbox;
 mod pool;
 mod query;
@@ -22,7 +23,6 @@ pub mod storage;
 
 use alloc::{
     borrow::ToOwned,
-    collections::{BTreeMap, BTreeSet},
     string::{String, ToString},
     sync::Arc,
     vec::Vec,
@@ -44,6 +44,7 @@ use crate::protocol::{
     CloseCode, ErrorCode, Lineage, QueryId, RequestId, ServerMessage, SubscriptionId, Timestamp,
     limits::{MAX_KEY_BYTES, MAX_NOTIFICATION_LIFE, MAX_POOL_FIELDS, MAX_REPLY_BYTES, MAX_VALUE_BYTES},
 };
+use crate::server::ordered::{OrderedMap, OrderedSet};
 use datastore::Shelf;
 use hub::{Hub, Subject};
 use kv::Changes;
@@ -273,13 +274,13 @@ struct Batch {
     is_open: bool,
     writes: Vec<(ConnectionId, RequestId)>,
     queries: Vec<(ConnectionId, QueryId)>,
-    asked: BTreeSet<(ConnectionId, SubscriptionId, u32)>,
+    asked: OrderedSet<(ConnectionId, SubscriptionId, u32)>,
     /// Of every subscription to a mailbox that was sent something, how far it had been sent before.
-    mailboxes: BTreeMap<(ConnectionId, SubscriptionId), u64>,
+    mailboxes: OrderedMap<(ConnectionId, SubscriptionId), u64>,
     /// The datastores whose heads moved.
     moved: Vec<usize>,
     /// The objects whose resolvers were asked, without a value to store.
-    resolved: BTreeMap<Arc<str>, Result<(), WriteError>>,
+    resolved: OrderedMap<Arc<str>, Result<(), WriteError>>,
     failure: Option<StorageError>,
 }
 
@@ -570,7 +571,7 @@ impl<S: Storage> Server<S> {
                 self.outbox.send(connection, &denied);
             }
         }
-        let mut behind = BTreeSet::new();
+        let mut behind = OrderedSet::new();
         for ((connection, subscription), sent) in batch.mailboxes {
             let session = self.hub.session(connection);
             if let Some(before) = session.and_then(|session| session.mailboxes.get_mut(&subscription)) {

@@ -5,15 +5,11 @@
 //! into one frame. Everything else keeps its place in line. Before a topic's answer goes into the line, the envelopes
 //! gathered for that topic go in, so that a follower never sees a change and its own snapshot in the wrong order.
 
-use alloc::{
-    collections::{BTreeMap, VecDeque},
-    string::String,
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::VecDeque, string::String, sync::Arc, vec::Vec};
 
 use super::{Action, ConnectionId, Transmit, hub::Hub};
 use crate::protocol::{ServerMessage, TopicId, Writer};
+use crate::server::ordered::OrderedMap;
 
 /// A frame is closed above this size: large enough to carry hundreds of small changes, small enough that a change
 /// behind it does not wait.
@@ -61,8 +57,8 @@ impl To {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     staged: Vec<Staged>,
-    envelopes: BTreeMap<TopicId, Vec<(To, Writer)>>,
-    replies: BTreeMap<ConnectionId, Writer>,
+    envelopes: OrderedMap<TopicId, Vec<(To, Writer)>>,
+    replies: OrderedMap<ConnectionId, Writer>,
     released: VecDeque<Transmit>,
 }
 
@@ -187,10 +183,10 @@ impl Outbox {
 
     /// Lets everything staged go.
     pub(super) fn release(&mut self, hub: &Hub) {
-        while let Some(topic) = self.envelopes.keys().next().copied() {
+        while let Some(topic) = self.envelopes.first_key_value().map(|(topic, _)| *topic) {
             self.flush(hub, topic);
         }
-        while let Some(connection) = self.replies.keys().next().copied() {
+        while let Some(connection) = self.replies.first_key_value().map(|(connection, _)| *connection) {
             self.flush_replies(connection);
         }
         let mut open: Option<(ConnectionId, Vec<u8>)> = None;

@@ -12,11 +12,7 @@
 //! Pools live in memory and end with their process. A change of ownership or of what was sent is part of the batch, as
 //! every other is, and is undone with it.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{sync::Arc, vec::Vec};
 use core::{ops::ControlFlow, time::Duration};
 
 use super::{
@@ -30,6 +26,7 @@ use crate::protocol::{
     EncodedValue, Lineage, OpenPool, Position, Reader, Sequence, ServerMessage, Timestamp,
     limits::MAX_POOL_FIELDS,
 };
+use crate::server::ordered::{OrderedMap, OrderedSet};
 
 /// A merge pool without its fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,18 +67,18 @@ type Field = (Arc<str>, Arc<str>);
 pub(super) struct Pools {
     /// Their fields. A storage of its own: a pool and a datastore may have the same id.
     table: Memory,
-    known: BTreeMap<Arc<str>, Known>,
+    known: OrderedMap<Arc<str>, Known>,
     /// Those that have something to tell, by when they are to tell it.
-    due: BTreeSet<(Timestamp, Arc<str>)>,
+    due: OrderedSet<(Timestamp, Arc<str>)>,
     /// Of every presence field, the connection that wrote it last.
-    owners: BTreeMap<Field, ConnectionId>,
-    owned: BTreeSet<(ConnectionId, Field)>,
+    owners: OrderedMap<Field, ConnectionId>,
+    owned: OrderedSet<(ConnectionId, Field)>,
     /// Connections with a question about a pool that has something to tell first.
-    waiting: BTreeSet<ConnectionId>,
+    waiting: OrderedSet<ConnectionId>,
     /// Whether any pool has told what it had gathered, or is gone, since those were last asked.
     has_settled: bool,
     /// What the batch has changed, as it was before.
-    before: BTreeMap<Arc<str>, Option<Known>>,
+    before: OrderedMap<Arc<str>, Option<Known>>,
     owners_before: Vec<(Field, Option<ConnectionId>)>,
 }
 
@@ -187,11 +184,11 @@ impl Pools {
     }
 
     /// The fields that a connection wrote last, by pool.
-    fn owned_by(&self, connection: ConnectionId) -> BTreeMap<Arc<str>, Vec<Arc<str>>> {
+    fn owned_by(&self, connection: ConnectionId) -> OrderedMap<Arc<str>, Vec<Arc<str>>> {
         let nothing: Arc<str> = "".into();
         let first = (connection, (nothing.clone(), nothing));
         let owned = self.owned.range(first..).take_while(|(owner, _)| *owner == connection);
-        let mut pools: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut pools: OrderedMap<_, Vec<_>> = OrderedMap::new();
         for (_, (pool, field)) in owned {
             pools.entry(pool.clone()).or_default().push(field.clone());
         }
@@ -354,7 +351,7 @@ impl<S: Storage> Server<S> {
         &mut self,
         now: Timestamp,
         id: &str,
-        fields: &BTreeMap<&str, Option<EncodedValue<'_>>>,
+        fields: &OrderedMap<&str, Option<EncodedValue<'_>>>,
         writer: Option<ConnectionId>,
     ) -> Result<Option<Position>, WriteError> {
         let live = self.pools.live(now, id);
@@ -398,7 +395,7 @@ impl<S: Storage> Server<S> {
         }
         let now = self.clock;
         for (pool, fields) in self.pools.owned_by(connection) {
-            let gone: BTreeMap<&str, _> = fields.iter().map(|field| (&**field, None)).collect();
+            let gone: OrderedMap<&str, _> = fields.iter().map(|field| (&**field, None)).collect();
             if self.change_fields(now, &pool, &gone, None).is_err() {
                 // It has expired, or has no sequences left: nobody can be told.
                 for field in fields {
@@ -410,7 +407,7 @@ impl<S: Storage> Server<S> {
 
     /// Takes away the presence fields whose connections went in a batch that was undone.
     pub(super) fn release_departed(&mut self) {
-        let owners: BTreeSet<_> = self.pools.owners.values().copied().collect();
+        let owners: OrderedSet<_> = self.pools.owners.values().copied().collect();
         for connection in owners {
             if self.hub.connection(connection).is_none() {
                 self.release_fields(connection);
@@ -532,9 +529,9 @@ fn about_pool(id: Arc<str>, about: &StoredDatastore, known: Known) -> Pool {
 }
 
 /// The fields of a merge by name, the last one where a name comes twice; `None` where it is no map.
-fn read_fields(value: EncodedValue<'_>) -> Option<BTreeMap<&str, Option<EncodedValue<'_>>>> {
+fn read_fields(value: EncodedValue<'_>) -> Option<OrderedMap<&str, Option<EncodedValue<'_>>>> {
     let mut reader = Reader::new(value.as_bytes());
-    let mut fields = BTreeMap::new();
+    let mut fields = OrderedMap::new();
     for _ in 0..reader.map().ok()? {
         let field = reader.str().ok()?;
         let value = reader.value().ok()?;

@@ -1,6 +1,6 @@
 //! The kv store in memory.
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::ops::{Bound, ControlFlow};
 
 use super::{
@@ -8,11 +8,12 @@ use super::{
     Memory, Undo,
 };
 use crate::protocol::Timestamp;
+use crate::server::ordered::OrderedMap;
 
 /// A group. One without entries is not kept.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Group {
-    entries: BTreeMap<Arc<str>, KvEntry>,
+    entries: OrderedMap<Arc<str>, KvEntry>,
     /// How many of the entries expire at some time.
     expiring: usize,
 }

@@ -1,10 +1,6 @@
 //! Mailboxes in memory.
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{sync::Arc, vec::Vec};
 use core::ops::{Bound, ControlFlow};
 
 use foldhash::fast::RandomState;
@@ -14,6 +10,7 @@ use super::{
     super::mailbox::{MailboxStorage, Notification, Trace, VisitPending},
     Memory, StorageError, Undo,
 };
+use crate::server::ordered::{OrderedMap, OrderedSet};
 use crate::{protocol::Timestamp, server::storage::Value};
 
 /// A notification under the number of its arrival.
@@ -22,8 +19,8 @@ pub(super) type Arrived = (u64, Notification);
 #[derive(Debug, Default)]
 pub(super) struct Mailboxes {
     known: HashMap<Trace, Arrived, RandomState>,
-    pending: BTreeMap<Arc<str>, BTreeMap<u64, Trace>>,
-    by_expiry: BTreeSet<(Timestamp, Trace)>,
+    pending: OrderedMap<Arc<str>, OrderedMap<u64, Trace>>,
+    by_expiry: OrderedSet<(Timestamp, Trace)>,
     /// The last number given. A rollback does not take it back: numbers only have to rise.
     last: u64,
 }
@@ -111,7 +108,7 @@ impl MailboxStorage for Memory {
     }
 
     fn pending_count(&self, to: &str) -> Result<usize, StorageError> {
-        Ok(self.mailboxes.pending.get(to).map_or(0, BTreeMap::len))
+        Ok(self.mailboxes.pending.get(to).map_or(0, OrderedMap::len))
     }
 
     fn evict_pending(&mut self, to: &str, keep: usize) -> Result<(), StorageError> {

@@ -7,12 +7,7 @@ mod kv;
 mod mailbox;
 mod table;
 
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    vec,
-    vec::Vec,
-};
+use alloc::{sync::Arc, vec, vec::Vec};
 use core::ops::ControlFlow;
 
 use foldhash::fast::RandomState;
@@ -23,6 +18,7 @@ use super::{
     StoredHistory, Trace, Visit,
 };
 use crate::protocol::{RequestId, Sequence, Timestamp};
+use crate::server::ordered::{OrderedMap, OrderedSet};
 use mailbox::{Arrived, Mailboxes};
 use table::{Before, Slot, Table};
 
@@ -36,13 +32,13 @@ pub struct Memory {
     objects: HashMap<Arc<str>, Stored, RandomState>,
     datastores: HashMap<Arc<str>, Table, RandomState>,
     clients: HashMap<Arc<str>, Client, RandomState>,
-    groups: BTreeMap<Arc<str>, kv::Group>,
+    groups: OrderedMap<Arc<str>, kv::Group>,
     mailboxes: Mailboxes,
     transaction: Option<Vec<Undo>>,
     /// The list of the last transaction, emptied, for the next one.
     spare: Vec<Undo>,
     /// Datastores to sweep at the next commit.
-    stale: BTreeSet<Arc<str>>,
+    stale: OrderedSet<Arc<str>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -50,7 +46,7 @@ struct Client {
     /// The lowest request number that is not forgotten.
     floor: RequestId,
     seen: Timestamp,
-    replies: BTreeMap<RequestId, (Timestamp, Reply)>,
+    replies: OrderedMap<RequestId, (Timestamp, Reply)>,
 }
 
 #[derive(Debug)]
@@ -294,9 +290,8 @@ impl Storage for Memory {
         about.seen = now;
         about.floor = about.floor.max((request + 1).saturating_sub(KEPT_REPLIES));
         let mut undo = vec![(request, about.replies.insert(request, (now, reply.clone())))];
-        while let Some(old) = about.replies.first_entry().filter(|old| *old.key() < about.floor) {
-            let (request, reply) = old.remove_entry();
-            undo.push((request, Some(reply)));
+        while about.replies.first_key_value().is_some_and(|(oldest, _)| *oldest < about.floor) {
+            undo.extend(about.replies.pop_first().map(|(request, reply)| (request, Some(reply))));
         }
         self.remember(seen);
         for (request, reply) in undo {
