@@ -116,7 +116,7 @@ fn npm_build(shell: &Shell, workspace: &str) -> anyhow::Result<Outcome> {
 }
 
 /// What the wasm files are compiled with, beside the release profile.
-fn rust_flags(shell: &Shell) -> Vec<String> {
+fn rust_flags(shell: &Shell, which: Wasm) -> Vec<String> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| env::home_dir().map(|home| home.join(".cargo")));
     let paths = [(home, "/cargo"), (Some(shell.root().to_owned()), "/tidewire")];
@@ -124,8 +124,10 @@ fn rust_flags(shell: &Shell) -> Vec<String> {
         // The files must not name places on the machine that built them.
         Some(format!("--remap-path-prefix={}={name}", path?.display()))
     });
-    // A third of the profile's limit for inlining: a fifth fewer bytes, and frames are taken in as fast.
-    remapped.chain(["-Cllvm-args=--inline-threshold=75".to_owned()]).collect()
+    // A third of the profile's limit for inlining: a fifth fewer bytes, and frames are taken in as fast. Level "z" has a
+    // far lower limit of its own, which the flag would raise.
+    let inlining = (which == Wasm::Client).then(|| "-Cllvm-args=--inline-threshold=75".to_owned());
+    remapped.chain(inlining).collect()
 }
 
 fn wasm(shell: &Shell, which: Wasm) -> anyhow::Result<Outcome> {
@@ -159,7 +161,7 @@ fn wasm(shell: &Shell, which: Wasm) -> anyhow::Result<Outcome> {
             &format!("bare,{}", which.feature()),
         ]);
         cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", which.opt_level());
-        shell.run(cargo.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(shell).join("\x1f")))?;
+        shell.run(cargo.env("CARGO_ENCODED_RUSTFLAGS", rust_flags(shell, which).join("\x1f")))?;
 
         let built = shell.target().join("wasm32-unknown-unknown/release/tidewire.wasm");
         let glue = which.glue_dir(shell);
