@@ -11,11 +11,11 @@ mod intern;
 mod receive;
 mod slab;
 mod slot;
+mod topics;
 mod writes;
 
 use alloc::{borrow::ToOwned, collections::VecDeque, string::String, vec::Vec};
 
-use hashbrown::HashMap;
 use thiserror::Error;
 
 pub use self::{
@@ -30,16 +30,15 @@ use self::{
     intern::Interner,
     slab::Slab,
     slot::{About, Slot},
+    topics::Topics,
     writes::{Stage, Writes},
 };
 use crate::{
     protocol::{
         ClientMessage, EncodedValue, Epoch, ErrorCode, Operation, Position, RequestId, Sequence,
-        Subscription, Timestamp, TopicId, Writer, limits,
+        Subscription, Timestamp, Writer, limits,
     },
-    replica::{
-        EpochId, Header, Mark, Offer, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version,
-    },
+    replica::{Header, Mark, Offer, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version},
     session::{Action, Generation, Phase, Session},
 };
 
@@ -68,13 +67,6 @@ pub enum WriteError {
     Value(usize),
 }
 
-/// A history that the server sends once, however many replicas here follow it.
-#[derive(Debug)]
-struct Topic {
-    epoch: EpochId,
-    slots: Vec<SlotId>,
-}
-
 /// A verdict that the host owes, and what it is about.
 #[derive(Debug, Clone, Copy)]
 enum Pending {
@@ -98,7 +90,7 @@ pub struct Client {
     phase: Phase,
     slots: Slab<Slot>,
     /// The server's numbers on the present link.
-    topics: HashMap<TopicId, Topic, foldhash::fast::FixedState>,
+    topics: Topics,
     epochs: Interner,
     versions: Interner,
     cells: Cells,
@@ -128,7 +120,7 @@ impl Client {
             session_number: 0,
             phase: Phase::Idle,
             slots: Slab::new(),
-            topics: HashMap::with_hasher(foldhash::fast::FixedState::with_seed(folded)),
+            topics: Topics::default(),
             epochs: Interner::new(folded),
             versions: Interner::new(folded),
             cells: Cells::default(),
@@ -323,7 +315,7 @@ impl Client {
     pub fn release(&mut self, slot: SlotId) {
         let Some(removed) = self.slots.remove(slot.number()) else { return };
         if let Some(topic) = removed.topic {
-            self.leave_topic(topic, slot);
+            self.topics.leave(topic, slot);
         }
         self.pending.retain(|pending| pending.slot() != slot);
         if removed.is_remote() && self.session.live_link().is_some() {
@@ -557,16 +549,6 @@ impl Client {
     fn set_timer(&mut self, slot: SlotId) {
         let due = self.replica(slot).and_then(Replica::poll_timeout);
         self.timer = [self.timer, due].into_iter().flatten().min();
-    }
-
-    /// A topic that nobody follows is forgotten.
-    fn leave_topic(&mut self, number: TopicId, slot: SlotId) {
-        if let Some(topic) = self.topics.get_mut(&number) {
-            topic.slots.retain(|follower| *follower != slot);
-            if topic.slots.is_empty() {
-                self.topics.remove(&number);
-            }
-        }
     }
 
     fn subscribe(&mut self, slot: Slot) -> SlotId {

@@ -4,7 +4,7 @@ use alloc::{borrow::ToOwned, boxed::Box, vec::Vec};
 use core::time::Duration;
 
 use super::{
-    Change, Client, HostTicket, Pending, Topic,
+    Change, Client, HostTicket, Pending,
     cells::{Cell, CellId, Cells},
     collection::{Diff, Page, PagePlace, Staging},
     slot::{About, Collection, SlotId, Tail},
@@ -47,11 +47,14 @@ impl Client {
         let mut reader = Reader::new(frame);
         // An empty frame is none of the protocol either, so the first message is read in any case.
         loop {
-            let Ok(message) = ServerMessage::decode(&mut reader) else {
-                self.session.reject(now, "the server sent a frame that is no protocol");
-                break;
-            };
-            self.receive(now, message);
+            match ServerMessage::decode_or_skip(&mut reader) {
+                Ok(Some(message)) => self.receive(now, message),
+                Ok(None) => {}
+                Err(_) => {
+                    self.session.reject(now, "the server sent a frame that is no protocol");
+                    break;
+                }
+            }
             if reader.is_empty() {
                 break;
             }
@@ -62,7 +65,7 @@ impl Client {
     fn receive(&mut self, now: Timestamp, message: ServerMessage<'_>) {
         match message {
             ServerMessage::Envelope { topic, sequence, prev, version, key, value } => {
-                let Some(epoch) = self.topics.get(&topic).map(|topic| topic.epoch) else { return };
+                let Some(epoch) = self.topics.get(topic).map(|topic| topic.epoch) else { return };
                 let header = self.header(epoch, sequence, prev, version);
                 let envelope = Envelope { header, key, value };
                 self.for_followers(topic, |client, slot| {
@@ -80,7 +83,7 @@ impl Client {
             ServerMessage::Beacon { number, heads } => {
                 let session = self.session_number;
                 for (topic, head) in heads {
-                    let Some(epoch) = self.topics.get(&topic).map(|topic| topic.epoch) else { continue };
+                    let Some(epoch) = self.topics.get(topic).map(|topic| topic.epoch) else { continue };
                     self.for_followers(topic, |client, slot| {
                         client.with_replica(now, slot, |replica| {
                             replica.handle_beacon(now, session, number, epoch, head.get());
@@ -104,7 +107,7 @@ impl Client {
                     self.resume();
                 }
             }
-            // Nothing here follows a mailbox or watches the kv store.
+            // Nothing here asks, follows a mailbox or watches the kv store.
             ServerMessage::Pong
             | ServerMessage::Result { .. }
             | ServerMessage::Following { .. }
@@ -138,7 +141,7 @@ impl Client {
     /// Does something for every replica that follows a topic.
     fn for_followers(&mut self, topic: TopicId, mut each: impl FnMut(&mut Self, SlotId)) {
         let mut index = 0;
-        while let Some(slot) = self.topics.get(&topic).and_then(|topic| topic.slots.get(index)).copied() {
+        while let Some(slot) = self.topics.get(topic).and_then(|topic| topic.slots.get(index)).copied() {
             each(self, slot);
             index += 1;
         }
@@ -169,14 +172,10 @@ impl Client {
         entry.denial = None;
         let position = entry.replica.position();
         if let Some(before) = entry.topic.replace(topic).filter(|before| *before != topic) {
-            self.leave_topic(before, slot);
+            self.topics.leave(before, slot);
         }
         let epoch = EpochId(self.epochs.number(&epoch.text()));
-        let topic = self.topics.entry(topic).or_insert_with(|| Topic { epoch, slots: Vec::new() });
-        topic.epoch = epoch;
-        if !topic.slots.contains(&slot) {
-            topic.slots.push(slot);
-        }
+        self.topics.follow(topic, epoch, slot);
         let source = if attempt == 0 { Source::Hydration } else { Source::Refetch { attempt } };
         let session = self.session_number;
         self.with_replica(now, slot, |replica| replica.handle_session(now, session, Some(epoch)));

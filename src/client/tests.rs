@@ -63,6 +63,27 @@ fn envelope(sequence: u64, key: &str) -> ServerMessage<'_> {
 }
 
 #[test]
+fn a_message_of_a_kind_from_a_later_version_is_passed_over_and_those_after_it_count() {
+    let (mut client, link) = live();
+    let slot = client.subscribe_datastore("d", None, "id", false).unwrap();
+    let mut writer = Writer::new();
+    writer.array(2);
+    writer.u64(120);
+    writer.str("whatever it says");
+    ServerMessage::Following { subscription: slot.number() }.encode(&mut writer);
+    page(slot, 2, vec![row("a", 1)], None).encode(&mut writer);
+    client.handle_frame(NOW, link, &writer.into_bytes());
+    assert_eq!((client.phase(), client.row_count(slot)), (Phase::Live, 1));
+}
+
+#[test]
+fn a_cut_message_of_an_unknown_kind_ends_the_link_all_the_same() {
+    let (mut client, link) = live();
+    client.handle_frame(NOW, link, &[0x92, 120]);
+    assert_ne!(client.phase(), Phase::Live);
+}
+
+#[test]
 fn nothing_is_shown_of_a_snapshot_before_its_last_page_and_then_all_at_once() {
     let (mut client, link) = live();
     let slot = client.subscribe_datastore("d", None, "id", false).unwrap();

@@ -333,7 +333,31 @@ impl<'a> ServerMessage<'a> {
     /// If the bytes are no message; the frame cannot be read on.
     pub fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let mut fields = Fields::open(reader)?;
-        let message = match fields.next(Reader::u64)? {
+        let kind = fields.next(Reader::u64)?;
+        let message = match Self::read(kind, &mut fields)? {
+            Some(message) => message,
+            None => Self::read_rest(kind, &mut fields)?,
+        };
+        fields.close()?;
+        Ok(message)
+    }
+
+    /// As [`Self::decode`], for those who have replicas and writes only: moves past any other kind of message, whether
+    /// it is known here or comes from a later minor version.
+    ///
+    /// # Errors
+    /// If the bytes are no message; the frame cannot be read on.
+    pub fn decode_or_skip(reader: &mut Reader<'a>) -> Result<Option<Self>, DecodeError> {
+        let mut fields = Fields::open(reader)?;
+        let kind = fields.next(Reader::u64)?;
+        let message = Self::read(kind, &mut fields)?;
+        fields.close()?;
+        Ok(message)
+    }
+
+    /// The messages about replicas, writes and the session.
+    fn read(kind: u64, fields: &mut Fields<'_, 'a>) -> Result<Option<Self>, DecodeError> {
+        Ok(Some(match kind {
             kind::WELCOME => ServerMessage::Welcome {
                 session: fields.next(Reader::u64)?,
                 heartbeat: fields.next(Reader::u32)?,
@@ -386,6 +410,13 @@ impl<'a> ServerMessage<'a> {
                 reason: fields.next(Reader::str)?,
                 retry_after: fields.optional(Reader::u32)?,
             },
+            _ => return Ok(None),
+        }))
+    }
+
+    /// All others. Apart, so that what never asks for them does not hold the code that reads them.
+    fn read_rest(kind: u64, fields: &mut Fields<'_, 'a>) -> Result<Self, DecodeError> {
+        Ok(match kind {
             kind::RESULT => {
                 let query = fields.next(Reader::u32)?;
                 let refused = fields.optional(code)?;
@@ -423,9 +454,7 @@ impl<'a> ServerMessage<'a> {
                 count: fields.next(Reader::u64)?,
             },
             other => return Err(DecodeError::UnknownKind(other)),
-        };
-        fields.close()?;
-        Ok(message)
+        })
     }
 
     /// Appends the message to a frame.
