@@ -74,8 +74,10 @@ await Promise.all(Object.entries(BUNDLES).map(([name, bundle]) => build({
   loader: { '.wasm': 'base64' },
   minify: true,
   keepNames: false,
-  // What the generated modules warn of, the loaders never do.
+  // What the generated modules warn of, and what they do with a request or an answer of it, the loaders never ask for:
+  // they hand over compiled modules.
   pure: ['console.warn'],
+  define: { Request: 'undefined', Response: 'undefined' },
   sourcemap: true,
   legalComments: 'none',
   plugins: [resolver(bundle)],

@@ -132,7 +132,7 @@ pub enum WriteError {
         length: usize,
     },
     /// A notification would wait for too long.
-    #[error("`ttl` is {} ms; it is at most {} ms", life.as_millis(), MAX_NOTIFICATION_LIFE.as_millis())]
+    #[error("`ttl` is {} ms; it is at most {} ms", kv::millis(*life), kv::millis(MAX_NOTIFICATION_LIFE))]
     LivesTooLong {
         /// How long it would.
         life: Duration,

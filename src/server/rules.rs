@@ -10,10 +10,8 @@
 use alloc::{borrow::ToOwned, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 use core::fmt;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use crate::protocol::{EncodedValue, Timestamp, Writer};
+use crate::server::ordered::OrderedMap;
 
 /// Says whether a value may be stored, or why not, in words for whoever wrote it.
 pub type Gate = dyn Fn(EncodedValue<'_>) -> Result<(), String> + Send + Sync;
@@ -153,7 +151,7 @@ pub struct Rules {
     objects: Patterns<Arc<Rule>>,
     datastores: Patterns<Arc<Rule>>,
     resolvers: Patterns<Arc<Resolver>>,
-    viewers: HashMap<String, Arc<ViewerRule>, RandomState>,
+    viewers: OrderedMap<String, Arc<ViewerRule>>,
 }
 
 impl Rules {
@@ -276,14 +274,14 @@ pub(super) fn strip(value: EncodedValue<'_>, visible: Option<&[bool]>) -> Vec<u8
 /// Things by pattern.
 #[derive(Clone)]
 struct Patterns<T> {
-    names: HashMap<String, T, RandomState>,
+    names: OrderedMap<String, T>,
     /// Longest first.
     beginnings: Vec<(String, T)>,
 }
 
 impl<T> Default for Patterns<T> {
     fn default() -> Self {
-        Self { names: HashMap::default(), beginnings: Vec::new() }
+        Self { names: OrderedMap::default(), beginnings: Vec::new() }
     }
 }
 

@@ -76,7 +76,7 @@ impl QueryError {
 }
 
 /// Whole milliseconds, in which expiries are kept.
-fn millis(ttl: Duration) -> u64 {
+pub(super) fn millis(ttl: Duration) -> u64 {
     u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)
 }
 

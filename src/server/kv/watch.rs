@@ -13,10 +13,8 @@ use alloc::{
 };
 use core::cmp::Reverse;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use super::KvEvent;
+use crate::server::ordered::OrderedMap;
 use crate::{
     protocol::{KvEventKind, SubscriptionId},
     server::ConnectionId,
@@ -88,9 +86,9 @@ type Waiting = BinaryHeap<Reverse<(u64, WatcherId)>>;
 /// All watchers, by what they watch.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Watchers {
-    watchers: HashMap<WatcherId, Watcher, RandomState>,
-    by_pattern: HashMap<Box<str>, Vec<WatcherId>, RandomState>,
-    waiting: HashMap<ConnectionId, Waiting, RandomState>,
+    watchers: OrderedMap<WatcherId, Watcher>,
+    by_pattern: OrderedMap<Box<str>, Vec<WatcherId>>,
+    waiting: OrderedMap<ConnectionId, Waiting>,
     last: u64,
 }
 

@@ -6,7 +6,7 @@ use core::{fmt, ops::ControlFlow, str::FromStr};
 use thiserror::Error;
 
 use super::{StorageError, Value};
-use crate::protocol::Timestamp;
+use crate::protocol::{Epoch, Timestamp};
 
 /// The id of a notification: whoever knows it may ask what became of it, so nobody can guess one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +28,7 @@ impl Trace {
 
 impl fmt::Display for Trace {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:032x}", u128::from_be_bytes(self.0))
+        formatter.write_str(&Epoch::from_bytes(self.0).text())
     }
 }
 
@@ -47,12 +47,8 @@ impl FromStr for Trace {
     type Err = ParseTraceError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_digit = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
-        if text.len() != 32 || !text.bytes().all(is_digit) {
-            return Err(ParseTraceError);
-        }
-        let number = u128::from_str_radix(text, 16).map_err(|_| ParseTraceError)?;
-        Ok(Self(number.to_be_bytes()))
+        // Its text is that of the other 16 random bytes.
+        text.parse().map(|epoch: Epoch| Self(*epoch.as_bytes())).map_err(|_| ParseTraceError)
     }
 }
 
