@@ -28,6 +28,9 @@ fn a_verdict_on_another_ticket_changes_nothing() {
     assert_eq!(replica.position().map(|mark| mark.sequence), Some(1));
     replica.judged(NOW, ticket, Verdict::Refused);
     assert_eq!(replica.stats().parse_errors, 0, "a ticket is good for one verdict");
+    let Offer::Judge(second) = offer(&mut replica, 2) else { panic!("as does the second") };
+    assert_ne!(second, ticket);
+    assert_eq!(Ticket::from_number(second.get()), second, "whatever language it passes through");
 }
 
 #[test]

@@ -29,14 +29,14 @@ mod phase_0 {
         let mut rig = Rig::new();
         match kv(&mut rig).get("config", "theme") {
             Err(error @ GetError::NoGroup { .. }) => {
-                assert_eq!(error.to_string(), "no group \"config\"; set a key in it first");
+                assert_eq!(error.to_string(), "no group `config`; set a key in it first");
             }
             other => panic!("{other:?}"),
         }
         set(&mut rig, "config", "colour", "red");
         match kv(&mut rig).get("config", "theme") {
             Err(error @ GetError::NoKey { .. }) => {
-                assert_eq!(error.to_string(), "no key \"theme\" in the group \"config\"; set it first");
+                assert_eq!(error.to_string(), "no key `theme` in the group `config`; set it first");
             }
             other => panic!("{other:?}"),
         }
@@ -274,7 +274,7 @@ mod phase_0_render {
     #[test]
     fn render_with_a_missing_group() {
         let mut rig = Rig::new();
-        assert_eq!(render(&mut rig, "{{ a }}").unwrap_err(), "no group \"page\"; set a key in it first");
+        assert_eq!(render(&mut rig, "{{ a }}").unwrap_err(), "no group `page`; set a key in it first");
     }
 
     #[test]

@@ -329,9 +329,9 @@ fn a_connection_that_was_filled_by_an_undone_batch_hears_again_of_everything() {
     rig.take(connection);
     rig.drains = false;
     fault.set(Fault::Commit);
-    // The answer fills the connection and falls with the batch, and with it the frame that would have been reported.
+    // The answers fill the connection and fall with the batch, and with them the frame that would have been reported.
     let about = Query::KvGet { group: "g", key: "large" };
-    rig.feed(connection, &[ClientMessage::Query { query: 7, about }]);
+    rig.feed(connection, &[7, 8].map(|query| ClientMessage::Query { query, about }));
     kv(&mut rig).set("g", "k", value(&text("undone"))).unwrap();
     assert!(matches!(rig.commit(), Err(CommitError::Undone(_))));
     rig.take(connection);

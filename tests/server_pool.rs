@@ -280,7 +280,7 @@ fn a_merge_over_a_limit_is_refused_with_its_field_and_limit_and_nothing_of_it_co
         (many(MAX_POOL_FIELDS + 7, 0), WriteError::TooManyFields { count: MAX_POOL_FIELDS + 8 }),
     ];
     for ((bytes, error), request) in cases.iter().zip(1..) {
-        assert_eq!(rig.server.merge(rig.now, "p", value(bytes)), Err(*error));
+        assert_eq!(rig.server.merge(rig.now, "p", value(bytes)), Err(error.clone()));
         assert_eq!(rig.write(client, request, merging(bytes)).codes(), [error.code().number()]);
         assert!(!error.to_string().ends_with('.') && error.to_string().contains('`'), "{error}");
     }

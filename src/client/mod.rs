@@ -322,8 +322,8 @@ impl Client {
     /// Forgets a replica and all that it shows.
     pub fn release(&mut self, slot: SlotId) {
         let Some(removed) = self.slots.remove(slot.number()) else { return };
-        for topic in self.topics.values_mut() {
-            topic.slots.retain(|follower| *follower != slot);
+        if let Some(topic) = removed.topic {
+            self.leave_topic(topic, slot);
         }
         self.pending.retain(|pending| pending.slot() != slot);
         if removed.is_remote() && self.session.live_link().is_some() {
@@ -559,6 +559,16 @@ impl Client {
         self.timer = [self.timer, due].into_iter().flatten().min();
     }
 
+    /// A topic that nobody follows is forgotten.
+    fn leave_topic(&mut self, number: TopicId, slot: SlotId) {
+        if let Some(topic) = self.topics.get_mut(&number) {
+            topic.slots.retain(|follower| *follower != slot);
+            if topic.slots.is_empty() {
+                self.topics.remove(&number);
+            }
+        }
+    }
+
     fn subscribe(&mut self, slot: Slot) -> SlotId {
         let id = self.insert(slot);
         if self.session.live_link().is_some() {
@@ -619,7 +629,7 @@ impl Client {
         self.outbox = Writer::new();
         for slot in self.numbers(Slot::is_remote) {
             let Some(entry) = self.slots.get_mut(slot.number()) else { continue };
-            entry.tail = None;
+            (entry.topic, entry.tail) = (None, None);
             if let About::Collection(collection) = &mut entry.about {
                 collection.asked.clear();
             }

@@ -168,6 +168,9 @@ impl Client {
         let Some(entry) = self.slots.get_mut(slot.number()) else { return };
         entry.denial = None;
         let position = entry.replica.position();
+        if let Some(before) = entry.topic.replace(topic).filter(|before| *before != topic) {
+            self.leave_topic(before, slot);
+        }
         let epoch = EpochId(self.epochs.number(&epoch.text()));
         let topic = self.topics.entry(topic).or_insert_with(|| Topic { epoch, slots: Vec::new() });
         topic.epoch = epoch;

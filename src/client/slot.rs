@@ -8,7 +8,7 @@ use super::{
     writes::Subject,
 };
 use crate::{
-    protocol::{Open, Target},
+    protocol::{Open, Target, TopicId},
     replica::{Kind, OnGap, Options, Replica, Token},
 };
 
@@ -90,6 +90,8 @@ pub(super) struct Slot {
     pub(super) is_gated: bool,
     /// Values that the replica judges, holds back or keeps in quarantine.
     pub(super) owned: Vec<CellId>,
+    /// The history that it follows on the present link.
+    pub(super) topic: Option<TopicId>,
     pub(super) tail: Option<Tail>,
     pub(super) denial: Option<Box<str>>,
 }
@@ -97,7 +99,7 @@ pub(super) struct Slot {
 impl Slot {
     fn new(about: About, options: Options, is_gated: bool, seed: u64) -> Self {
         let replica = Replica::new(options, seed);
-        Self { about, replica, is_gated, owned: Vec::new(), tail: None, denial: None }
+        Self { about, replica, is_gated, owned: Vec::new(), topic: None, tail: None, denial: None }
     }
 
     pub(super) fn object(key: Box<str>, is_gated: bool, seed: u64) -> Self {

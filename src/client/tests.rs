@@ -215,6 +215,26 @@ fn a_released_replica_gives_all_its_cells_back() {
 }
 
 #[test]
+fn a_history_that_no_replica_follows_any_more_is_forgotten() {
+    let (mut client, link) = live();
+    let absent = |subscription, topic| {
+        let answer = Answer::Absent { sequence: Sequence::ZERO };
+        ServerMessage::Answer { subscription, attempt: 0, topic, epoch: EPOCH, answer }
+    };
+    let (one, other) =
+        (client.subscribe_object("a", false).unwrap(), client.subscribe_object("a", false).unwrap());
+    for topic in 1..=3 {
+        let answers = [absent(one.number(), topic), absent(other.number(), topic)];
+        client.handle_frame(NOW, link, &frame(&answers));
+        assert_eq!(client.topics.len(), 1);
+    }
+    client.release(one);
+    assert_eq!(client.topics.len(), 1);
+    client.release(other);
+    assert_eq!(client.topics.len(), 0);
+}
+
+#[test]
 fn writes_over_their_limits_are_refused_before_they_are_sent() {
     let (mut client, _) = live();
     let long = "k".repeat(1_025);

@@ -87,16 +87,30 @@ impl<'a> EncodedValue<'a> {
         self.0
     }
 
+    /// The fields of a map in their order; `None` where the value is none.
+    #[must_use]
+    pub fn fields(self) -> Option<impl Iterator<Item = (&'a str, Self)>> {
+        let mut reader = Reader::new(self.0);
+        let count = reader.map().ok()?;
+        let fields = (0..count).map_while(move |_| {
+            let name = reader.str().ok()?;
+            let start = reader.at;
+            reader.skip().ok()?;
+            Some((name, Self(&reader.bytes[start..reader.at])))
+        });
+        Some(fields)
+    }
+
     /// The value of the string field `name`, if the value is a map that has it. Costs a walk over the map's top level.
     #[must_use]
     pub fn string_field(self, name: &str) -> Option<&'a str> {
         let mut reader = Reader::new(self.0);
         let mut found = None;
         for _ in 0..reader.map().ok()? {
-            if reader.str().ok()? == name {
+            if reader.text().ok()? == name.as_bytes() {
                 found = reader.clone().str().ok();
             }
-            reader.value().ok()?;
+            reader.skip().ok()?;
         }
         found
     }
@@ -264,6 +278,11 @@ impl<'a> Reader<'a> {
     /// If the next token is none, or is not UTF-8.
     pub fn str(&mut self) -> Result<&'a str, DecodeError> {
         let at = self.at;
+        core::str::from_utf8(self.text()?).map_err(|_| DecodeError::NotUtf8 { at })
+    }
+
+    /// The bytes of a string, which may be anything.
+    fn text(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = match self.marker()? {
             Marker::FixStr(length) => {
                 self.at += 1;
@@ -274,7 +293,7 @@ impl<'a> Reader<'a> {
             Marker::Str32 => self.length(4)?,
             _ => return Err(self.unexpected("a string")),
         };
-        core::str::from_utf8(self.take(length)?).map_err(|_| DecodeError::NotUtf8 { at })
+        self.take(length)
     }
 
     /// A key, id or record key: a string of 1 to [`MAX_KEY_BYTES`] bytes.
@@ -372,8 +391,30 @@ impl<'a> Reader<'a> {
         if value.len() > MAX_VALUE_BYTES { Err(DecodeError::TooLarge) } else { Ok(EncodedValue(value)) }
     }
 
-    /// Moves past one value without recursion: `open` holds, per open container, the tokens that it still lacks.
+    /// Moves past one value, checking all of it.
     fn walk(&mut self) -> Result<(), DecodeError> {
+        match self.marker()? {
+            // What records are mostly made of needs no list of what is open.
+            Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => self.str().map(drop),
+            _ => self.skip(),
+        }
+    }
+
+    /// Moves past one value that was checked before.
+    fn skip(&mut self) -> Result<(), DecodeError> {
+        match self.marker()? {
+            Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => self.text().map(drop),
+            Marker::Null | Marker::True | Marker::False | Marker::FixPos(_) | Marker::FixNeg(_) => {
+                self.at += 1;
+                Ok(())
+            }
+            Marker::U64 | Marker::I64 | Marker::F64 => self.take(9).map(drop),
+            _ => self.walk_nested(),
+        }
+    }
+
+    /// Moves past one value without recursion: `open` holds, per open container, the tokens that it still lacks.
+    fn walk_nested(&mut self) -> Result<(), DecodeError> {
         #[derive(Clone, Copy)]
         struct Open {
             left: usize,

@@ -4,12 +4,21 @@
 //! are ordered by their arrival and the last one wins. A resume needs no log: the records carry their sequences, and
 //! the last deletions are kept, so whatever changed above a position can be told from the table itself.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    ops::{ControlFlow, Index, IndexMut},
+    sync::Arc,
+    time::Duration,
+};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use super::{
     ConnectionId, Server, WriteError,
-    hub::{Cursor, Subject},
+    apply::{Change, check_rule},
+    hub::{Cursor, Name, Subject},
     object::{check_key, check_value},
+    rules::{Projection, Rule},
     storage::{Storage, StorageError, Stored, StoredDatastore, Value},
 };
 use crate::protocol::{
@@ -76,6 +85,8 @@ pub(super) struct Table {
     pub(super) id: Arc<str>,
     pub(super) keeper: Keeper,
     pub(super) about: StoredDatastore,
+    /// What of a row a viewer may see, where not everybody sees all of it.
+    pub(super) projection: Option<Arc<Projection>>,
 }
 
 /// Which storage has the rows of a table.
@@ -95,9 +106,64 @@ impl Table {
     }
 }
 
+/// The datastores in use, each under a number that holds until they are put away.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    numbers: HashMap<Arc<str>, usize, RandomState>,
+    opened: Vec<Opened>,
+}
+
+impl Shelf {
+    fn number(&self, id: &str) -> Option<usize> {
+        self.numbers.get(id).copied()
+    }
+
+    fn get(&self, id: &str) -> Option<&Opened> {
+        self.number(id).map(|number| &self.opened[number])
+    }
+
+    /// Puts a datastore in, in the place of one with the same id.
+    fn insert(&mut self, opened: Opened) -> usize {
+        match self.number(&opened.id) {
+            Some(number) => {
+                self.opened[number] = opened;
+                number
+            }
+            None => {
+                let number = self.opened.len();
+                self.numbers.insert(opened.id.clone(), number);
+                self.opened.push(opened);
+                number
+            }
+        }
+    }
+
+    /// Puts all away.
+    pub(super) fn clear(&mut self) {
+        self.numbers.clear();
+        self.opened.clear();
+    }
+}
+
+impl Index<usize> for Shelf {
+    type Output = Opened;
+
+    fn index(&self, number: usize) -> &Opened {
+        &self.opened[number]
+    }
+}
+
+impl IndexMut<usize> for Shelf {
+    fn index_mut(&mut self, number: usize) -> &mut Opened {
+        &mut self.opened[number]
+    }
+}
+
 /// What the server remembers of a datastore between writes.
 #[derive(Debug)]
 pub(super) struct Opened {
+    id: Arc<str>,
+    rule: Option<Arc<Rule>>,
     about: StoredDatastore,
     is_permanent: bool,
     /// Whether `about` has changed since it was stored.
@@ -113,6 +179,15 @@ impl Opened {
 
     fn position(&self) -> Position {
         Position { epoch: self.about.epoch, sequence: self.about.head }
+    }
+
+    fn datastore(&self) -> Datastore {
+        Datastore {
+            id: self.id.clone(),
+            primary: self.about.primary.clone(),
+            expires: self.about.expires,
+            position: self.position(),
+        }
     }
 }
 
@@ -160,7 +235,7 @@ impl<S: Storage> Server<S> {
         let mut records = Vec::new();
         self.storage(datastore.expires.is_none()).changes(id, Sequence::ZERO, &mut |key, stored| {
             if let Some(value) = &stored.value {
-                records.push(Record { key: key.into(), sequence: stored.sequence, value: value.clone() });
+                records.push(Record { key: key.clone(), sequence: stored.sequence, value: value.clone() });
             }
             ControlFlow::Continue(())
         })?;
@@ -190,15 +265,13 @@ impl<S: Storage> Server<S> {
         let id: Arc<str> = if id.is_empty() { self.random.public_id().into() } else { id.into() };
         check_key("datastore", &id)?;
         let before = match self.opened(&id)? {
-            Some(opened) if !opened.is_expired(now) => {
-                return Ok(Datastore {
-                    primary: opened.about.primary.clone(),
-                    expires: opened.about.expires,
-                    position: opened.position(),
-                    id,
-                });
+            Some(number) if !self.datastores[number].is_expired(now) => {
+                return Ok(self.datastores[number].datastore());
             }
-            before => before.map(|opened| (opened.position(), opened.about.lineage.clone())),
+            before => before.map(|number| {
+                let before = &self.datastores[number];
+                (before.position(), before.about.lineage.clone())
+            }),
         };
         let primary = if open.primary.is_empty() { DEFAULT_PRIMARY } else { open.primary };
         check_key("primary", primary)?;
@@ -216,16 +289,13 @@ impl<S: Storage> Server<S> {
         // Only temporary datastores expire, so only there can one be in the way.
         self.on_storage(false, |storage| storage.remove_datastore(&id))?;
         self.on_storage(open.permanent, |storage| storage.set_datastore(&id, &about))?;
-        let opened = Opened { about, is_permanent: open.permanent, is_dirty: false, deletions: 0 };
-        let datastore = Datastore {
-            id: id.clone(),
-            primary: opened.about.primary.clone(),
-            expires: opened.about.expires,
-            position: opened.position(),
-        };
-        self.datastores.insert(id.clone(), opened);
+        let rule = self.options.rules.of_datastore(&id);
+        let is_permanent = open.permanent;
+        let opened = Opened { id, rule, about, is_permanent, is_dirty: false, deletions: 0 };
+        let datastore = opened.datastore();
+        self.datastores.insert(opened);
         if before.is_some() {
-            self.restart_followers(now, &Subject::Datastore(id));
+            self.restart_followers(now, &Subject::Datastore(datastore.id.clone()));
         }
         Ok(datastore)
     }
@@ -236,12 +306,14 @@ impl<S: Storage> Server<S> {
     /// Why it was refused.
     pub fn set(&mut self, now: Timestamp, id: &str, value: EncodedValue<'_>) -> Result<Position, WriteError> {
         self.observe(now);
-        let about = &self.live(now, id)?.about;
-        let key = value.string_field(&about.primary).filter(|key| !key.is_empty());
+        let number = self.live(now, id)?;
+        let primary = &self.datastores[number].about.primary;
+        let key = value.string_field(primary).filter(|key| !key.is_empty());
         let key = key.ok_or(WriteError::NoPrimary)?;
         check_key("primary field", key)?;
         check_value("value", value)?;
-        self.change_record(id, key, Some(value))
+        check_rule(self.datastores[number].rule.as_ref(), value)?;
+        self.change_record(number, id, key, Some(value))
     }
 
     /// Deletes a record; `None` where there is nothing to delete.
@@ -250,33 +322,34 @@ impl<S: Storage> Server<S> {
     /// Why it was refused.
     pub fn remove(&mut self, now: Timestamp, id: &str, key: &str) -> Result<Option<Position>, WriteError> {
         self.observe(now);
-        let is_permanent = self.live(now, id)?.is_permanent;
+        let number = self.live(now, id)?;
+        let is_permanent = self.datastores[number].is_permanent;
         let stored = self.storage(is_permanent).record(id, key);
         match self.sound(stored)? {
-            Some(Stored { value: Some(_), .. }) => self.change_record(id, key, None).map(Some),
+            Some(Stored { value: Some(_), .. }) => self.change_record(number, id, key, None).map(Some),
             Some(Stored { value: None, .. }) | None => Ok(None),
         }
     }
 
     fn change_record(
         &mut self,
+        number: usize,
         id: &str,
         key: &str,
         value: Option<EncodedValue<'_>>,
     ) -> Result<Position, WriteError> {
-        let Some(opened) = self.datastores.get_mut(id) else {
-            return Err(WriteError::NoDatastore);
-        };
+        let opened = &self.datastores[number];
         let is_permanent = opened.is_permanent;
         let sequence = opened.about.head.next().ok_or(WriteError::Exhausted)?;
-        let stored = Stored { sequence, version: None, value: value.map(|value| value.as_bytes().into()) };
+        let rule = opened.rule.clone();
+        let version = rule.as_ref().and_then(|rule| rule.version());
+        let bytes = value.map(|value| value.as_bytes().into());
+        let stored = Stored { sequence, version: version.clone(), value: bytes };
         self.on_storage(is_permanent, |storage| storage.set_record(id, key, stored))?;
-        let Some(opened) = self.datastores.get_mut(id) else {
-            return Err(WriteError::NoDatastore);
-        };
+        let opened = &mut self.datastores[number];
         opened.about.head = sequence;
         if !std::mem::replace(&mut opened.is_dirty, true) {
-            self.batch.moved.push(id.into());
+            self.batch.moved.push(number);
         }
         opened.deletions += usize::from(value.is_none());
         let position = opened.position();
@@ -284,15 +357,16 @@ impl<S: Storage> Server<S> {
             opened.deletions = KEPT_DELETIONS;
             let floor =
                 self.on_storage(is_permanent, |storage| storage.forget_deletions(id, KEPT_DELETIONS))?;
-            if let (Some(floor), Some(opened)) = (floor, self.datastores.get_mut(id)) {
-                opened.about.floor = opened.about.floor.max(floor);
+            if let Some(floor) = floor {
+                let about = &mut self.datastores[number].about;
+                about.floor = about.floor.max(floor);
             }
         }
-        if let Some(topic) = self.hub.current(&Subject::Datastore(id.into())) {
+        if let Some(topic) = self.hub.named(Name::Datastore(id)) {
             self.hub.advance(topic, sequence);
-            let envelope =
-                ServerMessage::Envelope { topic, sequence, prev: None, version: None, key: Some(key), value };
-            self.outbox.publish(&self.hub, topic, &envelope);
+            let version = version.as_deref();
+            let change = Change { topic, sequence, version, key: Some(key), name: key, value };
+            self.publish(rule.as_ref(), change);
         }
         Ok(position)
     }
@@ -314,31 +388,34 @@ impl<S: Storage> Server<S> {
     }
 
     /// A datastore, expired or not.
-    fn opened(&mut self, id: &str) -> Result<Option<&mut Opened>, WriteError> {
-        if !self.datastores.contains_key(id) {
-            let stored = self.stored_datastore(id);
-            if let Some((about, is_permanent)) = self.sound(stored)? {
-                // Nobody counted the deletions so far: the next one has it done.
-                let opened = Opened { about, is_permanent, is_dirty: false, deletions: 2 * KEPT_DELETIONS };
-                self.datastores.insert(id.into(), opened);
-            }
+    fn opened(&mut self, id: &str) -> Result<Option<usize>, WriteError> {
+        if let Some(number) = self.datastores.number(id) {
+            return Ok(Some(number));
         }
-        Ok(self.datastores.get_mut(id))
+        let stored = self.stored_datastore(id);
+        let stored = self.sound(stored)?;
+        Ok(stored.map(|(about, is_permanent)| {
+            // Nobody counted the deletions so far: the next one has it done.
+            let deletions = 2 * KEPT_DELETIONS;
+            let rule = self.options.rules.of_datastore(id);
+            let id = id.into();
+            self.datastores.insert(Opened { id, rule, about, is_permanent, is_dirty: false, deletions })
+        }))
     }
 
-    fn live(&mut self, now: Timestamp, id: &str) -> Result<&mut Opened, WriteError> {
-        self.opened(id)?.filter(|opened| !opened.is_expired(now)).ok_or(WriteError::NoDatastore)
+    fn live(&mut self, now: Timestamp, id: &str) -> Result<usize, WriteError> {
+        let number = self.opened(id)?;
+        number.filter(|number| !self.datastores[*number].is_expired(now)).ok_or(WriteError::NoDatastore)
     }
 
     /// Stores the heads that the batch moved, each once.
     pub(super) fn store_heads(&mut self) {
-        for id in std::mem::take(&mut self.batch.moved) {
-            if let Some(opened) = self.datastores.get_mut(&id) {
-                opened.is_dirty = false;
-                let (about, is_permanent) = (opened.about.clone(), opened.is_permanent);
-                // A failure is noted for the commit that called this.
-                let _ = self.on_storage(is_permanent, |storage| storage.set_datastore(&id, &about));
-            }
+        for number in std::mem::take(&mut self.batch.moved) {
+            let opened = &mut self.datastores[number];
+            opened.is_dirty = false;
+            let (id, about, is_permanent) = (opened.id.clone(), opened.about.clone(), opened.is_permanent);
+            // A failure is noted for the commit that called this.
+            let _ = self.on_storage(is_permanent, |storage| storage.set_datastore(&id, &about));
         }
     }
 
@@ -355,9 +432,11 @@ impl<S: Storage> Server<S> {
 
     /// A datastore as a table whose changes can be followed.
     pub(super) fn datastore_table(&mut self, now: Timestamp, id: &Arc<str>) -> Result<Table, WriteError> {
-        let opened = self.live(now, id)?;
+        let number = self.live(now, id)?;
+        let opened = &self.datastores[number];
         let keeper = if opened.is_permanent { Keeper::Durable } else { Keeper::Temporary };
-        Ok(Table { id: id.clone(), keeper, about: opened.about.clone() })
+        let projection = opened.rule.as_ref().and_then(|rule| rule.projected());
+        Ok(Table { id: id.clone(), keeper, about: opened.about.clone(), projection })
     }
 
     fn rows(&self, table: &Table) -> &dyn Storage {
@@ -394,6 +473,9 @@ impl<S: Storage> Server<S> {
             let mut size = self.outbox.answer(connection, &message(Answer::Tail { count }));
             let mut before = since;
             for (key, Stored { sequence, version, value }) in &tail {
+                let value = value.as_deref();
+                let value =
+                    value.map(|value| self.seen_by(connection, table.projection.as_ref(), key, value));
                 let envelope = ServerMessage::Envelope {
                     topic,
                     sequence: *sequence,
@@ -418,7 +500,7 @@ impl<S: Storage> Server<S> {
         let mut bytes = 0;
         let read = self.rows(table).changes(&table.id, since, &mut |key, stored| {
             bytes += key.len() + stored.value.as_ref().map_or(0, |value| value.len());
-            tail.push((key.into(), stored.clone()));
+            tail.push((key.clone(), stored.clone()));
             if bytes > PAGE_BYTES || tail.len() > MAX_TAIL {
                 ControlFlow::Break(())
             } else {
@@ -457,12 +539,18 @@ impl<S: Storage> Server<S> {
                 return ControlFlow::Break(());
             }
             bytes += ROW_BYTES + key.len() + value.len();
-            records.push(Record { key: key.into(), sequence: stored.sequence, value: value.clone() });
+            records.push(Record { key: key.clone(), sequence: stored.sequence, value: value.clone() });
             ControlFlow::Continue(())
         });
         self.sound(read)?;
         let next = records.last().filter(|_| has_more);
         let next = next.map(|last| Cursor { after: last.sequence, ..cursor }.to_text());
+        if table.projection.is_some() {
+            for Record { key, value, .. } in &mut records {
+                let seen = self.seen_by(connection, table.projection.as_ref(), key, value).into_owned();
+                *value = seen.into();
+            }
+        }
         let rows = records.iter().map(|Record { key, sequence, value }| {
             let value = EncodedValue::trusted(value);
             Row { sequence: *sequence, key, value }

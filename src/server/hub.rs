@@ -4,9 +4,12 @@
 //! somebody follows it. A connection that goes takes everything it had along: [`Hub::residue`] counts what is left.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
+
+use foldhash::fast::RandomState;
+use hashbrown::{Equivalent, HashMap};
 
 use super::{
     ConnectionId, Residue,
@@ -23,6 +26,31 @@ pub(super) enum Subject {
     Pool(Arc<str>),
 }
 
+/// A subject by its borrowed name, which finds its topic without an allocation. The variants are those of [`Subject`],
+/// in the same order, so that both hash to the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Name<'a> {
+    Object(&'a str),
+    Datastore(&'a str),
+    Pool(&'a str),
+}
+
+impl Subject {
+    fn name(&self) -> Name<'_> {
+        match self {
+            Self::Object(key) => Name::Object(key),
+            Self::Datastore(id) => Name::Datastore(id),
+            Self::Pool(id) => Name::Pool(id),
+        }
+    }
+}
+
+impl Equivalent<Subject> for Name<'_> {
+    fn equivalent(&self, subject: &Subject) -> bool {
+        *self == subject.name()
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Topic {
     pub(super) subject: Subject,
@@ -37,7 +65,8 @@ pub(super) struct Topic {
 impl Topic {
     /// The connections that follow the topic, each once.
     pub(super) fn connections(&self) -> Vec<ConnectionId> {
-        let mut connections: Vec<_> = self.followers.iter().map(|(connection, _)| *connection).collect();
+        let mut connections = Vec::with_capacity(self.followers.len());
+        connections.extend(self.followers.iter().map(|(connection, _)| *connection));
         connections.dedup();
         connections
     }
@@ -63,7 +92,10 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) number: u64,
+    /// The client id of its `hello`: one page or process, over all its connections.
     pub(super) client: Arc<str>,
+    /// Who that is, the *subject* of its token: whose mailbox it reads, and whose view it has.
+    pub(super) user: Arc<str>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, Followed>,
     /// What is asked for and not yet answered, in order.
     pub(super) asked: VecDeque<Asked>,
@@ -146,10 +178,10 @@ impl Cursor {
 pub(super) struct Hub {
     connections: BTreeMap<ConnectionId, Connection>,
     /// The connection that each client said hello on.
-    clients: HashMap<Arc<str>, ConnectionId>,
+    clients: HashMap<Arc<str>, ConnectionId, RandomState>,
     topics: BTreeMap<TopicId, Topic>,
-    current: HashMap<Subject, TopicId>,
-    /// Who follows the mailbox of a client.
+    current: HashMap<Subject, TopicId, RandomState>,
+    /// Who follows the mailbox of a user.
     mailboxes: BTreeMap<Arc<str>, BTreeSet<(ConnectionId, SubscriptionId)>>,
     last_topic: TopicId,
     /// Ordered by when they are due, so that the next one costs no search.
@@ -192,7 +224,7 @@ impl Hub {
     }
 
     /// Starts the session of a connection that is still greeting; `false` if it is not.
-    pub(super) fn greet(&mut self, id: ConnectionId, number: u64, client: &str) -> bool {
+    pub(super) fn greet(&mut self, id: ConnectionId, number: u64, client: &str, user: &str) -> bool {
         let tick = self.tick;
         match self.connections.get_mut(&id) {
             Some(Connection { phase: phase @ Phase::Greeting, .. }) => {
@@ -201,6 +233,7 @@ impl Hub {
                 *phase = Phase::Live(Session {
                     number,
                     client,
+                    user: user.into(),
                     subscriptions: BTreeMap::new(),
                     asked: VecDeque::new(),
                     questions: Questions::default(),
@@ -228,6 +261,7 @@ impl Hub {
                 self.leave(id, subscription, &followed);
             }
         }
+        self.watchers.forget(id);
     }
 
     pub(super) fn connection(&mut self, id: ConnectionId) -> Option<&mut Connection> {
@@ -252,6 +286,11 @@ impl Hub {
     /// The topic of a subject, if anybody follows it.
     pub(super) fn current(&self, subject: &Subject) -> Option<TopicId> {
         self.current.get(subject).copied()
+    }
+
+    /// The topic of what is called so, if anybody follows it.
+    pub(super) fn named(&self, name: Name<'_>) -> Option<TopicId> {
+        self.current.get(&name).copied()
     }
 
     /// Moves the head of a topic.
@@ -384,37 +423,37 @@ impl Hub {
         }
     }
 
-    /// Lets a subscription hear what comes into its client's mailbox, in the place of any before it under that number.
+    /// Lets a subscription hear what comes into its user's mailbox, in the place of any before it under that number.
     pub(super) fn follow_mailbox(&mut self, id: ConnectionId, subscription: SubscriptionId) {
         let Some(session) = self.session(id) else {
             return;
         };
-        let client = session.client.clone();
-        let before = session.subscriptions.insert(subscription, Followed::Mailbox(client.clone()));
+        let user = session.user.clone();
+        let before = session.subscriptions.insert(subscription, Followed::Mailbox(user.clone()));
         if let Some(before) = before {
             self.leave(id, subscription, &before);
         }
         if let Some(session) = self.session(id) {
             session.mailboxes.insert(subscription, 0);
         }
-        self.mailboxes.entry(client).or_default().insert((id, subscription));
+        self.mailboxes.entry(user).or_default().insert((id, subscription));
     }
 
-    fn leave_mailbox(&mut self, id: ConnectionId, subscription: SubscriptionId, client: &str) {
+    fn leave_mailbox(&mut self, id: ConnectionId, subscription: SubscriptionId, user: &str) {
         if let Some(session) = self.session(id) {
             session.mailboxes.remove(&subscription);
         }
-        if let Some(followers) = self.mailboxes.get_mut(client) {
+        if let Some(followers) = self.mailboxes.get_mut(user) {
             followers.remove(&(id, subscription));
             if followers.is_empty() {
-                self.mailboxes.remove(client);
+                self.mailboxes.remove(user);
             }
         }
     }
 
-    /// All subscriptions to the mailbox of a client.
-    pub(super) fn mailbox_followers(&self, client: &str) -> Vec<(ConnectionId, SubscriptionId)> {
-        self.mailboxes.get(client).into_iter().flatten().copied().collect()
+    /// All subscriptions to the mailbox of a user.
+    pub(super) fn mailbox_followers(&self, user: &str) -> Vec<(ConnectionId, SubscriptionId)> {
+        self.mailboxes.get(user).into_iter().flatten().copied().collect()
     }
 
     /// All subscriptions to a subject that have their answer.

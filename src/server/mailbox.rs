@@ -1,7 +1,7 @@
-//! Mailboxes: notifications that wait for a client until it has taken them, and the replies to those that want one.
+//! Mailboxes: notifications that wait for a user until they are taken, and the replies to those that want one.
 //!
-//! A mailbox belongs to a client id. What is put into it is durable, lives for a day unless it is put for another time,
-//! and makes room for newer ones beyond a thousand, so nothing grows without limit if the client never comes. The trace
+//! A mailbox belongs to a user, by the name that the session's token proves. What is put into it is durable, lives for a day unless it is put for another time,
+//! and makes room for newer ones beyond a thousand, so nothing grows without limit if the user never comes. The trace
 //! of a notification is known to its sender and its target alone, and tells them what became of it.
 //!
 //! A follower is sent what is pending, in order, as fast as it reads: per subscription only the number of the last one
@@ -21,7 +21,7 @@ use crate::protocol::{
     limits::{MAX_MAILBOX, MAX_NOTIFICATION_LIFE, MAX_REPLY_BYTES},
 };
 
-/// Who the authority itself is to those it notifies. No client may call itself so.
+/// Who the authority itself is to those it notifies. No user may be called so.
 pub(super) const SERVER: &str = "server";
 
 /// How long a notification lives unless it is put for another time.
@@ -127,13 +127,13 @@ impl<S: Storage> Server<S> {
         Ok(live)
     }
 
-    /// Marks notifications as delivered to `client`, as it says. What is not pending in its own mailbox is left alone.
-    pub(super) fn delivered(&mut self, now: Timestamp, client: &str, traces: &[&str]) {
+    /// Marks notifications as delivered to `user`, as its client says. What is not pending in its own mailbox is left alone.
+    pub(super) fn delivered(&mut self, now: Timestamp, user: &str, traces: &[&str]) {
         for trace in traces.iter().filter_map(|trace| trace.parse().ok()) {
             let found = self.durable.notification(trace);
             // Where the storage failed, the commit says so; the client is sent them again.
             if let Ok(Some(notification)) = self.sound(found)
-                && *notification.to == *client
+                && *notification.to == *user
                 && notification.delivered.is_none()
             {
                 let _ = self.on_storage(true, |storage| storage.set_delivered(trace, now));
@@ -176,13 +176,13 @@ impl<S: Storage> Server<S> {
     pub(super) fn reply_from(
         &mut self,
         now: Timestamp,
-        client: &str,
+        user: &str,
         trace: &str,
         reply: EncodedValue<'_>,
     ) -> Result<(), WriteError> {
         let trace = trace.parse().map_err(|_| WriteError::NoNotification)?;
         let found = self.notification(now, trace);
-        let is_target = self.sound(found)?.is_some_and(|notification| *notification.to == *client);
+        let is_target = self.sound(found)?.is_some_and(|notification| *notification.to == *user);
         if !is_target {
             return Err(WriteError::NoNotification);
         }
@@ -198,7 +198,7 @@ impl<S: Storage> Server<S> {
         self.on_storage(true, |storage| storage.purge_notifications(now))
     }
 
-    /// Lets a subscription follow its client's mailbox, from the oldest pending notification on.
+    /// Lets a subscription follow its user's mailbox, from the oldest pending notification on.
     pub(super) fn follow_mailbox(&mut self, connection: ConnectionId, subscription: SubscriptionId) {
         self.hub.follow_mailbox(connection, subscription);
         // Should the batch be undone, it begins anew.
@@ -211,10 +211,10 @@ impl<S: Storage> Server<S> {
         let Some(session) = self.hub.session(connection) else {
             return;
         };
-        let client = session.client.clone();
+        let user = session.user.clone();
         let mailboxes: Vec<_> = session.mailboxes.keys().copied().collect();
         for subscription in mailboxes {
-            while self.send_notification(now, connection, &client, subscription) {}
+            while self.send_notification(now, connection, &user, subscription) {}
         }
     }
 
@@ -223,7 +223,7 @@ impl<S: Storage> Server<S> {
         &mut self,
         now: Timestamp,
         connection: ConnectionId,
-        client: &Arc<str>,
+        user: &Arc<str>,
         subscription: SubscriptionId,
     ) -> bool {
         let Some(session) = self.hub.session(connection).filter(|session| session.outflow != Outflow::Full)
@@ -234,7 +234,7 @@ impl<S: Storage> Server<S> {
             return false;
         };
         let mut next = None;
-        let read = self.durable.pending(client, sent, &mut |number, notification| {
+        let read = self.durable.pending(user, sent, &mut |number, notification| {
             if notification.is_expired(now) {
                 return ControlFlow::Continue(());
             }

@@ -2,10 +2,11 @@
 //!
 //! [`Server`] is a machine without transport, clock, threads or randomness of its own: the same code answers inside a
 //! browser page and inside the native server. The parts: `hub` knows who is connected and follows what, `object`,
-//! `datastore`, `pool`, `mailbox` and `kv` hold the rules of what they are named after, `outbox` holds back what is to
-//! be sent until it is true,
-//! [`storage`] keeps what must last. Not here: sockets, files, time.
+//! `datastore`, `pool`, `mailbox` and `kv` hold the rules of what they are named after, `rules` those of the application
+//! and `apply` has them followed, `outbox` holds back what is to be sent until it is true, [`storage`] keeps what must
+//! last. Not here: sockets, files, time.
 
+mod apply;
 mod datastore;
 mod hub;
 mod kv;
@@ -15,6 +16,7 @@ mod outbox;
 mod pool;
 mod query;
 mod random;
+mod rules;
 mod session;
 pub mod storage;
 
@@ -33,12 +35,13 @@ pub use kv::{
 };
 pub use object::Object;
 pub use pool::Pool;
+pub use rules::{EVERYONE, Gate, Projection, Resolver, Rule, Rules, View, ViewerRule};
 
 use crate::protocol::{
     CloseCode, ErrorCode, Lineage, QueryId, RequestId, ServerMessage, SubscriptionId, Timestamp,
     limits::{MAX_KEY_BYTES, MAX_NOTIFICATION_LIFE, MAX_POOL_FIELDS, MAX_REPLY_BYTES, MAX_VALUE_BYTES},
 };
-use datastore::Opened;
+use datastore::Shelf;
 use hub::{Hub, Subject};
 use kv::Changes;
 use outbox::Outbox;
@@ -64,12 +67,14 @@ pub struct Options {
     pub renders_for_clients: bool,
     /// How long a pool gathers changes between two broadcasts.
     pub flush_interval: Duration,
+    /// What holds for which objects and datastores.
+    pub rules: Rules,
 }
 
 impl Options {
     /// The defaults with a seed.
     #[must_use]
-    pub const fn new(seed: [u8; 32]) -> Self {
+    pub fn new(seed: [u8; 32]) -> Self {
         Self {
             seed,
             // Below the idle limits of common proxies (30 s and up), and rare enough to cost nothing.
@@ -79,6 +84,7 @@ impl Options {
             renders_for_clients: false,
             // Twenty times a second: what moves still looks like moving, and a hundred writers cost no more than one.
             flush_interval: Duration::from_millis(50),
+            rules: Rules::new(),
         }
     }
 }
@@ -89,7 +95,7 @@ impl Options {
 pub struct OpenError(#[from] StorageError);
 
 /// A write is refused. Nothing has changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum WriteError {
     /// The datastore does not exist or has expired.
@@ -162,6 +168,18 @@ pub enum WriteError {
         /// How many it may have.
         limit: u64,
     },
+    /// The value did not pass the write gate of its rule.
+    #[error("the value is refused: {reason}")]
+    InvalidValue {
+        /// What the rule said.
+        reason: Arc<str>,
+    },
+    /// The object was never written, and what computes it failed.
+    #[error("the object's first value cannot be computed now; ask again later")]
+    Unresolved {
+        /// What the resolver, or the gate that its value did not pass, said; not for clients.
+        reason: Arc<str>,
+    },
     /// All sequences of the epoch are used.
     #[error("the history has no sequences left")]
     Exhausted,
@@ -173,7 +191,7 @@ pub enum WriteError {
 impl WriteError {
     /// The error's number on the wire.
     #[must_use]
-    pub const fn code(self) -> ErrorCode {
+    pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NoDatastore | Self::NoPool | Self::NoNotification => ErrorCode::NotFound,
             Self::NoPrimary | Self::NoFields | Self::NoReplyWanted => ErrorCode::InvalidRequest,
@@ -185,6 +203,8 @@ impl WriteError {
             | Self::LivesTooLong { .. }
             | Self::Exhausted => ErrorCode::LimitExceeded,
             Self::QuotaExceeded { .. } => ErrorCode::QuotaExceeded,
+            Self::InvalidValue { .. } => ErrorCode::InvalidValue,
+            Self::Unresolved { .. } => ErrorCode::Unavailable,
             Self::StorageFailed => ErrorCode::StorageFailed,
         }
     }
@@ -254,7 +274,9 @@ struct Batch {
     /// Of every subscription to a mailbox that was sent something, how far it had been sent before.
     mailboxes: BTreeMap<(ConnectionId, SubscriptionId), u64>,
     /// The datastores whose heads moved.
-    moved: Vec<Arc<str>>,
+    moved: Vec<usize>,
+    /// The objects whose resolvers were asked, without a value to store.
+    resolved: BTreeMap<Arc<str>, Result<(), WriteError>>,
     failure: Option<StorageError>,
 }
 
@@ -302,7 +324,7 @@ pub struct Server<S> {
     temporary: Memory,
     pools: Pools,
     history: StoredHistory,
-    datastores: BTreeMap<Arc<str>, Opened>,
+    datastores: Shelf,
     hub: Hub,
     outbox: Outbox,
     /// What changed in the kv store and is not told yet.
@@ -355,7 +377,7 @@ impl<S: Storage> Server<S> {
             temporary,
             pools,
             history,
-            datastores: BTreeMap::new(),
+            datastores: Shelf::default(),
             hub: Hub::default(),
             outbox: Outbox::default(),
             changes: Changes::default(),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::{
     ConnectionId, Server, WriteError,
-    hub::Subject,
+    apply::{Change, check_rule},
+    hub::{Name, Subject},
+    rules::Rule,
     storage::{Storage, StorageError, Stored, Value},
 };
 use crate::protocol::{
@@ -62,9 +64,23 @@ impl<S: Storage> Server<S> {
         self.observe(now);
         check_key("key", key)?;
         check_value("value", value)?;
+        let rule = self.options.rules.of_object(key);
+        check_rule(rule.as_ref(), value)?;
         let head = self.durable.object_sequence(key);
         let head = self.sound(head)?;
-        self.change_object(key, head.unwrap_or_default(), Some(value))
+        self.change_object(key, rule.as_ref(), head.unwrap_or_default(), Some(value))
+    }
+
+    /// An object, computed by its resolver if it was never written; `None`: there is no value and never was one.
+    ///
+    /// # Errors
+    /// Why it cannot be computed.
+    pub fn read(&mut self, now: Timestamp, key: &str) -> Result<Option<Object>, WriteError> {
+        self.observe(now);
+        check_key("key", key)?;
+        self.resolve(now, key)?;
+        let object = self.object(key);
+        self.sound(object)
     }
 
     /// Deletes an object; `None` where there is nothing to delete.
@@ -77,27 +93,29 @@ impl<S: Storage> Server<S> {
         let stored = self.durable.object(key);
         match self.sound(stored)? {
             Some(Stored { sequence, value: Some(_), .. }) => {
-                self.change_object(key, sequence, None).map(Some)
+                let rule = self.options.rules.of_object(key);
+                self.change_object(key, rule.as_ref(), sequence, None).map(Some)
             }
             Some(Stored { value: None, .. }) | None => Ok(None),
         }
     }
 
-    fn change_object(
+    pub(super) fn change_object(
         &mut self,
         key: &str,
+        rule: Option<&Arc<Rule>>,
         head: Sequence,
         value: Option<EncodedValue<'_>>,
     ) -> Result<Position, WriteError> {
         let sequence = head.next().ok_or(WriteError::Exhausted)?;
-        let stored = Stored { sequence, version: None, value: value.map(|value| value.as_bytes().into()) };
+        let version = rule.and_then(|rule| rule.version());
+        let bytes = value.map(|value| value.as_bytes().into());
+        let stored = Stored { sequence, version: version.clone(), value: bytes };
         self.on_storage(true, |storage| storage.set_object(key, stored))?;
-        let subject = Subject::Object(key.into());
-        if let Some(topic) = self.hub.current(&subject) {
+        if let Some(topic) = self.hub.named(Name::Object(key)) {
             self.hub.advance(topic, sequence);
-            let envelope =
-                ServerMessage::Envelope { topic, sequence, prev: None, version: None, key: None, value };
-            self.outbox.publish(&self.hub, topic, &envelope);
+            let version = version.as_deref();
+            self.publish(rule, Change { topic, sequence, version, key: None, name: key, value });
         }
         Ok(Position { epoch: self.history.epoch, sequence })
     }
@@ -117,7 +135,10 @@ impl<S: Storage> Server<S> {
         let epoch = self.history.epoch;
         let since = position.filter(|position| position.epoch == epoch).map(|position| position.sequence);
         let version = stored.as_ref().and_then(|stored| stored.version.as_deref());
-        let value = stored.as_ref().and_then(|stored| stored.value.as_deref()).map(EncodedValue::trusted);
+        let projection = self.options.rules.of_object(key).and_then(|rule| rule.projected());
+        let value = stored.as_ref().and_then(|stored| stored.value.as_deref());
+        let value = value.map(|value| self.seen_by(connection, projection.as_ref(), key, value));
+        let value = value.as_deref().map(EncodedValue::trusted);
         let answer = match (since, value) {
             (Some(since), _) if since == head => Answer::Current,
             (Some(since), _) if since < head => Answer::Tail { count: 1 },

@@ -1,6 +1,7 @@
 //! What is to be sent, held back until the batch that caused it is committed.
 //!
-//! Envelopes of one topic gather into one frame that all its followers share; acknowledgements of one connection gather
+//! Envelopes of one topic gather into one frame that all its followers share, or all of them that see the same of its
+//! values; acknowledgements of one connection gather
 //! into one frame. Everything else keeps its place in line. Before a topic's answer goes into the line, the envelopes
 //! gathered for that topic go in, so that a follower never sees a change and its own snapshot in the wrong order.
 
@@ -37,10 +38,28 @@ enum Staged {
     },
 }
 
+/// Whom gathered changes are for.
+#[derive(Debug, PartialEq, Eq)]
+enum To {
+    /// Everybody who follows their topic.
+    All,
+    /// These of them, in ascending order.
+    Some(Vec<ConnectionId>),
+}
+
+impl To {
+    fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Some(one), Self::Some(other)) => one.iter().any(|id| other.binary_search(id).is_ok()),
+            (Self::All, _) | (_, Self::All) => true,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     staged: Vec<Staged>,
-    envelopes: BTreeMap<TopicId, Writer>,
+    envelopes: BTreeMap<TopicId, Vec<(To, Writer)>>,
     replies: BTreeMap<ConnectionId, Writer>,
     released: VecDeque<Transmit>,
 }
@@ -93,7 +112,32 @@ impl Outbox {
 
     /// Gathers a change for all who follow its topic.
     pub(super) fn publish(&mut self, hub: &Hub, topic: TopicId, envelope: &ServerMessage<'_>) {
-        let writer = self.envelopes.entry(topic).or_default();
+        self.gather(hub, topic, To::All, envelope);
+    }
+
+    /// Gathers a change as some of its followers see it; they come in ascending order.
+    pub(super) fn publish_to(
+        &mut self,
+        hub: &Hub,
+        topic: TopicId,
+        to: Vec<ConnectionId>,
+        envelope: &ServerMessage<'_>,
+    ) {
+        self.gather(hub, topic, To::Some(to), envelope);
+    }
+
+    fn gather(&mut self, hub: &Hub, topic: TopicId, to: To, envelope: &ServerMessage<'_>) {
+        let parts = self.envelopes.entry(topic).or_default();
+        // A change may join an earlier part unless one of its receivers has something due after that.
+        let last = parts.iter().rposition(|(other, _)| other.meets(&to));
+        let index = match last.filter(|last| parts[*last].0 == to) {
+            Some(same) => same,
+            None => {
+                parts.push((to, Writer::new()));
+                parts.len() - 1
+            }
+        };
+        let writer = &mut parts[index].1;
         envelope.encode(writer);
         if writer.len() >= FRAME_BYTES {
             self.flush(hub, topic);
@@ -102,10 +146,18 @@ impl Outbox {
 
     /// Puts the gathered changes of a topic in line.
     pub(super) fn flush(&mut self, hub: &Hub, topic: TopicId) {
-        if let Some(writer) = self.envelopes.remove(&topic)
-            && let Some(topic) = hub.topic(topic)
-        {
-            self.staged.push(Staged::Shared { to: topic.connections(), bytes: writer.into_bytes() });
+        let Some(parts) = self.envelopes.remove(&topic) else {
+            return;
+        };
+        let Some(topic) = hub.topic(topic) else {
+            return;
+        };
+        for (to, writer) in parts {
+            let mut connections = topic.connections();
+            if let To::Some(to) = to {
+                connections.retain(|connection| to.binary_search(connection).is_ok());
+            }
+            self.staged.push(Staged::Shared { to: connections, bytes: writer.into_bytes() });
         }
     }
 

@@ -229,7 +229,7 @@ impl<S: Storage> Server<S> {
         let mut records = Vec::new();
         self.pools.table.changes(id, Sequence::ZERO, &mut |key, stored| {
             if let Some(value) = &stored.value {
-                records.push(Record { key: key.into(), sequence: stored.sequence, value: value.clone() });
+                records.push(Record { key: key.clone(), sequence: stored.sequence, value: value.clone() });
             }
             ControlFlow::Continue(())
         })?;
@@ -506,7 +506,7 @@ impl<S: Storage> Server<S> {
     pub(super) fn pool_table(&mut self, now: Timestamp, id: &Arc<str>) -> Result<Table, WriteError> {
         let live = self.pools.live(now, id);
         let (about, _) = self.sound(live)?.ok_or(WriteError::NoPool)?;
-        Ok(Table { id: id.clone(), keeper: Keeper::Pools, about })
+        Ok(Table { id: id.clone(), keeper: Keeper::Pools, about, projection: None })
     }
 
     /// Pools have no storage that fails, but a batch that failed elsewhere is undone as a whole.

@@ -63,7 +63,7 @@ impl<S: Storage> Server<S> {
             self.hub.session(connection).filter(|session| session.outflow != Outflow::Full)
             && let Some(question) = session.questions.pop()
         {
-            let client = session.client.clone();
+            let user = session.user.clone();
             let Ok(ClientMessage::Query { query, about }) =
                 ClientMessage::decode(&mut Reader::new(&question))
             else {
@@ -71,7 +71,7 @@ impl<S: Storage> Server<S> {
             };
             // Where the storage fails, the commit takes the answer back and says so.
             self.batch.queries.push((connection, query));
-            let outcome = self.query(now, &client, about);
+            let outcome = self.query(now, &user, about);
             let outcome = match &outcome {
                 Ok(value) => Ok(value.as_deref().map(EncodedValue::trusted)),
                 Err((code, message)) => Err((code.number(), &**message)),
@@ -84,12 +84,12 @@ impl<S: Storage> Server<S> {
     fn query(
         &mut self,
         now: Timestamp,
-        client: &str,
+        user: &str,
         about: Query<'_>,
     ) -> Result<Option<Vec<u8>>, (ErrorCode, String)> {
         match about {
             Query::Notification { trace } => {
-                let notification = self.notification_of(now, client, trace);
+                let notification = self.notification_of(now, user, trace);
                 let notification = notification.map_err(|error| (error.code(), error.to_string()))?;
                 Ok(Some(state(&notification)))
             }
@@ -109,17 +109,17 @@ impl<S: Storage> Server<S> {
         }
     }
 
-    /// A notification that `client` has sent or received.
+    /// A notification that `user` has sent or received.
     fn notification_of(
         &mut self,
         now: Timestamp,
-        client: &str,
+        user: &str,
         trace: &str,
     ) -> Result<Notification, WriteError> {
         let trace = trace.parse().map_err(|_| WriteError::NoNotification)?;
         let found = self.notification(now, trace);
         let found = self.sound(found)?;
-        found.filter(|found| *found.from == *client || *found.to == *client).ok_or(WriteError::NoNotification)
+        found.filter(|found| *found.from == *user || *found.to == *user).ok_or(WriteError::NoNotification)
     }
 }
 

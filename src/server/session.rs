@@ -26,6 +26,8 @@ struct Caller {
     connection: ConnectionId,
     /// The client id of its `hello`.
     client: Arc<str>,
+    /// Who that is.
+    user: Arc<str>,
 }
 
 /// What an operation did.
@@ -97,8 +99,8 @@ impl<S: Storage> Server<S> {
     }
 
     fn message(&mut self, now: Timestamp, connection: ConnectionId, message: ClientMessage<'_>) {
-        if let ClientMessage::Hello { client, token: _ } = message {
-            return self.hello(now, connection, client);
+        if let ClientMessage::Hello { client, token } = message {
+            return self.hello(now, connection, client, token);
         }
         let Some(session) = self.hub.session(connection) else {
             self.close(connection, CloseCode::Unexpected, "the first message is hello", None);
@@ -111,8 +113,8 @@ impl<S: Storage> Server<S> {
                 self.answer_asked(now, connection);
             }
             ClientMessage::Delivered(traces) => {
-                let client = session.client.clone();
-                self.delivered(now, &client, &traces);
+                let user = session.user.clone();
+                self.delivered(now, &user, &traces);
             }
             ClientMessage::Subscribe(subscriptions) => {
                 for subscription in subscriptions {
@@ -124,7 +126,8 @@ impl<S: Storage> Server<S> {
                 self.hub.unsubscribe(connection, subscription);
             }
             ClientMessage::Write { request, operation } => {
-                let caller = Caller { connection, client: session.client.clone() };
+                let (client, user) = (session.client.clone(), session.user.clone());
+                let caller = Caller { connection, client, user };
                 self.write(now, &caller, request, &operation);
             }
             ClientMessage::Refetch { subscription, attempt, position } => {
@@ -146,9 +149,11 @@ impl<S: Storage> Server<S> {
         }
     }
 
-    fn hello(&mut self, now: Timestamp, connection: ConnectionId, client: &str) {
-        if client == SERVER {
-            let reason = "the client id `server` is the server's own";
+    fn hello(&mut self, now: Timestamp, connection: ConnectionId, client: &str, token: Option<&str>) {
+        // Everybody is who they say they are.
+        let user = token.unwrap_or(client);
+        if user == SERVER {
+            let reason = "the name `server` is the server's own";
             self.close(connection, CloseCode::Unauthorized, reason, None);
             return;
         }
@@ -158,7 +163,7 @@ impl<S: Storage> Server<S> {
             self.close(older, CloseCode::Silent, "the client is connected anew", None);
         }
         let number = self.random.session();
-        if !self.hub.greet(connection, number, client) {
+        if !self.hub.greet(connection, number, client, user) {
             self.close(connection, CloseCode::Unexpected, "hello comes once", None);
             return;
         }
@@ -306,13 +311,17 @@ impl<S: Storage> Server<S> {
         let Some(subject) = self.hub.subject(connection, subscription) else {
             return self.deny(connection, subscription, attempt, ErrorCode::NotFound, "no such subscription");
         };
+        let resolved = match (&subject, wish) {
+            (Subject::Object(key), Wish::Since(_)) => self.resolve(now, key),
+            (Subject::Object(_), Wish::Page(_)) | (Subject::Datastore(_) | Subject::Pool(_), _) => Ok(()),
+        };
         // What was published before the answer is part of it, and goes first.
         if let Some(topic) = self.hub.current(&subject) {
             self.outbox.flush(&self.hub, topic);
         }
         let answered = match (&subject, wish) {
             (Subject::Object(key), Wish::Since(position)) => {
-                self.answer_object(connection, subscription, attempt, key, position)
+                resolved.and_then(|()| self.answer_object(connection, subscription, attempt, key, position))
             }
             (Subject::Object(_), Wish::Page(_)) => {
                 return self.deny(
@@ -481,13 +490,13 @@ impl<S: Storage> Server<S> {
             }
             Operation::Notify { to, pack, suit, ttl } => {
                 let life = ttl.map(Duration::from_millis);
-                let notification = self.notify_from(now, &caller.client, to, pack, suit, life)?;
+                let notification = self.notify_from(now, &caller.user, to, pack, suit, life)?;
                 let mut trace = Writer::new();
                 trace.str(&notification.trace.to_string());
                 Ok(Effect { position: None, result: Some(trace.into_bytes().into()), is_durable: true })
             }
             Operation::Reply { trace, reply } => {
-                self.reply_from(now, &caller.client, trace, reply)?;
+                self.reply_from(now, &caller.user, trace, reply)?;
                 Ok(Effect { position: None, result: None, is_durable: true })
             }
             Operation::Kv(ref changes) => {

@@ -45,6 +45,7 @@ fn thrown(code: ErrorCode, message: &str) -> JsValue {
     error.into()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it maps the errors of results")]
 fn refused(error: WriteError) -> JsValue {
     thrown(error.code(), &error.to_string())
 }

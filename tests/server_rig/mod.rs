@@ -110,7 +110,11 @@ impl Rig<Memory> {
 
 impl<S: Storage> Rig<S> {
     pub(crate) fn over(storage: S) -> Self {
-        Self::with(Server::open(storage, Options::new([1; 32])).unwrap())
+        Self::configured(storage, Options::new([1; 32]))
+    }
+
+    pub(crate) fn configured(storage: S, options: Options) -> Self {
+        Self::with(Server::open(storage, options).unwrap())
     }
 
     pub(crate) fn with(server: Server<S>) -> Self {
@@ -134,8 +138,13 @@ impl<S: Storage> Rig<S> {
 
     /// A connection that has said hello, and heard the welcome.
     pub(crate) fn client(&mut self, client: &str) -> ConnectionId {
+        self.client_of(client, client)
+    }
+
+    /// A client of `subject`, who may have several.
+    pub(crate) fn client_of(&mut self, subject: &str, client: &str) -> ConnectionId {
         let connection = self.connect();
-        self.send(connection, &ClientMessage::Hello { client, token: None });
+        self.send(connection, &ClientMessage::Hello { client, token: Some(subject) });
         let welcome = self.take(connection);
         assert!(matches!(welcome.one(), ServerMessage::Welcome { .. }));
         connection

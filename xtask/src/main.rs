@@ -7,6 +7,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod build;
 mod check;
 mod ci;
@@ -59,6 +60,11 @@ enum Task {
     Ci,
     /// Measure what a page downloads, and fail beyond the budget.
     Size,
+    /// Measure against the bars, side by side with what is bare.
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
     /// Play more seeds of the simulation than a test run does.
     Soak {
         /// How many.
@@ -102,6 +108,7 @@ fn run(options: Options) -> anyhow::Result<()> {
         Task::Build => build::run(&shell),
         Task::Ci => ci::run(&shell),
         Task::Size => size::run(&shell),
+        Task::Bench { bench } => bench::run(&shell, &bench),
         Task::Soak { seeds, stack } => soak::run(&shell, seeds, stack),
         Task::Mutants { name, generated: false } => mutants::run(&shell, name.as_deref()),
         Task::Mutants { name, generated: true } => mutants::generated::run(&shell, name.as_deref()),

@@ -35,6 +35,9 @@ const WAITING_INPUTS: usize = 256;
 /// Inputs that share one commit at most: the wait for the disk is spread over many, and none waits long.
 const BATCH_INPUTS: usize = 1_024;
 
+/// The viewer of whoever asks without saying who it is.
+const ANYBODY: &str = "";
+
 /// When clients that are sent away by a restart shall come back: about what a restart takes.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -92,7 +95,7 @@ pub enum Condition {
 }
 
 /// Why nothing was done or told.
-#[derive(Debug, Clone, Copy, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum CallError {
     /// The server module refuses.
     #[error(transparent)]
@@ -251,12 +254,12 @@ impl Host {
 }
 
 /// Sends an answer, or says that the batch was undone.
-type Held = Box<dyn FnOnce(Result<(), CallError>)>;
+type Held = Box<dyn FnOnce(bool)>;
 
 fn held<T: 'static>(answer: Answer<T>, told: Result<T, CallError>) -> Held {
-    Box::new(move |committed| {
+    Box::new(move |is_committed| {
         // The caller may be gone.
-        let _ = answer.send(committed.and(told));
+        let _ = answer.send(if is_committed { told } else { Err(CallError::Undone) });
     })
 }
 
@@ -290,16 +293,16 @@ impl<S: Storage> Thread<S> {
             if self.server.poll_timeout().is_some_and(|due| due <= now) {
                 self.server.handle_timeout(now);
             }
-            let committed = match self.server.commit(now) {
-                Ok(()) => Ok(()),
+            let is_committed = match self.server.commit(now) {
+                Ok(()) => true,
                 Err(error @ CommitError::Undone(_)) => {
                     tracing::error!("{error}");
-                    Err(CallError::Undone)
+                    false
                 }
                 Err(error @ CommitError::Lost(_)) => return Err(error.into()),
             };
             for answer in self.answers.drain(..) {
-                answer(committed);
+                answer(is_committed);
             }
             self.transmit();
         }
@@ -334,15 +337,18 @@ impl<S: Storage> Thread<S> {
     }
 
     fn call(&mut self, now: Timestamp, call: Call) -> Held {
-        let unreadable = |_: StorageError| CallError::Undone;
         match call {
             Call::Object(key, answer) => {
                 let lineage = self.server.lineage().clone();
-                held(answer, self.server.object(&key).map(|object| (object, lineage)).map_err(unreadable))
+                let object = self.server.read_as(now, ANYBODY, &key);
+                held(answer, object.map(|object| (object, lineage)).map_err(CallError::from))
             }
             Call::Datastore(id, answer) => {
-                let read = || Ok(self.server.datastore(now, &id)?.zip(self.server.snapshot(now, &id)?));
-                held(answer, read().map_err(unreadable))
+                let read = || {
+                    let snapshot = self.server.snapshot_as(now, ANYBODY, &id)?;
+                    Ok(self.server.datastore(now, &id)?.zip(snapshot))
+                };
+                held(answer, read().map_err(|_: StorageError| CallError::Undone))
             }
             Call::Write { key, value, condition, answer } => {
                 let written = self.check(&key, condition).and_then(|()| {

@@ -1,6 +1,6 @@
 //! Explores every interleaving within the bounds:
-//! `model [replicas writes restarts attempts beacons corruptions refreshes [thousands]]`, where the last ends the search
-//! after so many thousand states.
+//! `model [replicas writes restarts attempts beacons corruptions refreshes [thousands [rewinds]]]`; it ends the search
+//! after so many thousand visits.
 
 use std::{process::ExitCode, time::Instant};
 
@@ -18,8 +18,10 @@ fn main() -> ExitCode {
         beacons: u64::from(next(1)),
         corruptions: next(1),
         refreshes: next(1),
+        rewinds: false,
     };
     let thousands = next(3_000) as usize;
+    let bounds = Bounds { rewinds: next(0) > 0, ..bounds };
     let started = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let builder = bounds.checker().threads(threads).target_state_count(thousands.saturating_mul(1_000));

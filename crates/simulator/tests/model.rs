@@ -5,9 +5,21 @@ use tidewire_simulator::model::Bounds;
 
 #[test]
 fn every_interleaving_within_the_bounds_is_safe_and_can_be_mended() {
+    let one = Bounds {
+        replicas: 1,
+        writes: 2,
+        restarts: 0,
+        attempts: 2,
+        beacons: 1,
+        corruptions: 0,
+        refreshes: 0,
+        rewinds: false,
+    };
     let bounds = [
-        Bounds { replicas: 1, writes: 2, restarts: 1, attempts: 2, beacons: 1, corruptions: 0, refreshes: 0 },
-        Bounds { replicas: 1, writes: 2, restarts: 0, attempts: 2, beacons: 1, corruptions: 1, refreshes: 1 },
+        Bounds { restarts: 1, ..one },
+        Bounds { corruptions: 1, refreshes: 1, ..one },
+        Bounds { beacons: 2, rewinds: true, ..one },
+        Bounds { replicas: 2, writes: 1, restarts: 1, attempts: 1, ..one },
     ];
     let mut unseen: Option<Vec<&str>> = None;
     for bounds in bounds {

@@ -76,6 +76,7 @@ fn can_strike(trouble: Trouble, phase: stack::Phase) -> bool {
         | Trouble::Crash
         | Trouble::Restart
         | Trouble::Restore
+        | Trouble::Reload
         | Trouble::ShortLife => true,
     }
 }

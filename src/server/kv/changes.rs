@@ -1,10 +1,6 @@
 //! What changed in the kv store: held back until the commit, then told to watchers and callbacks.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    fmt, mem,
-    sync::Arc,
-};
+use std::{collections::VecDeque, fmt, mem, sync::Arc};
 
 use super::Watched;
 use crate::{
@@ -37,6 +33,7 @@ pub struct CallbackId(u64);
 pub(super) type Callback<S> = Box<dyn FnMut(&mut Server<S>, Timestamp, &KvEvent) + Send>;
 
 struct Registered<S> {
+    id: CallbackId,
     /// The number of the first event that it may hear.
     since: u64,
     /// `None` while it runs.
@@ -49,7 +46,8 @@ pub(in crate::server) struct Changes<S> {
     pending: Vec<KvEvent>,
     /// The number of the first of them. Numbers rise over all batches, undone ones among them.
     first: u64,
-    callbacks: BTreeMap<CallbackId, Registered<S>>,
+    /// In the order of their registrations.
+    callbacks: Vec<Registered<S>>,
     last: u64,
     /// Committed, and still to be told to the callbacks.
     untold: VecDeque<(u64, KvEvent)>,
@@ -62,7 +60,7 @@ impl<S> Default for Changes<S> {
         Self {
             pending: Vec::new(),
             first: 0,
-            callbacks: BTreeMap::new(),
+            callbacks: Vec::new(),
             last: 0,
             untold: VecDeque::new(),
             is_telling: false,
@@ -75,7 +73,7 @@ impl<S> fmt::Debug for Changes<S> {
         formatter
             .debug_struct("Changes")
             .field("pending", &self.pending)
-            .field("callbacks", &self.callbacks.keys())
+            .field("callbacks", &self.callbacks.len())
             .field("untold", &self.untold)
             .finish_non_exhaustive()
     }
@@ -99,12 +97,14 @@ impl<S> Changes<S> {
     pub(super) fn register(&mut self, callback: Callback<S>) -> CallbackId {
         self.last += 1;
         let id = CallbackId(self.last);
-        self.callbacks.insert(id, Registered { since: self.next_number(), callback: Some(callback) });
+        self.callbacks.push(Registered { id, since: self.next_number(), callback: Some(callback) });
         id
     }
 
     pub(super) fn unregister(&mut self, id: CallbackId) -> bool {
-        self.callbacks.remove(&id).is_some()
+        let before = self.callbacks.len();
+        self.callbacks.retain(|registered| registered.id != id);
+        self.callbacks.len() < before
     }
 
     /// Takes the changes of the batch, numbered; it has ended.
@@ -163,19 +163,16 @@ impl<S: Storage> Server<S> {
             return;
         }
         while let Some((number, event)) = self.changes.untold.pop_front() {
-            let mut after = CallbackId(0);
-            while let Some(id) =
-                self.changes.callbacks.range(CallbackId(after.0 + 1)..).next().map(|(id, _)| *id)
-            {
-                after = id;
-                let registered = self.changes.callbacks.get_mut(&id).filter(|known| known.since <= number);
-                let Some(mut callback) = registered.and_then(|known| known.callback.take()) else {
+            let mut last = CallbackId(0);
+            while let Some(next) = self.changes.callbacks.iter_mut().find(|registered| registered.id > last) {
+                last = next.id;
+                let Some(mut callback) = next.callback.take_if(|_| next.since <= number) else {
                     continue;
                 };
                 callback(self, now, &event);
                 // Unless it took itself out.
-                if let Some(registered) = self.changes.callbacks.get_mut(&id) {
-                    registered.callback = Some(callback);
+                if let Some(same) = self.changes.callbacks.iter_mut().find(|known| known.id == last) {
+                    same.callback = Some(callback);
                 }
             }
         }

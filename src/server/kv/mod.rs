@@ -35,13 +35,13 @@ use crate::protocol::{
 #[derive(Debug, Error)]
 pub enum GetError {
     /// The group has no keys.
-    #[error("no group {group:?}; set a key in it first")]
+    #[error("no group `{group}`; set a key in it first")]
     NoGroup {
         /// The group.
         group: Box<str>,
     },
     /// The group has other keys.
-    #[error("no key {key:?} in the group {group:?}; set it first")]
+    #[error("no key `{key}` in the group `{group}`; set it first")]
     NoKey {
         /// The group.
         group: Box<str>,
@@ -209,9 +209,14 @@ impl<'s, S: Storage> Kv<'s, S> {
     /// # Errors
     /// If the storage cannot be read.
     pub fn get_all(&self, group: &str) -> Result<BTreeMap<Arc<str>, Value>, StorageError> {
-        let mut entries = BTreeMap::new();
+        Ok(self.entries(group)?.into_iter().collect())
+    }
+
+    /// The same in the order of the keys.
+    fn entries(&self, group: &str) -> Result<Vec<(Arc<str>, Value)>, StorageError> {
+        let mut entries = Vec::new();
         self.server.durable.kv_entries(self.now, group, &mut |key, value| {
-            entries.insert(key.into(), value.clone());
+            entries.push((key.into(), value.clone()));
             ControlFlow::Continue(())
         })?;
         Ok(entries)
@@ -253,11 +258,7 @@ impl<'s, S: Storage> Kv<'s, S> {
     /// # Errors
     /// If there is no such group, the template is not well-formed, a variable is missing, or the result is too large.
     pub fn render(&self, template: &str, group: &str) -> Result<String, RenderError> {
-        let entries = self.get_all(group)?;
-        if entries.is_empty() {
-            return Err(RenderError::NoGroup { group: group.into() });
-        }
-        render::render(template, entries)
+        render::render(template, group, || self.entries(group))
     }
 
     // Commands
@@ -378,7 +379,7 @@ impl<'s, S: Storage> Kv<'s, S> {
                 return Ok(self.find(group, key)?.map(|value| value.to_vec()));
             }
             Query::KvGetAll { group } => {
-                let entries = self.get_all(group)?;
+                let entries = self.entries(group)?;
                 writer.map(entries.len());
                 for (key, value) in &entries {
                     writer.str(key);

@@ -2,7 +2,7 @@
 //!
 //! The engine is `minijinja`, in builds with the feature `render`: it is larger than all the rest of a page's server.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -16,7 +16,7 @@ use crate::{
 #[non_exhaustive]
 pub enum RenderError {
     /// There is nothing to render it with.
-    #[error("no group {group:?}; set a key in it first")]
+    #[error("no group `{group}`; set a key in it first")]
     NoGroup {
         /// The group.
         group: Box<str>,
@@ -71,22 +71,41 @@ impl RenderError {
     }
 }
 
+/// A group's keys and values.
+type Entries = Vec<(Arc<str>, Value)>;
+
+/// Renders a template with what `read` finds in a group.
+#[cfg(feature = "render")]
+pub(super) fn render(
+    template: &str,
+    group: &str,
+    read: impl FnOnce() -> Result<Entries, StorageError>,
+) -> Result<String, RenderError> {
+    let entries = read()?;
+    if entries.is_empty() {
+        return Err(RenderError::NoGroup { group: group.into() });
+    }
+    engine::render(template, entries)
+}
+
+/// Says that there are no templates here.
 #[cfg(not(feature = "render"))]
-pub(super) fn render(_template: &str, _entries: BTreeMap<Arc<str>, Value>) -> Result<String, RenderError> {
+pub(super) fn render(
+    _template: &str,
+    _group: &str,
+    _read: impl FnOnce() -> Result<Entries, StorageError>,
+) -> Result<String, RenderError> {
     Err(RenderError::Unsupported)
 }
 
 #[cfg(feature = "render")]
-pub(super) use engine::render;
-
-#[cfg(feature = "render")]
 mod engine {
-    use std::io;
+    use std::{collections::BTreeMap, io};
 
     use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Item};
     use rmp::Marker;
 
-    use super::{Arc, BTreeMap, MAX_VALUE_BYTES, RenderError, Value};
+    use super::{Arc, Entries, MAX_VALUE_BYTES, RenderError};
     use crate::protocol::{DecodeError, Reader};
 
     /// Steps that a template may take: a page of text takes some hundreds, a second some millions.
@@ -95,10 +114,7 @@ mod engine {
     /// The name of all values together, for keys that are no names of variables.
     const ALL: &str = "kv";
 
-    pub(in super::super) fn render(
-        template: &str,
-        entries: BTreeMap<Arc<str>, Value>,
-    ) -> Result<String, RenderError> {
+    pub(super) fn render(template: &str, entries: Entries) -> Result<String, RenderError> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_debug(true);
@@ -115,7 +131,7 @@ mod engine {
     }
 
     /// Each key as a variable, and all of them under one name, unless a key has it.
-    fn variables(entries: BTreeMap<Arc<str>, Value>) -> Item {
+    fn variables(entries: Entries) -> Item {
         let items = entries.into_iter().map(|(key, value)| {
             // Only checked values are stored.
             let item = item(&mut Reader::new(&value)).unwrap_or(Item::UNDEFINED);

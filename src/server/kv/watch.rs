@@ -6,8 +6,8 @@
 //! everything that came before the loss, and nothing older follows.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
 };
 
 use super::KvEvent;
@@ -41,8 +41,7 @@ type Subscriber = (ConnectionId, SubscriptionId);
 
 #[derive(Debug)]
 struct Watcher {
-    group: Arc<str>,
-    key: Arc<str>,
+    pattern: Box<str>,
     /// The number of the first event that it may hear: what was written before it came is not for it.
     since: u64,
     subscriber: Option<Subscriber>,
@@ -50,6 +49,11 @@ struct Watcher {
     queue: VecDeque<(u64, Watched)>,
     /// The events among them.
     waiting: usize,
+}
+
+/// A group and a key, or what stands for them, as one text that no other two have.
+fn pattern(group: &str, key: &str) -> Box<str> {
+    format!("{}:{group}{key}", group.len()).into()
 }
 
 impl Watcher {
@@ -69,20 +73,18 @@ impl Watcher {
         self.waiting -= usize::from(matches!(watched, Watched::Event(_)));
         Some(watched)
     }
-
-    fn head(&self) -> Option<u64> {
-        self.queue.front().map(|(number, _)| *number)
-    }
 }
+
+/// Watchers of one connection for which something waits, by the number of what is first: over all of them, too, events
+/// leave in the order of the writes. One that has ended is skipped when its turn comes.
+type Waiting = BinaryHeap<Reverse<(u64, WatcherId)>>;
 
 /// All watchers, by what they watch.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Watchers {
-    watchers: BTreeMap<WatcherId, Watcher>,
-    by_pattern: BTreeMap<Arc<str>, BTreeMap<Arc<str>, BTreeSet<WatcherId>>>,
-    /// Per connection its watchers for which something waits, by the number of what is first: over all watchers of
-    /// one connection, too, events leave in the order of the writes.
-    waiting: BTreeMap<ConnectionId, BTreeSet<(u64, WatcherId)>>,
+    watchers: HashMap<WatcherId, Watcher>,
+    by_pattern: HashMap<Box<str>, Vec<WatcherId>>,
+    waiting: HashMap<ConnectionId, Waiting>,
     last: u64,
 }
 
@@ -91,9 +93,10 @@ impl Watchers {
         self.watchers.is_empty()
     }
 
-    /// How many of the watchers are subscriptions.
+    /// What is held for connections: their watchers, and those for which something waits.
     pub(in crate::server) fn subscribed(&self) -> usize {
-        self.watchers.values().filter(|watcher| watcher.subscriber.is_some()).count()
+        let subscribed = self.watchers.values().filter(|watcher| watcher.subscriber.is_some()).count();
+        subscribed.max(self.waiting.len())
     }
 
     pub(in crate::server) fn watch(
@@ -105,10 +108,9 @@ impl Watchers {
     ) -> WatcherId {
         self.last += 1;
         let id = WatcherId(self.last);
-        let (group, key): (Arc<str>, Arc<str>) = (group.into(), key.into());
-        let keys = self.by_pattern.entry(group.clone()).or_default();
-        keys.entry(key.clone()).or_default().insert(id);
-        let watcher = Watcher { group, key, since, subscriber, queue: VecDeque::new(), waiting: 0 };
+        let pattern = pattern(group, key);
+        self.by_pattern.entry(pattern.clone()).or_default().push(id);
+        let watcher = Watcher { pattern, since, subscriber, queue: VecDeque::new(), waiting: 0 };
         self.watchers.insert(id, watcher);
         id
     }
@@ -118,28 +120,18 @@ impl Watchers {
         let Some(watcher) = self.watchers.remove(&id) else {
             return false;
         };
-        if let Some(keys) = self.by_pattern.get_mut(&watcher.group) {
-            if let Some(ids) = keys.get_mut(&watcher.key) {
-                ids.remove(&id);
+        if let Some(ids) = self.by_pattern.get_mut(&watcher.pattern) {
+            ids.retain(|known| *known != id);
+            if ids.is_empty() {
+                self.by_pattern.remove(&watcher.pattern);
             }
-            keys.retain(|_, ids| !ids.is_empty());
-            if keys.is_empty() {
-                self.by_pattern.remove(&watcher.group);
-            }
-        }
-        if let (Some((connection, _)), Some(head)) = (watcher.subscriber, watcher.head()) {
-            self.forget_waiting(connection, head, id);
         }
         true
     }
 
-    fn forget_waiting(&mut self, connection: ConnectionId, head: u64, id: WatcherId) {
-        if let Some(waiting) = self.waiting.get_mut(&connection) {
-            waiting.remove(&(head, id));
-            if waiting.is_empty() {
-                self.waiting.remove(&connection);
-            }
-        }
+    /// Forgets what waits for a connection; it is gone, and its watchers have ended.
+    pub(in crate::server) fn forget(&mut self, connection: ConnectionId) {
+        self.waiting.remove(&connection);
     }
 
     /// Whether a watcher has not ended.
@@ -152,38 +144,26 @@ impl Watchers {
         self.watchers.get_mut(&id)?.pop()
     }
 
-    /// Gives an event to every watcher that it is for; returns the connections among them.
-    pub(in crate::server) fn tell(&mut self, number: u64, event: &KvEvent) -> BTreeSet<ConnectionId> {
-        let mut connections = BTreeSet::new();
-        for id in self.watching(event) {
-            let Some(watcher) = self.watchers.get_mut(&id).filter(|watcher| watcher.since <= number) else {
-                continue;
-            };
-            watcher.push(number, event);
-            if let Some((connection, _)) = watcher.subscriber {
-                connections.insert(connection);
-                if let Some(head) = watcher.head() {
-                    self.waiting.entry(connection).or_default().insert((head, id));
+    /// Gives an event to every watcher that it is for; returns their connections.
+    pub(in crate::server) fn tell(&mut self, number: u64, event: &KvEvent) -> Vec<ConnectionId> {
+        let mut connections = Vec::new();
+        for pattern in patterns(event) {
+            for id in self.by_pattern.get(&pattern).into_iter().flatten() {
+                let watcher = self.watchers.get_mut(id).filter(|watcher| watcher.since <= number);
+                let Some(watcher) = watcher else {
+                    continue;
+                };
+                let was_idle = watcher.queue.is_empty();
+                watcher.push(number, event);
+                if let Some((connection, _)) = watcher.subscriber {
+                    if was_idle {
+                        self.waiting.entry(connection).or_default().push(Reverse((number, *id)));
+                    }
+                    connections.push(connection);
                 }
             }
         }
         connections
-    }
-
-    /// The watchers whose patterns an event fits.
-    fn watching(&self, event: &KvEvent) -> BTreeSet<WatcherId> {
-        let mut found = BTreeSet::new();
-        for group in [&*event.group, EVERY] {
-            let Some(keys) = self.by_pattern.get(group) else {
-                continue;
-            };
-            // The empty key of a deleted group names no key: one may be called so.
-            let key = (event.kind != KvEventKind::DeleteGroup).then_some(&*event.key);
-            for ids in key.into_iter().chain([EVERY]).filter_map(|key| keys.get(key)) {
-                found.extend(ids);
-            }
-        }
-        found
     }
 
     /// Takes what a connection is to be told next, in the order of the writes.
@@ -191,16 +171,33 @@ impl Watchers {
         &mut self,
         connection: ConnectionId,
     ) -> Option<(SubscriptionId, Watched)> {
-        let (head, id) = *self.waiting.get(&connection)?.first()?;
-        self.forget_waiting(connection, head, id);
-        let watcher = self.watchers.get_mut(&id)?;
-        let watched = watcher.pop()?;
-        let (_, subscription) = watcher.subscriber?;
-        if let Some(head) = watcher.head() {
-            self.waiting.entry(connection).or_default().insert((head, id));
+        loop {
+            let waiting = self.waiting.get_mut(&connection)?;
+            let Some(Reverse((_, id))) = waiting.pop() else {
+                self.waiting.remove(&connection);
+                return None;
+            };
+            if let Some(watcher) = self.watchers.get_mut(&id)
+                && let Some((_, subscription)) = watcher.subscriber
+                && let Some(watched) = watcher.pop()
+            {
+                if let Some((number, _)) = watcher.queue.front() {
+                    waiting.push(Reverse((*number, id)));
+                }
+                return Some((subscription, watched));
+            }
         }
-        Some((subscription, watched))
     }
+}
+
+/// What watchers that an event is for may watch, each once.
+fn patterns(event: &KvEvent) -> impl Iterator<Item = Box<str>> {
+    let group = Some(&*event.group).filter(|group| *group != EVERY);
+    // The empty key of a deleted group names no key: one may be called so.
+    let is_of_a_key = event.kind != KvEventKind::DeleteGroup;
+    let key = Some(&*event.key).filter(|key| is_of_a_key && *key != EVERY);
+    let groups = [group, Some(EVERY)].into_iter().flatten();
+    groups.flat_map(move |group| [key, Some(EVERY)].into_iter().flatten().map(move |key| pattern(group, key)))
 }
 
 #[cfg(test)]
@@ -227,9 +224,17 @@ mod tests {
             assert!(watchers.unwatch(id));
             assert!(!watchers.unwatch(id));
         }
+        assert_eq!(watchers.next_for(ConnectionId(1)), None);
         assert!(watchers.is_empty());
         assert!(watchers.by_pattern.is_empty());
         assert!(watchers.waiting.is_empty());
+    }
+
+    #[test]
+    fn no_two_patterns_are_the_same_text() {
+        assert_ne!(pattern("a", "bc"), pattern("ab", "c"));
+        assert_ne!(pattern("1:", ""), pattern("", "1:"));
+        assert_ne!(pattern("", "2:a"), pattern("2:", "a"));
     }
 
     #[test]

@@ -30,8 +30,8 @@ pub type VisitKv<'v> = &'v mut dyn FnMut(&str, &Value) -> ControlFlow<()>;
 ///
 /// Groups and keys are any text, compared by bytes, the empty one among it. An entry lives as long as its expiry is
 /// above the time that is asked about; one that has expired is in no list and no count, but stays in its place until
-/// it is purged: a clock that went ahead and comes back finds it again. No method reads more entries than it lists,
-/// beside those that have expired.
+/// it is purged: a clock that went ahead and comes back finds it again. A count is asked for at every write under a quota,
+/// and must not cost what a list does.
 pub trait KvStorage {
     /// What is stored under a key, expired or not.
     ///

@@ -119,8 +119,8 @@ pub enum Recollection {
     Forgotten,
 }
 
-/// Receives changes one by one, until it breaks off.
-pub type Visit<'v> = &'v mut dyn FnMut(&str, &Stored) -> ControlFlow<()>;
+/// Receives changes one by one, until it breaks off. Keys are shared, as values are.
+pub type Visit<'v> = &'v mut dyn FnMut(&Arc<str>, &Stored) -> ControlFlow<()>;
 
 /// A transactional store; the contract is the conformance suite's.
 ///

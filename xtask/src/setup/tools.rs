@@ -13,18 +13,23 @@ pub(crate) struct Tool {
     package: &'static str,
     /// Known while compiling, or read from `Cargo.lock`.
     version: Cow<'static, str>,
-    /// The programs that the tasks use; the first one is asked for its version.
+    /// The programs that the tasks use.
     programs: &'static [&'static str],
+    /// How each of them is asked for its version.
+    asks: &'static [&'static str],
     /// What computes is optimised a little; what only starts other programs is not, as building it takes longer than it
     /// ever runs.
     optimisation: &'static str,
 }
+
+const VERSION: &[&str] = &["--version"];
 
 /// Runs the wasm tests in a browser, as contributors do by hand.
 pub(super) const WASM_PACK: Tool = Tool {
     package: "wasm-pack",
     version: Cow::Borrowed("0.15.1"),
     programs: &["wasm-pack"],
+    asks: VERSION,
     optimisation: "0",
 };
 
@@ -33,6 +38,7 @@ pub(super) const GECKODRIVER: Tool = Tool {
     package: "geckodriver",
     version: Cow::Borrowed("0.37.1"),
     programs: &["geckodriver"],
+    asks: VERSION,
     optimisation: "0",
 };
 
@@ -41,6 +47,7 @@ pub(super) const CARGO_DENY: Tool = Tool {
     package: "cargo-deny",
     version: Cow::Borrowed("0.20.2"),
     programs: &["cargo-deny"],
+    asks: VERSION,
     optimisation: "1",
 };
 
@@ -49,6 +56,8 @@ pub(super) const CARGO_MUTANTS: Tool = Tool {
     package: "cargo-mutants",
     version: Cow::Borrowed("27.1.0"),
     programs: &["cargo-mutants"],
+    // It believes that cargo has called it.
+    asks: &["mutants", "--version"],
     optimisation: "1",
 };
 
@@ -62,6 +71,7 @@ pub(super) fn wasm_bindgen(shell: &Shell) -> anyhow::Result<Tool> {
         package: "wasm-bindgen-cli",
         version: version.to_owned().into(),
         programs: &["wasm-bindgen", "wasm-bindgen-test-runner"],
+        asks: VERSION,
         optimisation: "1",
     })
 }
@@ -118,7 +128,7 @@ impl Tool {
     fn is_right(&self, shell: &Shell, program: &Path) -> bool {
         let program = program.to_string_lossy();
         shell
-            .ask(&program, &["--version"])
+            .ask(&program, self.asks)
             .is_some_and(|said| said.split_whitespace().any(|word| word == self.version))
     }
 }

@@ -3,6 +3,7 @@
 mod kv;
 mod mailbox;
 mod open;
+mod replies;
 
 use std::{fs::File, ops::ControlFlow, sync::Arc};
 
@@ -10,17 +11,18 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use tidewire::{
     protocol::{Epoch, Lineage, Position, RequestId, Sequence, Timestamp},
     server::storage::{
-        KEPT_REPLIES, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore, StoredHistory,
-        Visit,
+        Recollection, Reply, Storage, StorageError, Stored, StoredDatastore, StoredHistory, Visit,
     },
 };
 
 pub use open::{DATABASE, OpenError};
+use replies::Replies;
 
 /// A storage in a data directory, which it keeps locked.
 #[derive(Debug)]
 pub struct Sqlite {
     database: Connection,
+    replies: Replies,
     _lock: File,
 }
 
@@ -94,15 +96,17 @@ impl Storage for Sqlite {
     }
 
     fn commit(&mut self) -> Result<(), StorageError> {
+        self.replies.store(&self.database).map_err(while_doing("writing replies"))?;
         self.database.execute_batch("COMMIT").map_err(while_doing("committing"))
     }
 
     fn rollback(&mut self) -> Result<(), StorageError> {
         // SQLite ends the transaction on its own after some failures.
-        if self.database.is_autocommit() {
-            return Ok(());
+        if !self.database.is_autocommit() {
+            self.database.execute_batch("ROLLBACK").map_err(while_doing("rolling back"))?;
         }
-        self.database.execute_batch("ROLLBACK").map_err(while_doing("rolling back"))
+        self.replies = Replies::load(&self.database).map_err(while_doing("reading replies"))?;
+        Ok(())
     }
 
     fn history(&self) -> Result<Option<StoredHistory>, StorageError> {
@@ -253,7 +257,7 @@ impl Storage for Sqlite {
             .and_then(|mut statement| {
                 let mut rows = statement.query(params![datastore, number(after.get())])?;
                 while let Some(row) = rows.next()? {
-                    if let ControlFlow::Break(()) = visit(row.get_ref(0)?.as_str()?, &stored(row, 1)?) {
+                    if let ControlFlow::Break(()) = visit(&row.get(0)?, &stored(row, 1)?) {
                         break;
                     }
                 }
@@ -288,50 +292,7 @@ impl Storage for Sqlite {
     }
 
     fn reply(&self, client: &str, request: RequestId) -> Result<Recollection, StorageError> {
-        // The newest number, and the lowest that is not forgotten.
-        let bounds = |row: &Row<'_>| {
-            let newest: Option<i64> = row.get(0)?;
-            let kept = newest.map_or(0, |newest| newest + 1 - number(KEPT_REPLIES));
-            Ok((newest, kept.max(row.get::<_, Option<i64>>(1)?.unwrap_or(0))))
-        };
-        let reply = |row: &Row<'_>| {
-            if let Some(code) = row.get::<_, Option<u16>>(0)? {
-                return Ok(Reply::Refused { code, message: row.get(1)? });
-            }
-            let has_position = row.get_ref(2)? != rusqlite::types::ValueRef::Null;
-            let position = if has_position {
-                Some(Position { epoch: epoch(row, 2)?, sequence: sequence(row, 3)? })
-            } else {
-                None
-            };
-            let result = row.get_ref(4)?.as_blob_or_null()?.map(Arc::from);
-            Ok(Reply::Done { position, result })
-        };
-        self.database
-            .prepare_cached(
-                "SELECT (SELECT max(request) FROM replies WHERE client = ?1),
-                        (SELECT floor FROM clients WHERE id = ?1)",
-            )
-            .and_then(|mut statement| statement.query_row([client], bounds))
-            .and_then(|(newest, floor)| {
-                if number(request) < floor {
-                    return Ok(Recollection::Forgotten);
-                }
-                // The usual case: numbers rise.
-                if newest.is_none_or(|newest| number(request) > newest) {
-                    return Ok(Recollection::New);
-                }
-                let found = self
-                    .database
-                    .prepare_cached(
-                        "SELECT code, message, epoch, sequence, result FROM replies
-                         WHERE client = ?1 AND request = ?2",
-                    )?
-                    .query_row(params![client, number(request)], reply)
-                    .optional()?;
-                Ok(found.map_or(Recollection::New, Recollection::Answered))
-            })
-            .map_err(while_doing("reading a reply"))
+        self.replies.recall(&self.database, client, request).map_err(while_doing("reading a reply"))
     }
 
     fn set_reply(
@@ -341,55 +302,13 @@ impl Storage for Sqlite {
         request: RequestId,
         reply: &Reply,
     ) -> Result<(), StorageError> {
-        let (code, message, position, result) = match reply {
-            Reply::Done { position, result } => (None, None, *position, result.as_deref()),
-            Reply::Refused { code, message } => (Some(*code), Some(&**message), None, None),
-        };
-        let write = || -> rusqlite::Result<()> {
-            self.database
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO replies (client, request, at, code, message, epoch, sequence, result)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                )?
-                .execute(params![
-                    client,
-                    number(request),
-                    millis(now),
-                    code,
-                    message,
-                    position.map(|position| *position.epoch.as_bytes()),
-                    position.map(|position| number(position.sequence.get())),
-                    result
-                ])?;
-            // What is below the floor is not read any more; to sweep it now and then is enough.
-            if request >= KEPT_REPLIES && request.is_multiple_of(64) {
-                self.database
-                    .prepare_cached("DELETE FROM replies WHERE client = ?1 AND request <= ?2")?
-                    .execute(params![client, number(request - KEPT_REPLIES)])?;
-            }
-            Ok(())
-        };
-        write().map_err(while_doing("writing a reply"))
+        let done = self.replies.remember(&self.database, now, client, request, reply);
+        done.map_err(while_doing("writing a reply"))
     }
 
     fn forget_replies(&mut self, replies: Timestamp, clients: Timestamp) -> Result<(), StorageError> {
-        let write = || -> rusqlite::Result<()> {
-            self.database.execute(
-                "INSERT INTO clients (id, floor, seen)
-                 SELECT client, max(request) + 1, max(at) FROM replies WHERE at < ?1 GROUP BY client
-                 ON CONFLICT (id) DO UPDATE
-                 SET floor = max(floor, excluded.floor), seen = max(seen, excluded.seen)",
-                [millis(replies)],
-            )?;
-            self.database.execute("DELETE FROM replies WHERE at < ?1", [millis(replies)])?;
-            self.database.execute(
-                "DELETE FROM clients
-                 WHERE seen < ?1 AND NOT EXISTS (SELECT 1 FROM replies WHERE client = clients.id)",
-                [millis(clients)],
-            )?;
-            Ok(())
-        };
-        write().map_err(while_doing("forgetting replies"))
+        let done = self.replies.forget(&self.database, replies, clients);
+        done.map_err(while_doing("forgetting replies"))
     }
 }
 

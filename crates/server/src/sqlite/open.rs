@@ -10,7 +10,7 @@ use std::{
 use rusqlite::{Connection, config::DbConfig};
 use thiserror::Error;
 
-use super::Sqlite;
+use super::{Sqlite, replies::Replies};
 
 /// The database's file in the data directory.
 pub const DATABASE: &str = "tidewire.db";
@@ -20,11 +20,12 @@ const LOCK: &str = "tidewire.lock";
 const APPLICATION_ID: i64 = 0x5449_4445;
 /// What makes a database of version `n` one of version `n + 1`; a new one starts at 0. A step is never changed once
 /// it was released.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("../schema/1.sql"),
     include_str!("../schema/2.sql"),
     include_str!("../schema/3.sql"),
     include_str!("../schema/4.sql"),
+    include_str!("../schema/5.sql"),
 ];
 /// The version that all steps lead to.
 const SCHEMA_VERSION: usize = STEPS.len();
@@ -115,7 +116,8 @@ impl Sqlite {
             })?;
         }
         prepare(&database).map_err(failed)?;
-        Ok(Self { database, _lock: lock })
+        let replies = Replies::load(&database).map_err(failed)?;
+        Ok(Self { database, replies, _lock: lock })
     }
 }
 

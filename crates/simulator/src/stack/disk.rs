@@ -50,6 +50,8 @@ pub(super) enum Trouble {
     None,
     /// The operation after so many others fails, and so does the transaction it is part of.
     After(u32),
+    /// The next commit fails.
+    Commit,
     /// The next commit fails, and so does the rollback behind it.
     Loss,
 }
@@ -77,12 +79,16 @@ impl Disk {
         Self { inner: Rc::new(RefCell::new(inner)), trouble: Rc::new(Cell::new(Trouble::None)) }
     }
 
-    pub(super) fn trouble(&self) -> Trouble {
-        self.trouble.get()
-    }
-
     pub(super) fn set_trouble(&self, trouble: Trouble) {
         self.trouble.set(trouble);
+    }
+
+    /// Looks at the server without troubling its disk.
+    pub(super) fn quietly<T>(&self, look: impl FnOnce() -> T) -> T {
+        let trouble = self.trouble.replace(Trouble::None);
+        let seen = look();
+        self.trouble.set(trouble);
+        seen
     }
 
     /// What a backup made now would hold.
@@ -135,7 +141,7 @@ impl Disk {
 
     fn work(&self) -> Result<(), StorageError> {
         match self.trouble.get() {
-            Trouble::None | Trouble::Loss => Ok(()),
+            Trouble::None | Trouble::Commit | Trouble::Loss => Ok(()),
             Trouble::After(0) => {
                 self.trouble.set(Trouble::None);
                 Err(StorageError::new("using the disk", "it is full"))
@@ -169,8 +175,13 @@ impl Storage for Disk {
 
     fn commit(&mut self) -> Result<(), StorageError> {
         self.work()?;
-        if self.trouble() == Trouble::Loss {
-            return Err(StorageError::new("committing", "the disk is gone"));
+        match self.trouble.get() {
+            Trouble::None | Trouble::After(_) => {}
+            Trouble::Commit => {
+                self.trouble.set(Trouble::None);
+                return Err(StorageError::new("committing", "the disk is full"));
+            }
+            Trouble::Loss => return Err(StorageError::new("committing", "the disk is gone")),
         }
         let inner = &mut *self.inner.borrow_mut();
         inner.committed = inner.log.len();
@@ -178,7 +189,7 @@ impl Storage for Disk {
     }
 
     fn rollback(&mut self) -> Result<(), StorageError> {
-        if self.trouble() == Trouble::Loss {
+        if self.trouble.get() == Trouble::Loss {
             return Err(StorageError::new("rolling back", "the disk is gone"));
         }
         let inner = &mut *self.inner.borrow_mut();

@@ -33,6 +33,8 @@ axis! {
         Sleep,
         /// A client is told that the network may be back.
         Nudge,
+        /// A page is closed, with a word to the server or without, and another opened.
+        Reload,
         /// A server's frame is no protocol.
         Garbage,
         /// The server's clock goes back an hour.
@@ -128,7 +130,7 @@ impl Draw for Mix {
             }
         }
         // Snapshots of several pages and full outflows need large values; they are slow, so they are rare.
-        let is_large = random.below(24) == 0;
+        let is_large = random.below(12) == 0;
         Self {
             seed,
             pulses: 40 + random.below(if is_large { 120 } else { 400 }),

@@ -26,7 +26,7 @@ use self::{
     disk::Disk,
     link::{Down, Link, Up},
     oracle::{Backup, Oracle},
-    peer::{Peer, index},
+    peer::{MAX_SLOTS, Peer, index},
 };
 use crate::{
     ledger::Ledger,
@@ -59,9 +59,7 @@ impl World for Stack {
     type Phase = Phase;
 
     fn run(mix: &Mix, ledger: &mut Ledger<Trouble, Phase>) -> Result<Summary, Fault> {
-        let mut random = Random::new(mix.seed ^ 0x7374_6163_6b00);
-        let count = usize::try_from(mix.clients).unwrap_or(0);
-        let peers = (0..count).map(|number| Peer::new(number, random.bits())).collect();
+        let random = Random::new(mix.seed ^ 0x7374_6163_6b00);
         let mut run = Run {
             mix,
             rig: Rig::new(random, TICK, ledger),
@@ -72,7 +70,7 @@ impl World for Stack {
             is_commit_due: false,
             oracle: Oracle::default(),
             backup: None,
-            peers,
+            peers: Vec::new(),
             links: Vec::new(),
             connections: BTreeMap::new(),
             writes: 0,
@@ -128,20 +126,15 @@ struct Run<'l> {
 impl Run<'_> {
     fn play(&mut self) -> Result<(), Fault> {
         self.boot()?;
-        for peer in 0..self.peers.len() {
-            for _ in 0..2 {
-                self.peers[peer].subscribe(&mut self.rig.random)?;
-            }
-            let now = self.rig.now();
-            self.peers[peer].client.start(now);
-            self.settle(peer)?;
+        for _ in 0..self.mix.clients {
+            self.join()?;
         }
         self.rig.schedule(0, 1, Event::Pulse);
         self.pass_until(self.mix.pulses * PULSE)?;
         self.stop_faults()?;
         self.pass_until(self.rig.tick() + CONVERGENCE)?;
         let now = self.server_now();
-        for peer in &self.peers {
+        for peer in self.peers.iter().filter(|peer| !peer.is_gone()) {
             peer.judge(now, &self.oracle).map_err(|fault| format!("client {}: {fault}", peer.number))?;
         }
         self.leave()
@@ -154,23 +147,56 @@ impl Run<'_> {
             link.lag = 0;
         }
         for peer in 0..self.peers.len() {
-            if self.peers[peer].wakes.is_some() {
+            if self.peers[peer].wakes.is_some() && !self.peers[peer].is_gone() {
                 self.wake(peer)?;
+                self.deliver_deferred(peer);
             }
         }
         if self.server.is_none() { self.boot() } else { Ok(()) }
     }
 
+    /// What waits for a client that was woken before its time comes now.
+    fn deliver_deferred(&mut self, peer: usize) {
+        for (number, link) in self.links.iter().enumerate().filter(|(_, link)| link.peer == peer) {
+            for _ in 0..link.down.len() {
+                self.rig.schedule(number, self.rig.tick(), Event::Down);
+            }
+        }
+    }
+
+    /// A page is opened.
+    fn join(&mut self) -> Result<(), Fault> {
+        let peer = self.peers.len();
+        self.peers.push(Peer::new(peer, self.rig.random.bits()));
+        for _ in 0..2 {
+            self.peers[peer].subscribe(&mut self.rig.random)?;
+        }
+        let now = self.rig.now();
+        self.peers[peer].client.start(now);
+        self.settle(peer)
+    }
+
+    /// A page goes, with a word to the server or without.
+    fn part(&mut self, peer: usize, is_told: bool) -> Result<(), Fault> {
+        let now = self.rig.now();
+        let outputs = self.peers[peer].leave(now, &mut self.oracle)?;
+        if is_told {
+            for output in outputs {
+                self.carry(peer, output);
+            }
+        } else if let Some((_, link)) = self.peers[peer].link {
+            self.links[link].up.cut(0);
+            self.links[link].down.cut(0);
+        }
+        Ok(())
+    }
+
     /// All clients go; nothing of them may stay behind.
     fn leave(&mut self) -> Result<(), Fault> {
         for peer in 0..self.peers.len() {
-            let now = self.rig.now();
-            self.peers[peer].client.close(now);
-            for output in std::iter::from_fn(|| self.peers[peer].client.poll_output()).collect::<Vec<_>>() {
-                self.carry(peer, output);
+            if !self.peers[peer].is_gone() {
+                self.part(peer, true)?;
             }
-            // A page that is gone is one that never wakes.
-            self.peers[peer].wakes = Some(u64::MAX);
         }
         self.pass_until(self.rig.tick() + 1_000)?;
         let server = self.server.as_ref().ok_or("the server is down")?;
@@ -409,6 +435,7 @@ impl Run<'_> {
         let connection = ConnectionId(number as u64 + 1);
         self.links.push(Link::new(peer, generation, connection, self.process));
         self.peers[peer].link = Some((generation, number));
+        self.peers[peer].is_link_sound = true;
         if self.strikes(peer, Trouble::Refuse, 100) {
             self.send_down(number, Down::Closed { code: ABNORMAL, reason: String::new() });
         } else if self.strikes(peer, Trouble::Hang, 100) {
@@ -422,6 +449,7 @@ impl Run<'_> {
     fn break_link(&mut self, number: usize, tells_server: bool) {
         let random = &mut self.rig.random;
         let link = &mut self.links[number];
+        self.peers[link.peer].trouble_link(number);
         link.up.cut(index(random, link.up.len() + 1));
         link.down.cut(index(random, link.down.len() + 1));
         let tick = self.rig.tick();
@@ -491,16 +519,25 @@ impl Run<'_> {
                     }
                 }
                 Action::Close { code, reason } => {
+                    let peer = self.links[link].peer;
+                    self.peers[peer].trouble_link(link);
                     self.oracle.disconnect(transmit.connection);
                     self.connections.remove(&transmit.connection);
                     self.send_down(link, Down::Closed { code, reason });
                 }
             }
         }
-        match &self.server {
-            Some(server) if !server.is_idle() => Err("the server has something left after its batch".into()),
-            Some(_) | None => Ok(()),
+        let Some(server) = &self.server else { return Ok(()) };
+        if !server.is_idle() {
+            return Err("the server has something left after its batch".into());
         }
+        let (residue, count) = (server.residue(), self.connections.len());
+        // Each subscription counts on both its sides.
+        let is_bounded = residue.connections == count
+            && residue.timers == count
+            && residue.subscriptions <= 2 * MAX_SLOTS * count
+            && residue.topics <= residue.subscriptions;
+        if is_bounded { Ok(()) } else { Err(format!("the server holds {residue:?} for {count} connections")) }
     }
 
     /// What leaves the server must be true.

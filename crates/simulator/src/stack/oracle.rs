@@ -15,7 +15,7 @@ use tidewire::{
     server::{ConnectionId, Server},
 };
 
-use super::disk::{Disk, Trouble};
+use super::disk::Disk;
 use crate::rig::Fault;
 
 /// The objects that clients write to.
@@ -104,6 +104,8 @@ pub(super) struct Oracle {
     /// The order in which epochs appeared.
     ordinals: BTreeMap<Epoch, u64>,
     history: HashMap<(Name, Epoch, u64), Shot>,
+    /// How far the epochs came that the last restored datastores descend from.
+    kept: BTreeMap<(Name, u64), u64>,
     /// Every request that ever ran and was committed.
     ran: BTreeSet<Request>,
     /// Requests whose client was told that they did not run.
@@ -237,11 +239,7 @@ impl Oracle {
         if !std::mem::take(&mut self.is_dirty) {
             return Ok(());
         }
-        let trouble = disk.trouble();
-        disk.set_trouble(Trouble::None);
-        let agreed = self.agree(now, server);
-        disk.set_trouble(trouble);
-        agreed?;
+        disk.quietly(|| self.agree(now, server))?;
         for (name, number, sequence, shot) in std::mem::take(&mut self.passed) {
             let epoch = if number == 0 { self.epoch } else { self.epochs.get(&number).copied() };
             let epoch = epoch.ok_or_else(|| format!("{name} was committed under no epoch"))?;
@@ -298,6 +296,23 @@ impl Oracle {
         Ok(())
     }
 
+    /// The server's clock went back: what had expired before lives again, unless it was purged already.
+    pub(super) fn go_back(
+        &mut self,
+        now: Timestamp,
+        server: &Server<Disk>,
+        disk: &Disk,
+    ) -> Result<(), Fault> {
+        for (id, _) in STORES.iter().filter(|(_, is_permanent)| !is_permanent) {
+            let there = disk.quietly(|| server.datastore(now, id)).map_err(|error| error.to_string())?;
+            if there.is_none() {
+                self.committed.stores.remove(id);
+            }
+        }
+        self.pending = self.committed.clone();
+        Ok(())
+    }
+
     /// The process ended; what is temporary is gone with it.
     pub(super) fn crash(&mut self) {
         self.undo();
@@ -320,7 +335,10 @@ impl Oracle {
         for (key, (sequence, value)) in &self.committed.objects {
             self.passed.push((key, 0, *sequence, Shot::Object(value.clone())));
         }
+        self.kept.clear();
         for (id, store) in &mut self.committed.stores {
+            let ordinal = self.epochs.get(&store.number).and_then(|epoch| self.ordinals.get(epoch));
+            self.kept.extend(ordinal.map(|ordinal| ((*id, *ordinal), store.head)));
             self.stores += 1;
             store.number = self.stores;
             self.passed.push((id, store.number, store.head, Shot::Table(store.table.clone())));
@@ -368,6 +386,11 @@ impl Oracle {
             (Some(ordinal), Some(shot)) => Ok((*ordinal, shot)),
             _ => Err(format!("{name}: {epoch:?} {sequence} was never committed")),
         }
+    }
+
+    /// How far an epoch came before the last restore, if the present one descends from it.
+    pub(super) fn kept(&self, id: Name, ordinal: u64) -> Option<u64> {
+        self.kept.get(&(id, ordinal)).copied()
     }
 
     /// Whether a record changed behind the start of `range`, up to its end.

@@ -1,6 +1,6 @@
 //! One client with its application: what it does, what it is shown, and what must hold after every step.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use tidewire::{
     client::{Change, Client, Output, SlotId},
@@ -23,12 +23,21 @@ use crate::{
 
 /// How long a refetch may be unanswered before the next one, in milliseconds: the replica's deadline.
 const ATTEMPT_MILLIS: u64 = 10_000;
+/// How long a write may be under way, in milliseconds: the client's deadline.
+const WRITE_MILLIS: u64 = 30_000;
+/// More than the longest way there and back over a link that nothing happens to.
+const ROUND_TRIP_MILLIS: u64 = 6_000;
+/// The longest that a client may wait for anything: a backoff, and what a closing server asked for.
+const WAIT_MILLIS: u64 = 32_000;
 /// Most replicas of a client.
-const MAX_SLOTS: usize = 5;
+pub(super) const MAX_SLOTS: usize = 5;
 /// The code of a write whose outcome nobody knows.
 const UNKNOWN: u16 = u16::MAX;
 /// `request_expired`: it may have run.
 const EXPIRED: u16 = 6;
+
+/// A page that is gone is one that never wakes.
+const NEVER: u64 = u64::MAX;
 
 /// A replica, and what was last seen of it.
 #[derive(Debug)]
@@ -54,8 +63,13 @@ pub(super) struct Peer {
     /// The present link.
     pub(super) link: Option<(Generation, usize)>,
     pub(super) wakes: Option<u64>,
+    /// Whether nothing has happened to the present link.
+    pub(super) is_link_sound: bool,
+    /// Since when it is live, and awake.
+    live_since: Option<Timestamp>,
     views: Vec<View>,
-    writes: BTreeSet<RequestId>,
+    /// Those that have not ended, and since when.
+    writes: BTreeMap<RequestId, Timestamp>,
     changes: Vec<Change>,
 }
 
@@ -69,10 +83,42 @@ impl Peer {
             number,
             link: None,
             wakes: None,
+            is_link_sound: true,
+            live_since: None,
             views: Vec::new(),
-            writes: BTreeSet::new(),
+            writes: BTreeMap::new(),
             changes: Vec::new(),
         }
+    }
+
+    /// Something happens to a link.
+    pub(super) fn trouble_link(&mut self, number: usize) {
+        self.is_link_sound &= self.link.is_none_or(|(_, present)| present != number);
+    }
+
+    pub(super) fn wake_up(&mut self, now: Timestamp) {
+        self.wakes = None;
+        self.live_since = self.live_since.map(|_| now);
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.wakes == Some(NEVER)
+    }
+
+    /// The page goes; gives what its client still asks of the host. Its writes end now, whatever became of them.
+    pub(super) fn leave(&mut self, now: Timestamp, oracle: &mut Oracle) -> Result<Vec<Output>, Fault> {
+        self.client.close(now);
+        let outputs = std::iter::from_fn(|| self.client.poll_output()).collect();
+        let mut changes = Vec::new();
+        self.client.poll_changes(&mut changes);
+        for change in changes {
+            self.hear(now, change, oracle)?;
+        }
+        if !self.writes.is_empty() {
+            return Err(format!("closed, and the writes {:?} have not ended", self.writes));
+        }
+        self.wakes = Some(NEVER);
+        Ok(outputs)
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -159,7 +205,7 @@ impl Peer {
             3 => self.client.remove(now, id, row),
             _ => self.client.set(now, id, value),
         };
-        self.writes.insert(request.map_err(|error| error.to_string())?);
+        self.writes.insert(request.map_err(|error| error.to_string())?, now);
         Ok(())
     }
 
@@ -187,6 +233,7 @@ impl Peer {
                 self.check_requests(now, frame)?;
             }
         }
+        self.check_waits(now)?;
         self.check(oracle)?;
         Ok(outputs)
     }
@@ -199,11 +246,14 @@ impl Peer {
                 self.client.judged(now, ticket, verdict);
             }
             Change::Settled { request, code } => {
-                if !self.writes.remove(&request) {
+                if self.writes.remove(&request).is_none() {
                     return Err(format!("the write {request} ended twice"));
                 }
                 match code {
                     0 => oracle.acknowledged((self.number, request))?,
+                    UNKNOWN if self.has_sound_link(now) => {
+                        return Err(format!("the write {request} was never answered, over a sound link"));
+                    }
                     UNKNOWN | EXPIRED => {}
                     code => {
                         if self.client.settlement(request).is_none() {
@@ -225,6 +275,8 @@ impl Peer {
                 }
             }
             Change::Link => {
+                let is_live = self.client.phase() == SessionPhase::Live;
+                self.live_since = is_live.then_some(now);
                 for view in &mut self.views {
                     view.asked = None;
                 }
@@ -242,6 +294,14 @@ impl Peer {
             | Change::Freed { .. } => {}
         }
         Ok(())
+    }
+
+    /// Whether whatever was asked must have been answered by now.
+    fn has_sound_link(&self, now: Timestamp) -> bool {
+        let is_long = |since: Timestamp| now.since(since).as_millis() > u128::from(ROUND_TRIP_MILLIS);
+        self.is_link_sound
+            && self.client.phase() == SessionPhase::Live
+            && self.live_since.is_some_and(is_long)
     }
 
     fn view(&mut self, slot: SlotId) -> Option<&mut View> {
@@ -297,14 +357,29 @@ impl Peer {
         Ok(())
     }
 
-    /// What must hold whenever the client is drained.
-    fn check(&mut self, oracle: &Oracle) -> Result<(), Fault> {
-        if self.client.phase() == SessionPhase::Closed {
+    /// Nobody waits for ever, for anything.
+    fn check_waits(&self, now: Timestamp) -> Result<(), Fault> {
+        let phase = self.client.phase();
+        if phase == SessionPhase::Closed {
             return Err(format!("ended for good: {}", self.client.reason()));
         }
-        if self.client.phase() != SessionPhase::Idle && self.client.poll_timeout().is_none() {
-            return Err(format!("silent for ever: {:?}", self.client.phase()));
+        let due = self.client.poll_timeout();
+        let is_silent = due.is_none_or(|due| due.since(now).as_millis() > u128::from(WAIT_MILLIS));
+        if phase != SessionPhase::Idle && is_silent {
+            return Err(format!("silent for ever: {phase:?}, until {due:?}"));
         }
+        let is_overdue = |made: &Timestamp| now.since(*made).as_millis() > u128::from(WRITE_MILLIS);
+        match self.writes.iter().find(|(_, made)| is_overdue(made)) {
+            // Its timer is due right now, if the client has slept.
+            Some((request, _)) if due.is_none_or(|due| due > now) => {
+                Err(format!("the write {request} never ends"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// What is shown must have been there, wherever the client is drained.
+    fn check(&mut self, oracle: &Oracle) -> Result<(), Fault> {
         for view in &mut self.views {
             let sequence = self.client.sequence(view.slot);
             let (Some(sequence), Some(epoch)) = (sequence, self.client.epoch(view.slot)) else {
@@ -316,6 +391,13 @@ impl Peer {
             };
             let epoch: Epoch = epoch.parse().map_err(|error| format!("{}: {error}", view.name))?;
             let (ordinal, shot) = oracle.shot(view.name, epoch, sequence)?;
+            if let Some((before, at)) = view.position
+                && before < ordinal
+                && oracle.kept(view.name, before).is_some_and(|kept| kept < at)
+                && !view.has_rolled_back
+            {
+                return Err(format!("{}: a restored server took changes back, silently", view.name));
+            }
             if let Some((before, at)) = view.position
                 && (ordinal < before || ordinal == before && sequence < at)
                 && !view.has_rolled_back

@@ -24,8 +24,10 @@ impl Run<'_> {
             return Ok(());
         }
         for peer in 0..self.peers.len() {
-            self.strike_link(peer)?;
-            self.strike_client(peer)?;
+            if !self.peers[peer].is_gone() {
+                self.strike_link(peer)?;
+                self.strike_client(peer)?;
+            }
         }
         self.strike_server()
     }
@@ -66,7 +68,7 @@ impl Run<'_> {
         let rate = u64::from(self.mix.rate(trouble));
         let fires = self.rig.random.below(100_000) < rate;
         if fires {
-            for peer in &self.peers {
+            for peer in self.peers.iter().filter(|peer| !peer.is_gone()) {
                 self.rig.note(trouble, peer.phase());
             }
         }
@@ -77,20 +79,24 @@ impl Run<'_> {
         let Some((_, link)) = self.peers[peer].link else { return Ok(()) };
         let tick = self.rig.tick();
         if self.strikes(peer, Trouble::Stall, 1) {
+            self.peers[peer].trouble_link(link);
             let until = tick + self.rig.random.below(20_000);
             self.links[link].up.stall(until);
             self.links[link].down.stall(until);
         }
         if self.strikes(peer, Trouble::Slow, 1) {
+            self.peers[peer].trouble_link(link);
             self.links[link].lag = self.rig.random.below(10_000);
             let until = tick + self.rig.random.below(3_000);
             self.links[link].down.stall(until);
         }
         if self.strikes(peer, Trouble::HalfOpen, 1) {
+            self.peers[peer].trouble_link(link);
             self.links[link].up.cut(0);
             self.links[link].down.cut(0);
         }
         if self.strikes(peer, Trouble::OneWay, 1) {
+            self.peers[peer].trouble_link(link);
             if self.rig.random.below(2) == 0 {
                 self.links[link].up.cut(0);
             } else {
@@ -115,6 +121,7 @@ impl Run<'_> {
             }
             self.commit()?;
         } else if self.strikes(peer, Trouble::Evict, 1) {
+            self.peers[peer].trouble_link(link);
             self.oracle.disconnect(connection);
             self.connections.remove(&connection);
             self.with_server(link, |server, now| server.handle_disconnect(now, connection))?;
@@ -126,6 +133,11 @@ impl Run<'_> {
     }
 
     fn strike_client(&mut self, peer: usize) -> Result<(), Fault> {
+        if self.strikes(peer, Trouble::Reload, 1) {
+            let is_told = self.rig.random.below(2) == 0;
+            self.part(peer, is_told)?;
+            return self.join();
+        }
         if self.peers[peer].wakes.is_some() {
             return Ok(());
         }
@@ -144,8 +156,8 @@ impl Run<'_> {
 
     /// The host of a client that slept notices the jump of its clock at once, or with its timers, or with a frame.
     pub(super) fn wake(&mut self, peer: usize) -> Result<(), Fault> {
-        self.peers[peer].wakes = None;
         let now = self.rig.now();
+        self.peers[peer].wake_up(now);
         if self.rig.random.below(2) == 0 {
             self.peers[peer].client.nudge(now);
             self.settle(peer)?;
@@ -166,14 +178,19 @@ impl Run<'_> {
         if self.fires(Trouble::ClockBack) {
             self.commit()?;
             self.skew -= HOUR;
+            let now = self.server_now();
+            if let Some(server) = &self.server {
+                self.oracle.go_back(now, server, &self.disk)?;
+            }
         }
         if self.fires(Trouble::ClockAhead) {
             self.commit()?;
             self.skew += 10 * 365 * 24 * HOUR;
         }
         if self.fires(Trouble::DiskFailure) {
-            let after = u32::try_from(self.rig.random.below(12)).unwrap_or(0);
-            self.disk.set_trouble(disk::Trouble::After(after));
+            let after = u32::try_from(self.rig.random.below(24)).unwrap_or(0);
+            let trouble = if after < 12 { disk::Trouble::After(after) } else { disk::Trouble::Commit };
+            self.disk.set_trouble(trouble);
         }
         if self.fires(Trouble::DiskLoss) {
             self.disk.set_trouble(disk::Trouble::Loss);

@@ -5,7 +5,7 @@
 mod kv;
 mod mailbox;
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 use super::{KEPT_REPLIES, Recollection, Reply, Storage, Stored, StoredDatastore, StoredHistory};
 use crate::protocol::{Epoch, Lineage, Position, Sequence, Timestamp};
@@ -58,8 +58,8 @@ fn committed<S: Storage>(storage: &mut S, write: impl FnOnce(&mut S)) {
 
 fn changes(storage: &dyn Storage, id: &str, after: u64) -> Vec<(String, Stored)> {
     let mut found = Vec::new();
-    let visit = &mut |key: &str, stored: &Stored| {
-        found.push((key.to_owned(), stored.clone()));
+    let visit = &mut |key: &Arc<str>, stored: &Stored| {
+        found.push((key.to_string(), stored.clone()));
         ControlFlow::Continue(())
     };
     storage.changes(id, sequence(after), visit).unwrap();
@@ -176,7 +176,7 @@ fn changes_come_in_the_order_of_their_sequences(mut storage: impl Storage) {
     assert_eq!(keys(3), [("a".to_owned(), 4), ("b".to_owned(), 5)]);
     assert!(keys(5).is_empty());
     let mut seen = 0;
-    let visit = &mut |_: &str, _: &Stored| {
+    let visit = &mut |_: &Arc<str>, _: &Stored| {
         seen += 1;
         if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };

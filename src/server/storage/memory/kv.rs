@@ -1,7 +1,7 @@
 //! The kv store in memory.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     ops::{Bound, ControlFlow},
     sync::Arc,
 };
@@ -16,28 +16,26 @@ use crate::protocol::Timestamp;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Group {
     entries: BTreeMap<Arc<str>, KvEntry>,
-    /// The entries that expire, in the order in which they do.
-    expiring: BTreeSet<(Timestamp, Arc<str>)>,
+    /// How many of the entries expire at some time.
+    expiring: usize,
 }
 
 impl Group {
     fn put(&mut self, key: &Arc<str>, entry: Option<KvEntry>) -> Option<KvEntry> {
-        let expires = entry.as_ref().and_then(|entry| entry.expires);
+        let expires = |entry: &KvEntry| entry.expires.is_some();
+        self.expiring += usize::from(entry.as_ref().is_some_and(expires));
         let before = match entry {
             Some(entry) => self.entries.insert(key.clone(), entry),
             None => self.entries.remove(key),
         };
-        if let Some(expires) = before.as_ref().and_then(|before| before.expires) {
-            self.expiring.remove(&(expires, key.clone()));
-        }
-        if let Some(expires) = expires {
-            self.expiring.insert((expires, key.clone()));
-        }
+        self.expiring -= usize::from(before.as_ref().is_some_and(expires));
         before
     }
 
+    /// The entries that have expired. A group that has none which ever do is not looked through.
     fn expired(&self, now: Timestamp) -> impl Iterator<Item = &Arc<str>> {
-        self.expiring.iter().take_while(move |(expires, _)| *expires <= now).map(|(_, key)| key)
+        let entries = self.entries.iter().take(if self.expiring > 0 { usize::MAX } else { 0 });
+        entries.filter(move |(_, entry)| !entry.is_live(now)).map(|(key, _)| key)
     }
 
     fn count(&self, now: Timestamp) -> u64 {

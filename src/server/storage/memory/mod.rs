@@ -2,14 +2,19 @@
 //!
 //! A transaction writes in place and keeps what it overwrote, newest last, to put it back on rollback.
 
+mod chunks;
 mod kv;
 mod mailbox;
+mod table;
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    ops::{Bound, ControlFlow},
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
     sync::Arc,
 };
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use super::{
     KEPT_REPLIES, KvEntry, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore,
@@ -17,42 +22,25 @@ use super::{
 };
 use crate::protocol::{RequestId, Sequence, Timestamp};
 use mailbox::{Arrived, Mailboxes};
+use table::{Before, Slot, Table};
+
+/// Room for the changes of a usual transaction, kept from one to the next.
+const KEPT_UNDO: usize = 1_024;
 
 /// A storage in memory. Cheap to clone the values of: they are shared, never copied.
 #[derive(Debug, Default)]
 pub struct Memory {
     history: Option<StoredHistory>,
-    objects: HashMap<Arc<str>, Stored>,
-    datastores: BTreeMap<Arc<str>, Table>,
-    clients: BTreeMap<Arc<str>, Client>,
+    objects: HashMap<Arc<str>, Stored, RandomState>,
+    datastores: HashMap<Arc<str>, Table, RandomState>,
+    clients: HashMap<Arc<str>, Client, RandomState>,
     groups: BTreeMap<Arc<str>, kv::Group>,
     mailboxes: Mailboxes,
     transaction: Option<Vec<Undo>>,
-}
-
-#[derive(Debug, Clone)]
-struct Table {
-    about: StoredDatastore,
-    records: HashMap<Arc<str>, Stored>,
-    order: BTreeMap<Sequence, Arc<str>>,
-}
-
-impl Table {
-    fn put(&mut self, key: &Arc<str>, record: Option<Stored>) -> Option<Stored> {
-        let before = match record {
-            Some(record) => {
-                self.order.insert(record.sequence, key.clone());
-                self.records.insert(key.clone(), record)
-            }
-            None => self.records.remove(key),
-        };
-        if let Some(before) = &before
-            && self.records.get(key).is_none_or(|record| record.sequence != before.sequence)
-        {
-            self.order.remove(&before.sequence);
-        }
-        before
-    }
+    /// The list of the last transaction, emptied, for the next one.
+    spare: Vec<Undo>,
+    /// Datastores to sweep at the next commit.
+    stale: BTreeSet<Arc<str>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -69,7 +57,7 @@ enum Undo {
     Object(Arc<str>, Option<Stored>),
     About(Arc<str>, StoredDatastore),
     Table(Arc<str>, Option<Table>),
-    Record(Arc<str>, Arc<str>, Option<Stored>),
+    Record(Arc<str>, Slot, Before),
     Reply(Arc<str>, RequestId, Option<(Timestamp, Reply)>),
     Seen(Arc<str>, RequestId, Timestamp),
     Client(Arc<str>, Option<Client>),
@@ -88,7 +76,11 @@ impl Memory {
     /// The ids of the datastores that ended before `now`.
     pub(crate) fn expired(&self, now: Timestamp) -> Vec<Arc<str>> {
         let ended = |table: &Table| table.about.expires.is_some_and(|expires| now > expires);
-        self.datastores.iter().filter(|(_, table)| ended(table)).map(|(id, _)| id.clone()).collect()
+        let mut ids: Vec<_> =
+            self.datastores.values().filter(|table| ended(table)).map(|table| table.id.clone()).collect();
+        // A run that is repeated tells their followers in the same order.
+        ids.sort_unstable();
+        ids
     }
 
     fn remember(&mut self, undo: Undo) {
@@ -115,9 +107,9 @@ impl Memory {
             Undo::Table(id, None) => {
                 self.datastores.remove(&id);
             }
-            Undo::Record(id, key, record) => {
+            Undo::Record(id, slot, before) => {
                 if let Some(table) = self.datastores.get_mut(&id) {
-                    table.put(&key, record);
+                    table.undo(slot, before);
                 }
             }
             Undo::Reply(client, request, reply) => {
@@ -152,12 +144,21 @@ impl Memory {
 
 impl Storage for Memory {
     fn begin(&mut self) -> Result<(), StorageError> {
-        self.transaction = Some(Vec::new());
+        self.transaction = Some(std::mem::take(&mut self.spare));
         Ok(())
     }
 
     fn commit(&mut self) -> Result<(), StorageError> {
-        self.transaction = None;
+        if let Some(mut undo) = self.transaction.take() {
+            undo.clear();
+            undo.shrink_to(KEPT_UNDO);
+            self.spare = undo;
+        }
+        for id in std::mem::take(&mut self.stale) {
+            if let Some(table) = self.datastores.get_mut(&id) {
+                table.sweep();
+            }
+        }
         Ok(())
     }
 
@@ -187,7 +188,9 @@ impl Storage for Memory {
     }
 
     fn set_object(&mut self, key: &str, object: Stored) -> Result<(), StorageError> {
-        let key = shared_key(&self.objects, key);
+        // The key as it is held already: an update of a known key allocates none.
+        let held = self.objects.get_key_value(key).map(|(held, _)| held.clone());
+        let key = held.unwrap_or_else(|| key.into());
         let before = self.objects.insert(key.clone(), object);
         self.remember(Undo::Object(key, before));
         Ok(())
@@ -203,8 +206,7 @@ impl Storage for Memory {
             let before = std::mem::replace(&mut table.about, datastore.clone());
             self.remember(Undo::About(id, before));
         } else {
-            let table = Table { about: datastore.clone(), records: HashMap::new(), order: BTreeMap::new() };
-            self.datastores.insert(id.clone(), table);
+            self.datastores.insert(id.clone(), Table::new(id.clone(), datastore.clone()));
             self.remember(Undo::Table(id, None));
         }
         Ok(())
@@ -218,16 +220,19 @@ impl Storage for Memory {
     }
 
     fn record(&self, datastore: &str, key: &str) -> Result<Option<Stored>, StorageError> {
-        Ok(self.datastores.get(datastore).and_then(|table| table.records.get(key)).cloned())
+        Ok(self.datastores.get(datastore).and_then(|table| table.get(key)).cloned())
     }
 
     fn set_record(&mut self, datastore: &str, key: &str, record: Stored) -> Result<(), StorageError> {
         let Some(table) = self.datastores.get_mut(datastore) else {
             return Err(StorageError::new("writing a record", "its datastore is not stored"));
         };
-        let key = shared_key(&table.records, key);
-        let before = table.put(&key, Some(record));
-        self.remember(Undo::Record(datastore.into(), key, before));
+        let (slot, before) = table.put(key, record);
+        if table.is_stale() {
+            self.stale.insert(table.id.clone());
+        }
+        let undo = Undo::Record(table.id.clone(), slot, before);
+        self.remember(undo);
         Ok(())
     }
 
@@ -235,8 +240,7 @@ impl Storage for Memory {
         let Some(table) = self.datastores.get(datastore) else {
             return Ok(());
         };
-        for key in table.order.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, key)| key) {
-            let record = table.records.get(key).expect("every key in the order has a record");
+        for (key, record) in table.changes(after) {
             if let ControlFlow::Break(()) = visit(key, record) {
                 break;
             }
@@ -248,14 +252,14 @@ impl Storage for Memory {
         let Some(table) = self.datastores.get_mut(datastore) else {
             return Ok(None);
         };
-        let deleted = |key: &Arc<str>| table.records.get(key).is_some_and(|record| record.value.is_none());
-        let old: Vec<_> = table.order.values().rev().filter(|key| deleted(key)).skip(keep).cloned().collect();
-        let mut newest = None;
-        for key in old {
-            let before = table.put(&key, None);
-            newest = newest.max(before.as_ref().map(|record| record.sequence));
-            let undo = Undo::Record(datastore.into(), key, before);
-            self.transaction.as_mut().expect("writes happen inside a transaction").push(undo);
+        let deleted = table.changes(Sequence::ZERO).rev().filter(|(_, record)| record.value.is_none());
+        let old: Vec<_> = deleted.skip(keep).map(|(key, record)| (key.clone(), record.sequence)).collect();
+        let newest = old.first().map(|(_, sequence)| *sequence);
+        for (key, _) in old {
+            if let Some((slot, before)) = table.remove(&key) {
+                let undo = Undo::Record(table.id.clone(), slot, before);
+                self.transaction.as_mut().expect("writes happen inside a transaction").push(undo);
+            }
         }
         Ok(newest)
     }
@@ -323,11 +327,6 @@ impl Storage for Memory {
         }
         Ok(())
     }
-}
-
-/// The key as it is held already, so that an update of a known key allocates nothing.
-fn shared_key(known: &HashMap<Arc<str>, Stored>, key: &str) -> Arc<str> {
-    known.get_key_value(key).map_or_else(|| key.into(), |(key, _)| key.clone())
 }
 
 #[cfg(test)]

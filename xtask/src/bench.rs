@@ -1,0 +1,41 @@
+//! Benchmarks, each a table of what is ours beside what is bare, with the bars that have to be met.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Subcommand;
+
+use crate::shell::{Outcome, Shell};
+
+/// Far above what a table takes, its build from nothing included.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// The server module: sets and snapshots in memory, durable sets over SQLite, memory per record.
+    Server {
+        /// Only the rows with this in their names.
+        row: Option<String>,
+    },
+}
+
+/// `cargo xtask bench`.
+pub(crate) fn run(shell: &Shell, bench: &Bench) -> anyhow::Result<()> {
+    match bench {
+        Bench::Server { row } => server(shell, row.as_deref()),
+    }
+}
+
+fn server(shell: &Shell, row: Option<&str>) -> anyhow::Result<()> {
+    shell.step("server benchmark", "cargo xtask bench server", || {
+        // As the server is shipped, not as a test is built.
+        let mut cargo = shell.cargo(["bench", "--locked", "--profile", "server"]);
+        cargo.args(["--package", "tidewire-server", "--bench", "server", "--"]).args(row);
+        let output =
+            shell.run_within(LIMIT, &mut cargo).context("a bar is missed, or nothing was measured")?;
+        for line in output.lines().skip_while(|line| !line.contains("ratio")) {
+            shell.say(line);
+        }
+        Ok(Outcome::Done("every bar is met".to_owned()))
+    })
+}
