@@ -651,6 +651,20 @@ fn a_notification_whose_sending_was_undone_is_sent_in_the_same_session_and_in_it
 }
 
 #[test]
+fn a_subscription_that_begins_in_a_failed_batch_is_sent_what_was_pending_before() {
+    let (storage, fault) = Faulty::new();
+    let mut rig = Rig::over(storage);
+    put(&mut rig, 1);
+    let bob = rig.client("bob");
+    fault.set(Fault::Commit);
+    let target = Target::Mailbox;
+    rig.feed(bob, &[ClientMessage::Subscribe(vec![Subscription { id: 1, target, position: None }])]);
+    rig.server.notify(rig.now, "bob", value(&number(2)), false, None).unwrap();
+    assert!(rig.commit().is_err());
+    assert_eq!(numbers(&rig.take(bob)), [1]);
+}
+
+#[test]
 fn a_question_in_a_failed_batch_is_answered_with_that() {
     let (storage, fault) = Faulty::new();
     let mut rig = Rig::over(storage);
