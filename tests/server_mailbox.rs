@@ -401,6 +401,23 @@ fn what_is_not_delivered_is_sent_again_in_the_next_session_and_what_is_delivered
 }
 
 #[test]
+fn all_pages_of_a_user_read_one_mailbox_and_what_one_has_taken_is_delivered_for_all() {
+    let mut rig = Rig::new();
+    let pages = ["first page", "second page"].map(|page| rig.client_of("bob", page));
+    for page in pages {
+        follow(&mut rig, page, 1);
+    }
+    let traces = [put(&mut rig, 1), put(&mut rig, 2)].map(|trace| trace.to_string());
+    for page in pages {
+        assert_eq!(numbers(&rig.take(page)), [1, 2]);
+    }
+    delivered(&mut rig, pages[0], &[&traces[0]]);
+    rig.server.handle_disconnect(rig.now, pages[1]);
+    let again = rig.client_of("bob", "second page");
+    assert_eq!(numbers(&follow(&mut rig, again, 1)), [2]);
+}
+
+#[test]
 fn nobody_can_say_delivered_for_the_mailbox_of_another() {
     let mut rig = Rig::new();
     let trace = put(&mut rig, 1);
