@@ -213,7 +213,7 @@ impl<S: Storage> Server<S> {
         let Some(session) = self.hub.session(connection) else {
             return;
         };
-        let user = session.user.clone();
+        let user = session.grant.user.clone();
         let mailboxes: Vec<_> = session.mailboxes.keys().copied().collect();
         for subscription in mailboxes {
             while self.send_notification(now, connection, &user, subscription) {}

@@ -209,6 +209,11 @@ pub enum ServerMessage<'a> {
         /// How many.
         count: u64,
     },
+    /// The token is about to expire: send another, or the connection is closed as `unauthorized`.
+    Renew {
+        /// Milliseconds that are left.
+        left: u32,
+    },
 }
 
 /// What happened in the kv store.
@@ -381,6 +386,7 @@ impl<'a> ServerMessage<'a> {
                 message: fields.next(Reader::str)?,
             },
             kind::PONG => ServerMessage::Pong,
+            kind::RENEW => ServerMessage::Renew { left: fields.next(Reader::u32)? },
             kind::GOODBYE => ServerMessage::Goodbye {
                 code: fields.next(code)?,
                 reason: fields.next(Reader::str)?,
@@ -493,6 +499,11 @@ impl<'a> ServerMessage<'a> {
                 writer.u64(*request);
                 writer.u64(u64::from(*code));
                 writer.str(message);
+            }
+            ServerMessage::Renew { left } => {
+                writer.array(2);
+                writer.u64(kind::RENEW);
+                writer.u64(u64::from(*left));
             }
             ServerMessage::Pong => {
                 writer.array(1);
