@@ -283,6 +283,7 @@ impl Client {
             ServerMessage::Welcome { .. }
             | ServerMessage::Following { .. }
             | ServerMessage::Goodbye { .. }
+            | ServerMessage::Renew { .. }
             | ServerMessage::Pong => {}
         }
         None
