@@ -13,7 +13,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[cfg(target_arch = "wasm32")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
 
-use oracle::run::Run;
+use oracle::{model::Met, run::Run};
 
 /// Operations of a run.
 const OPERATIONS: u64 = 5_000;
@@ -44,6 +44,9 @@ fn everybody_has_put_together_what_plain_maps_say() {
         while run.operations < OPERATIONS {
             run.step();
         }
-        run.end();
+        let met = run.end();
+        for what in Met::ALL {
+            assert!(met.contains_key(&what), "the run never came across {what:?}: {met:?}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use tidewire::{
 use super::{
     client::{Client, Mailbox, Outcome, Phase, Sub, Told, Watch, What},
     host::{self, ASK, ECHO, Host},
-    model::{Change, Model, Name, Reply, SERVER, Subject, Val, Write},
+    model::{Change, Met, Model, Name, Reply, SERVER, Subject, Val, Write},
 };
 use crate::server_rig::{
     START,
@@ -32,14 +32,16 @@ use crate::server_rig::{
 
 const USERS: [Name; 8] = ["ada", "bob", "cyd", "dee", "eve", "fay", "gus", "世"];
 const CLIENTS: usize = 40;
+/// The datastore and the group of the kv store with large values in them.
+const LARGE: Name = "large";
 const OBJECTS: [Name; 5] = ["user:1", "user:%", "plain", "\0", "مرحبا"];
-const DATASTORES: [Name; 4] = ["todos", "user cards", "drafts", "user drafts"];
+const DATASTORES: [Name; 4] = [LARGE, "user cards", "drafts", "user drafts"];
 const POOLS: [Name; 2] = ["board", "cursors"];
 const ROWS: [Name; 9] = ["a", "b", "c", "d", "%_", "'\";--", "\0", "世", "مرحبا"];
-const GROUPS: [Name; 5] = ["", "g", "%_", ASK, ECHO];
+const GROUPS: [Name; 5] = ["", LARGE, "%_", ASK, ECHO];
 const KEYS: [Name; 4] = ["", "k", "\0", "世"];
 const WATCHED: [(Name, Name); 6] =
-    [(EVERY, EVERY), ("g", EVERY), ("", "k"), (EVERY, ""), (ASK, EVERY), (ECHO, "k")];
+    [(EVERY, EVERY), (LARGE, EVERY), ("", "k"), (EVERY, ""), (ASK, EVERY), (ECHO, "k")];
 /// A client says something before the server takes it for dead, whatever time passes in between.
 const PING: Duration = Duration::from_secs(8);
 const FLUSH: Duration = Duration::from_millis(50);
@@ -75,6 +77,7 @@ pub(crate) struct Run {
     last_val: u64,
     /// What the writes of the open batch are to be answered.
     expected: BTreeMap<(usize, u64), Reply>,
+    /// What questions are to be answered; `None`: they wait, for an answer that is as new as its moment.
     questions: BTreeMap<(usize, u32), Option<Vec<u8>>>,
     last_question: u32,
     traces: HashMap<u64, Trace>,
@@ -136,12 +139,12 @@ impl Run {
             _ => Fault::None,
         };
         self.fault.set(fault);
-        self.report_drained(3);
+        self.report_drained(40);
         for _ in 0..self.dice.roll(10) {
             self.operations += 1;
             self.operation();
         }
-        match self.dice.roll(60) {
+        match self.dice.roll(200) {
             0 => return self.end_process(),
             1 => return self.close_process(),
             2 => {
@@ -154,13 +157,13 @@ impl Run {
         self.commit();
         self.pass_time();
         if self.model.batch.is_multiple_of(COMPARED) || self.dice.one_in(20) {
-            let is_whole = self.dice.one_in(2);
+            let is_whole = self.dice.one_in(6);
             self.compare(is_whole);
         }
     }
 
     /// Compares once more, and sees that nothing is left of anybody.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(mut self) -> BTreeMap<Met, u64> {
         self.compare(true);
         for index in 0..CLIENTS {
             self.disconnect(index);
@@ -168,6 +171,7 @@ impl Run {
         self.commit();
         self.advance(FLUSH);
         assert_eq!(self.server.residue(), Residue::default());
+        self.model.met
     }
 
     // What happens
@@ -175,10 +179,10 @@ impl Run {
     fn operation(&mut self) {
         let client = self.dice.index(CLIENTS);
         match self.dice.roll(100) {
-            0..=2 => self.disconnect(client),
+            0..=4 => self.disconnect(client),
             // A connection may take the place of one that is still there.
-            3..=8 => self.connect(client),
-            9..=12 => self.toggle(client),
+            5..=9 => self.connect(client),
+            10..=12 => self.toggle(client),
             13..=20 => self.say_delivered(client),
             21..=40 => {
                 let write = self.any_write();
@@ -190,9 +194,13 @@ impl Run {
 
     fn any_val(&mut self) -> Val {
         self.last_val += 1;
-        let padding =
-            if self.dice.one_in(40) { 30_000 + self.dice.index(30_000) } else { self.dice.index(20) };
-        Val { n: self.last_val, owner: self.dice.pick(&USERS), padding }
+        Val { n: self.last_val, owner: self.dice.pick(&USERS), padding: self.dice.index(20) }
+    }
+
+    /// A value that, now and then, takes a good part of what may be under way to a connection.
+    fn any_large_val(&mut self) -> Val {
+        let padding = if self.dice.one_in(3) { 60_000 + self.dice.index(60_000) } else { 0 };
+        Val { padding, ..self.any_val() }
     }
 
     fn any_write(&mut self) -> Write {
@@ -200,7 +208,11 @@ impl Run {
         match self.dice.roll(16) {
             0..=2 => Write::Put { key: self.dice.pick(&OBJECTS), val },
             3 => Write::Delete { key: self.dice.pick(&OBJECTS) },
-            4..=6 => Write::Set { datastore: self.dice.pick(&DATASTORES), key: self.dice.pick(&ROWS), val },
+            4..=6 => {
+                let datastore = self.dice.pick(&DATASTORES);
+                let val = if datastore == LARGE { self.any_large_val() } else { val };
+                Write::Set { datastore, key: self.dice.pick(&ROWS), val }
+            }
             7 => Write::Remove { datastore: self.dice.pick(&DATASTORES), key: self.dice.pick(&ROWS) },
             8..=10 => {
                 let count = 1 + self.dice.roll(3);
@@ -213,15 +225,15 @@ impl Run {
             }
             11 | 12 => {
                 let ttl = self.dice.one_in(4).then(|| 1 + self.dice.roll(600_000));
-                let to = self.dice.pick(&USERS);
-                Write::Notify { to, pack: val, suit: self.dice.one_in(2), ttl }
+                let (to, pack) = (self.dice.pick(&USERS), self.any_large_val());
+                Write::Notify { to, pack, suit: self.dice.one_in(2), ttl }
             }
             13 => match self.any_note() {
                 Some(note) => Write::Reply { note, val },
                 None => Write::Delete { key: "never" },
             },
             _ => {
-                let count = 1 + self.dice.roll(3);
+                let count = 1 + if self.dice.one_in(6) { self.dice.roll(24) } else { self.dice.roll(3) };
                 Write::Kv((0..count).map(|_| self.any_change()).collect())
             }
         }
@@ -241,7 +253,8 @@ impl Run {
             1 | 2 => Change::Delete { group, key },
             _ => {
                 let ttl = self.dice.one_in(3).then(|| self.dice.roll(100_000));
-                Change::Set { group, key, val: self.any_val(), ttl }
+                let val = if group == LARGE { self.any_large_val() } else { self.any_val() };
+                Change::Set { group, key, val, ttl }
             }
         }
     }
@@ -311,11 +324,16 @@ impl Run {
     }
 
     fn write_as(&mut self, index: usize) {
-        let (model, client) = (&self.model, &self.clients[index]);
-        if client.connection.is_none() || client.wrote == model.batch {
+        let client = &self.clients[index];
+        if client.connection.is_none() || client.wrote == self.model.batch {
             return;
         }
-        if client.unanswered.is_none() {
+        if client.unanswered.is_none() && self.dice.one_in(8) {
+            // It did hear, and asks again.
+            let client = &mut self.clients[index];
+            client.unanswered = client.answered.clone();
+        }
+        if self.clients[index].unanswered.is_none() {
             let write = self.any_write();
             let client = &mut self.clients[index];
             client.last_request += 1;
@@ -381,8 +399,9 @@ impl Run {
         }
         let user = self.clients[index].user;
         let told: Vec<_> = self.clients[index].told().collect();
-        let count = self.dice.index(8).min(told.len());
+        let (count, all) = (self.dice.index(8).min(told.len()), self.dice.one_in(2));
         let mut notes: Vec<_> = (0..count).map(|_| self.dice.pick(&told)).collect();
+        notes.extend(told.into_iter().filter(|_| all));
         // Of anybody's: what is not its own is left alone.
         notes.extend(self.any_note());
         for note in &notes {
@@ -435,6 +454,14 @@ impl Run {
     }
 
     fn subscribe(&mut self, index: usize, subs: &[usize]) {
+        for sub in subs {
+            // Not everybody remembers where it stood.
+            if let What::History { replica, .. } = &mut self.clients[index].subs[*sub].what
+                && self.dice.one_in(6)
+            {
+                *replica = Replica::default();
+            }
+        }
         let subscriptions = subs.iter().map(|sub| self.clients[index].subscription(*sub)).collect();
         let next = self.model.next_event();
         for sub in subs {
@@ -503,6 +530,8 @@ impl Run {
 
     fn commit(&mut self) {
         let released = self.model.batch;
+        assert_eq!(self.server.poll_transmit(), None, "something leaves before the commit");
+        self.listen();
         let result = self.server.commit(self.now);
         let fault = self.fault.replace(Fault::None);
         assert!(result.is_err() || !std::mem::take(&mut self.has_failed), "a batch that failed is committed");
@@ -520,8 +549,13 @@ impl Run {
         }
         self.collect(released, result.is_err(), false);
         assert!(self.expected.is_empty(), "writes without an answer: {:?}", self.expected);
-        let mut dice = Dice(self.dice.roll(1 << 20));
-        self.host.poll(&mut self.server, &self.model, Some(&mut dice));
+    }
+
+    /// Polls the host's watchers a few times, at any moment: they know of nothing that is not committed.
+    fn listen(&mut self) {
+        if self.dice.one_in(4) {
+            self.host.poll(&mut self.server, &self.model, Some(&mut self.dice));
+        }
     }
 
     fn undo(&mut self) {
@@ -563,7 +597,10 @@ impl Run {
                 }
                 Action::Close { code, reason } => assert!(is_closing, "closed with {code}: {reason}"),
             }
-            self.clients[index].is_stalled |= transmit.report;
+            if transmit.report {
+                self.clients[index].is_stalled = true;
+                self.model.meet(Met::Stalled);
+            }
         }
     }
 
@@ -572,10 +609,11 @@ impl Run {
             Told::Trace { note, trace } => self.note_trace(note, trace),
             Told::Result { query, value, code } => {
                 let expected = self.questions.remove(&(index, query)).expect("a question that was asked");
+                self.model.meet(Met::Answer);
                 let is_large = expected.as_ref().is_some_and(|value| value.len() > MAX_VALUE_BYTES);
                 if is_large {
                     assert_eq!(code, Some(ErrorCode::LimitExceeded.number()));
-                } else {
+                } else if expected.is_some() {
                     assert!(code.is_none() && value == expected, "the answer to a question");
                 }
             }
@@ -588,13 +626,13 @@ impl Run {
                         if let (Some(note), Some(trace)) = (note, trace) {
                             self.note_trace(note, trace);
                         }
-                        self.clients[index].unanswered = None;
+                        self.clients[index].answer();
                     }
                     (Reply::Refused(expected), Outcome::Refused(code)) => {
                         assert_eq!(code, expected.number());
                         // What the storage could not do is asked for again, under the same number.
                         if expected != ErrorCode::StorageFailed {
-                            self.clients[index].unanswered = None;
+                            self.clients[index].answer();
                         }
                     }
                     (expected, outcome) => panic!("{outcome:?} is not {expected:?}"),
@@ -734,6 +772,10 @@ impl Run {
             self.feed(index, &[ClientMessage::Query { query, about: Query::KvGetAll { group } }]);
         }
         self.commit();
+        for ((index, _), expected) in &mut self.questions {
+            assert!(self.clients[*index].is_stalled, "a question without an answer");
+            *expected = None;
+        }
     }
 }
 
