@@ -13,7 +13,9 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[cfg(target_arch = "wasm32")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
 
-use oracle::run::Run;
+use std::collections::BTreeSet;
+
+use oracle::{model::Met, run::Run};
 
 /// Operations of a run.
 const OPERATIONS: u64 = 5_000;
@@ -38,12 +40,15 @@ impl Drop for Seed {
 
 #[test]
 fn everybody_has_put_together_what_plain_maps_say() {
+    let mut met = BTreeSet::new();
     for seed in 0..SEEDS {
         let failing = Seed(seed);
         let mut run = Run::new(failing.0);
         while run.operations < OPERATIONS {
             run.step();
         }
-        run.end();
+        met.extend(run.end().into_keys());
     }
+    let missed: Vec<_> = Met::ALL.into_iter().filter(|what| !met.contains(what)).collect();
+    assert_eq!(missed, [], "no run came across these");
 }

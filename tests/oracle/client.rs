@@ -1,6 +1,6 @@
 //! A client: what it has put together from its frames, each of which is held against the model as it comes.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use tidewire::{
     protocol::{
@@ -10,7 +10,7 @@ use tidewire::{
     server::{ConnectionId, WATCHER_CAPACITY, storage::Trace},
 };
 
-use super::model::{Model, Name, Subject, Table, Val, Write};
+use super::model::{Met, Model, Name, Subject, Table, Val, Write};
 use crate::server_rig::replica::Replica;
 
 /// What a subscription follows, and what it has heard.
@@ -99,9 +99,12 @@ pub(crate) struct Client {
     pub(crate) subs: Vec<Sub>,
     pub(crate) heard: Timestamp,
     pub(crate) last_request: RequestId,
-    /// The write that it has no answer to, and the batch in which it was last sent.
+    /// The write that it has no answer to.
     pub(crate) unanswered: Option<(RequestId, Write)>,
+    /// The batch in which it last sent one: that happens once in each.
     pub(crate) wrote: u64,
+    /// The last write that has an answer.
+    pub(crate) answered: Option<(RequestId, Write)>,
     topics: HashMap<TopicId, (usize, Epoch)>,
     last_event: usize,
 }
@@ -125,6 +128,7 @@ impl Client {
             last_request: 0,
             unanswered: None,
             wrote: u64::MAX,
+            answered: None,
             topics: HashMap::new(),
             last_event: 0,
         }
@@ -139,6 +143,11 @@ impl Client {
         for sub in &mut self.subs {
             sub.end();
         }
+    }
+
+    /// Its write has an answer.
+    pub(crate) fn answer(&mut self) {
+        self.answered = self.unanswered.take();
     }
 
     /// What is under way for a subscription that is not: in one message, with all positions.
@@ -186,26 +195,33 @@ impl Client {
                 };
                 let (subject, generation) = (*subject, model.generation_of(*subject, epoch));
                 let place = |sequence| (subject, generation, sequence);
+                if replica.position.is_some_and(|position| position.epoch != epoch) {
+                    model.meet(Met::NewEpoch);
+                }
                 match answer {
                     Answer::Page { rows, .. } => {
+                        if replica.is_paging {
+                            model.meet(Met::LaterPage);
+                        }
                         for row in rows {
                             let value = Some(row.value.as_bytes());
-                            model.check_row(place(row.sequence.get()), row.key, Some(user), value);
+                            model.check_row(place(row.sequence.get()), row.key, user, value);
                         }
                     }
                     Answer::Snapshot { sequence, value, .. } => {
-                        model.check_row(place(sequence.get()), "", Some(user), Some(value.as_bytes()));
+                        model.check_row(place(sequence.get()), "", user, Some(value.as_bytes()));
                     }
                     Answer::Absent { sequence } if sequence.get() > 0 => {
-                        model.check_row(place(sequence.get()), "", Some(user), None);
+                        model.check_row(place(sequence.get()), "", user, None);
                     }
-                    Answer::Absent { .. } | Answer::Current | Answer::Tail { .. } => {}
+                    Answer::Tail { .. } => model.meet(Met::Tail),
+                    Answer::Absent { .. } | Answer::Current => {}
                 }
                 replica.take_message(message);
                 sub.phase = Phase::Following;
                 self.topics.insert(topic, (usize::try_from(subscription).unwrap(), epoch));
             }
-            ServerMessage::Envelope { topic, sequence, key, value, .. } => {
+            ServerMessage::Envelope { topic, sequence, prev, key, value, .. } => {
                 let (index, epoch) = self.topics[&topic];
                 let sub = &mut self.subs[index];
                 let What::History { subject, replica } = &mut sub.what else { unreachable!() };
@@ -215,7 +231,10 @@ impl Client {
                 }
                 let place = (*subject, model.generation_of(*subject, epoch), sequence.get());
                 let value = value.map(EncodedValue::as_bytes);
-                model.check_row(place, key.unwrap_or_default(), Some(user), value);
+                model.check_row(place, key.unwrap_or_default(), user, value);
+                if replica.tail > 0 && prev.is_some() {
+                    model.meet(Met::SparseTail);
+                }
                 replica.take_message(message);
             }
             ServerMessage::Beacon { heads, .. } => self.check_heads(&heads),
@@ -225,6 +244,7 @@ impl Client {
                 if let What::History { subject, .. } = sub.what {
                     let is_gone = code == 2 && model.table(now, subject).is_none();
                     assert!(is_gone || code == 100 && is_undone, "{subject:?} is denied with {code}");
+                    model.meet(if is_gone { Met::Expired } else { Met::DeniedByUndo });
                 }
                 sub.end();
             }
@@ -254,7 +274,9 @@ impl Client {
                 assert!(mailbox.last_arrival < known.arrival, "notifications out of order");
                 mailbox.last_arrival = known.arrival;
                 mailbox.told.insert(note);
-                return Some(Told::Trace { note, trace: trace.parse().unwrap() });
+                let trace = trace.parse().unwrap();
+                model.meet(Met::Notification);
+                return Some(Told::Trace { note, trace });
             }
             ServerMessage::Reply { subscription, reply, trace } => {
                 let sub = self.sub(subscription);
@@ -264,6 +286,7 @@ impl Client {
                 }
                 let (note, val) = mailbox.replies.pop_front().expect("a reply that was written");
                 assert_eq!(val.plain(), reply.as_bytes());
+                model.meet(Met::Reply);
                 return Some(Told::Trace { note, trace: trace.parse().unwrap() });
             }
             ServerMessage::Event { subscription, kind, group, key, value, at } => {
@@ -306,7 +329,7 @@ impl Client {
 
     fn take_event(
         &mut self,
-        model: &Model,
+        model: &mut Model,
         released: u64,
         subscription: u32,
         (kind, group, key, value, at): (KvEventKind, &str, &str, Option<&[u8]>, u64),
@@ -324,6 +347,7 @@ impl Client {
         assert_eq!((event.kind, event.group, event.key, event.at.as_millis()), (kind, group, key, at));
         assert!(event.val.map(|val| val.plain()).as_deref() == value, "another value of {group:?} {key:?}");
         assert!(last <= index, "events of one connection out of order");
+        model.meet(Met::Event);
         watch.next = index + 1;
         watch.told.push_back(released);
         if watch.told.len() > WATCHER_CAPACITY {
@@ -333,7 +357,7 @@ impl Client {
     }
 
     /// Events may be missing only where as many as may wait did so when they were written.
-    fn take_dropped(&mut self, model: &Model, subscription: u32, count: u64) {
+    fn take_dropped(&mut self, model: &mut Model, subscription: u32, count: u64) {
         let sub = self.sub(subscription);
         let What::Watch(watch) = &mut sub.what else { unreachable!() };
         if sub.phase == Phase::Ended {
@@ -344,6 +368,7 @@ impl Client {
             let is_full = watch.told.len() == WATCHER_CAPACITY
                 && watch.told.iter().all(|told| *told >= model.events[index].batch);
             assert!(is_full, "an event is dropped though there was room for it");
+            model.meet(Met::Dropped);
             watch.next = index + 1;
         }
     }
@@ -397,12 +422,9 @@ impl Client {
         }
         assert_eq!(position.sequence.get(), table.head, "{} at {subject:?}", self.id);
         assert_eq!(replica.tail, 0, "envelopes of a tail are missing");
-        let live = replica.live();
-        let rows = table.rows.iter();
-        let expected = rows.map(|(key, (_, val))| (*key, val.row(subject, key, Some(self.user))));
-        let is_equal = live.len() == table.rows.len()
-            && expected.into_iter().all(|(key, value)| live.get(key) == Some(&value));
-        assert!(is_equal, "{} has another {subject:?}: {:?}", self.id, table.rows);
+        // Every row was held against what was committed under its sequence when it came.
+        let rows: BTreeMap<_, _> = table.rows.iter().map(|(key, (sequence, _))| (*key, *sequence)).collect();
+        assert_eq!(replica.sequences().collect::<BTreeMap<_, _>>(), rows, "{} at {subject:?}", self.id);
     }
 
     /// The notifications that it was told of, and may say to be delivered.

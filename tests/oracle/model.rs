@@ -192,6 +192,52 @@ pub(crate) struct State {
 type Row = (Name, Option<Val>);
 type Logged = (Subject, u32, u64, Name, Option<Val>);
 
+/// What a run has to come across, or it proves little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Met {
+    Undone,
+    Restart,
+    Tail,
+    SparseTail,
+    LaterPage,
+    NewEpoch,
+    Stripped,
+    Whole,
+    Expired,
+    DeniedByUndo,
+    Stalled,
+    Notification,
+    Reply,
+    Event,
+    Dropped,
+    PresenceGone,
+    Repeated,
+    Answer,
+}
+
+impl Met {
+    pub(crate) const ALL: [Self; 18] = [
+        Self::Undone,
+        Self::Restart,
+        Self::Tail,
+        Self::SparseTail,
+        Self::LaterPage,
+        Self::NewEpoch,
+        Self::Stripped,
+        Self::Whole,
+        Self::Expired,
+        Self::DeniedByUndo,
+        Self::Stalled,
+        Self::Notification,
+        Self::Reply,
+        Self::Event,
+        Self::Dropped,
+        Self::PresenceGone,
+        Self::Repeated,
+        Self::Answer,
+    ];
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     pub(crate) state: State,
@@ -208,10 +254,16 @@ pub(crate) struct Model {
     /// Which history an epoch is of. All objects have one.
     epochs: HashMap<Epoch, (Subject, u32)>,
     bound: HashSet<(Subject, u32)>,
+    /// How often a run came across what it is for.
+    pub(crate) met: BTreeMap<Met, u64>,
     is_dirty: bool,
 }
 
 impl Model {
+    pub(crate) fn meet(&mut self, what: Met) {
+        *self.met.entry(what).or_default() += 1;
+    }
+
     pub(crate) fn table(&self, now: Timestamp, subject: Subject) -> Option<&Table> {
         self.state.tables.get(&subject).filter(|table| table.is_live(now))
     }
@@ -252,7 +304,9 @@ impl Model {
         write: &Write,
     ) -> (Reply, bool) {
         if let Some((_, reply, _)) = self.state.replies.get(&client).filter(|(known, ..)| *known == request) {
-            return (*reply, false);
+            let reply = *reply;
+            self.meet(Met::Repeated);
+            return (reply, false);
         }
         let reply = self.write(now, Some(caller.0), caller.1, write);
         let is_durable = match (write, reply) {
@@ -402,6 +456,7 @@ impl Model {
             owners.retain(|_, owner| *owner != connection);
             self.is_dirty |= !fields.is_empty();
             for field in fields.into_iter().filter(|_| is_live) {
+                self.meet(Met::PresenceGone);
                 self.change(pool, field, None);
             }
         }
@@ -426,6 +481,7 @@ impl Model {
     }
 
     pub(crate) fn undo(&mut self) {
+        self.meet(Met::Undone);
         self.open_log.clear();
         self.open_events.clear();
         if std::mem::take(&mut self.is_dirty) {
@@ -446,6 +502,7 @@ impl Model {
 
     /// The process ends between two batches.
     pub(crate) fn restart(&mut self) {
+        self.meet(Met::Restart);
         self.state.tables.retain(|subject, _| !subject.is_temporary());
         self.state.replies.retain(|_, (.., is_durable)| *is_durable);
         self.before = self.state.clone();
@@ -465,18 +522,22 @@ impl Model {
     }
 
     /// Holds a row that somebody was shown against what was committed under its sequence.
-    pub(crate) fn check_row(&self, place: Place, key: &str, viewer: Option<Name>, value: Option<&[u8]>) {
+    pub(crate) fn check_row(&mut self, place: Place, key: &str, viewer: Name, value: Option<&[u8]>) {
         let (subject, generation, sequence) = place;
         let index = usize::try_from(sequence).unwrap() - 1;
         let log = self.log.get(&(subject, generation)).map(Vec::as_slice).unwrap_or_default();
         let Some((name, val)) = log.get(index) else {
             panic!("{place:?} was never committed");
         };
-        assert_eq!(*name, key, "{place:?}");
-        let expected = val.map(|val| val.row(subject, name, viewer));
+        let (name, val) = (*name, *val);
+        assert_eq!(name, key, "{place:?}");
+        let expected = val.map(|val| val.row(subject, name, Some(viewer)));
         assert!(
             expected.as_deref() == value,
-            "{place:?} {key:?}: {val:?} as {viewer:?} sees it is not {value:02x?}"
+            "{place:?} {key:?}: {viewer} is shown another value than {val:?}"
         );
+        if let Some(val) = val.filter(|_| subject.is_projected()) {
+            self.meet(if val.owner == viewer { Met::Whole } else { Met::Stripped });
+        }
     }
 }

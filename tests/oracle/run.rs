@@ -1,5 +1,7 @@
 //! A run: the server, its clients and the model, driven by a seed.
 
+mod mix;
+
 use std::{
     cell::Cell,
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -9,8 +11,8 @@ use std::{
 
 use tidewire::{
     protocol::{
-        ClientMessage, CloseCode, EncodedValue, ErrorCode, KvChange, Operation, Query, Reader, ServerMessage,
-        Timestamp, Writer, limits::MAX_VALUE_BYTES,
+        ClientMessage, CloseCode, ErrorCode, Operation, Query, Reader, ServerMessage, Timestamp, Writer,
+        limits::MAX_VALUE_BYTES,
     },
     server::{
         Action, CommitError, ConnectionId, EVERY, EVERYONE, Options, Projection, Residue, Rule, Rules,
@@ -18,10 +20,12 @@ use tidewire::{
     },
 };
 
+use mix::{bytes_of, change_bytes, kv_changes, value};
+
 use super::{
     client::{Client, Mailbox, Outcome, Phase, Sub, Told, Watch, What},
     host::{self, ASK, ECHO, Host},
-    model::{Change, Model, Name, Reply, SERVER, Subject, Val, Write},
+    model::{Met, Model, Name, Reply, SERVER, Subject, Write},
 };
 use crate::server_rig::{
     START,
@@ -32,14 +36,16 @@ use crate::server_rig::{
 
 const USERS: [Name; 8] = ["ada", "bob", "cyd", "dee", "eve", "fay", "gus", "世"];
 const CLIENTS: usize = 40;
+/// The datastore and the group of the kv store with large values in them.
+const LARGE: Name = "large";
 const OBJECTS: [Name; 5] = ["user:1", "user:%", "plain", "\0", "مرحبا"];
-const DATASTORES: [Name; 4] = ["todos", "user cards", "drafts", "user drafts"];
+const DATASTORES: [Name; 4] = [LARGE, "user cards", "drafts", "user drafts"];
 const POOLS: [Name; 2] = ["board", "cursors"];
 const ROWS: [Name; 9] = ["a", "b", "c", "d", "%_", "'\";--", "\0", "世", "مرحبا"];
-const GROUPS: [Name; 5] = ["", "g", "%_", ASK, ECHO];
+const GROUPS: [Name; 5] = ["", LARGE, "%_", ASK, ECHO];
 const KEYS: [Name; 4] = ["", "k", "\0", "世"];
 const WATCHED: [(Name, Name); 6] =
-    [(EVERY, EVERY), ("g", EVERY), ("", "k"), (EVERY, ""), (ASK, EVERY), (ECHO, "k")];
+    [(EVERY, EVERY), (LARGE, EVERY), ("", "k"), (EVERY, ""), (ASK, EVERY), (ECHO, "k")];
 /// A client says something before the server takes it for dead, whatever time passes in between.
 const PING: Duration = Duration::from_secs(8);
 const FLUSH: Duration = Duration::from_millis(50);
@@ -75,6 +81,7 @@ pub(crate) struct Run {
     last_val: u64,
     /// What the writes of the open batch are to be answered.
     expected: BTreeMap<(usize, u64), Reply>,
+    /// What questions are to be answered; `None`: they wait, for an answer that is as new as its moment.
     questions: BTreeMap<(usize, u32), Option<Vec<u8>>>,
     last_question: u32,
     traces: HashMap<u64, Trace>,
@@ -136,12 +143,12 @@ impl Run {
             _ => Fault::None,
         };
         self.fault.set(fault);
-        self.report_drained(3);
+        self.report_drained(40);
         for _ in 0..self.dice.roll(10) {
             self.operations += 1;
             self.operation();
         }
-        match self.dice.roll(60) {
+        match self.dice.roll(200) {
             0 => return self.end_process(),
             1 => return self.close_process(),
             2 => {
@@ -154,13 +161,13 @@ impl Run {
         self.commit();
         self.pass_time();
         if self.model.batch.is_multiple_of(COMPARED) || self.dice.one_in(20) {
-            let is_whole = self.dice.one_in(2);
+            let is_whole = self.dice.one_in(6);
             self.compare(is_whole);
         }
     }
 
     /// Compares once more, and sees that nothing is left of anybody.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(mut self) -> BTreeMap<Met, u64> {
         self.compare(true);
         for index in 0..CLIENTS {
             self.disconnect(index);
@@ -168,6 +175,7 @@ impl Run {
         self.commit();
         self.advance(FLUSH);
         assert_eq!(self.server.residue(), Residue::default());
+        self.model.met
     }
 
     // What happens
@@ -175,74 +183,16 @@ impl Run {
     fn operation(&mut self) {
         let client = self.dice.index(CLIENTS);
         match self.dice.roll(100) {
-            0..=2 => self.disconnect(client),
+            0..=4 => self.disconnect(client),
             // A connection may take the place of one that is still there.
-            3..=8 => self.connect(client),
-            9..=12 => self.toggle(client),
+            5..=9 => self.connect(client),
+            10..=12 => self.toggle(client),
             13..=20 => self.say_delivered(client),
             21..=40 => {
                 let write = self.any_write();
                 self.write_as_authority(&write);
             }
             _ => self.write_as(client),
-        }
-    }
-
-    fn any_val(&mut self) -> Val {
-        self.last_val += 1;
-        let padding =
-            if self.dice.one_in(40) { 30_000 + self.dice.index(30_000) } else { self.dice.index(20) };
-        Val { n: self.last_val, owner: self.dice.pick(&USERS), padding }
-    }
-
-    fn any_write(&mut self) -> Write {
-        let val = self.any_val();
-        match self.dice.roll(16) {
-            0..=2 => Write::Put { key: self.dice.pick(&OBJECTS), val },
-            3 => Write::Delete { key: self.dice.pick(&OBJECTS) },
-            4..=6 => Write::Set { datastore: self.dice.pick(&DATASTORES), key: self.dice.pick(&ROWS), val },
-            7 => Write::Remove { datastore: self.dice.pick(&DATASTORES), key: self.dice.pick(&ROWS) },
-            8..=10 => {
-                let count = 1 + self.dice.roll(3);
-                let fields = (0..count).map(|_| {
-                    let val = self.any_val();
-                    (self.dice.pick(&ROWS), Some(val).filter(|_| !self.dice.one_in(4)))
-                });
-                let fields = fields.collect();
-                Write::Merge { pool: self.dice.pick(&POOLS), fields }
-            }
-            11 | 12 => {
-                let ttl = self.dice.one_in(4).then(|| 1 + self.dice.roll(600_000));
-                let to = self.dice.pick(&USERS);
-                Write::Notify { to, pack: val, suit: self.dice.one_in(2), ttl }
-            }
-            13 => match self.any_note() {
-                Some(note) => Write::Reply { note, val },
-                None => Write::Delete { key: "never" },
-            },
-            _ => {
-                let count = 1 + self.dice.roll(3);
-                Write::Kv((0..count).map(|_| self.any_change()).collect())
-            }
-        }
-    }
-
-    /// A notification whose trace somebody knows, most often a late one.
-    fn any_note(&mut self) -> Option<u64> {
-        let known = self.model.state.notes.keys().rev().filter(|note| self.traces.contains_key(note));
-        let known: Vec<_> = known.take(12).copied().collect();
-        (!known.is_empty()).then(|| self.dice.pick(&known))
-    }
-
-    fn any_change(&mut self) -> Change {
-        let (group, key) = (self.dice.pick(&GROUPS), self.dice.pick(&KEYS));
-        match self.dice.roll(8) {
-            0 => Change::DeleteGroup { group },
-            1 | 2 => Change::Delete { group, key },
-            _ => {
-                let ttl = self.dice.one_in(3).then(|| self.dice.roll(100_000));
-                Change::Set { group, key, val: self.any_val(), ttl }
-            }
         }
     }
 
@@ -288,6 +238,8 @@ impl Run {
                 assert_ne!(self.fault.get(), Fault::None);
                 self.has_failed = true;
             }
+            // The batch may have failed before: what it says then is of no account.
+            _ if self.fault.get() == Fault::Record => {}
             (Reply::Refused(code), Err(error)) => assert_eq!(error.code(), code),
             (Reply::Done(place, _), Ok(position)) => self.check_position(place, position),
             (expected, done) => panic!("{done:?} is not {expected:?}"),
@@ -311,11 +263,16 @@ impl Run {
     }
 
     fn write_as(&mut self, index: usize) {
-        let (model, client) = (&self.model, &self.clients[index]);
-        if client.connection.is_none() || client.wrote == model.batch {
+        let client = &self.clients[index];
+        if client.connection.is_none() || client.wrote == self.model.batch {
             return;
         }
-        if client.unanswered.is_none() {
+        if client.unanswered.is_none() && self.dice.one_in(8) {
+            // It did hear, and asks again.
+            let client = &mut self.clients[index];
+            client.unanswered = client.answered.clone();
+        }
+        if self.clients[index].unanswered.is_none() {
             let write = self.any_write();
             let client = &mut self.clients[index];
             client.last_request += 1;
@@ -381,8 +338,9 @@ impl Run {
         }
         let user = self.clients[index].user;
         let told: Vec<_> = self.clients[index].told().collect();
-        let count = self.dice.index(8).min(told.len());
+        let (count, all) = (self.dice.index(8).min(told.len()), self.dice.one_in(2));
         let mut notes: Vec<_> = (0..count).map(|_| self.dice.pick(&told)).collect();
+        notes.extend(told.into_iter().filter(|_| all));
         // Of anybody's: what is not its own is left alone.
         notes.extend(self.any_note());
         for note in &notes {
@@ -435,6 +393,14 @@ impl Run {
     }
 
     fn subscribe(&mut self, index: usize, subs: &[usize]) {
+        for sub in subs {
+            // Not everybody remembers where it stood.
+            if let What::History { replica, .. } = &mut self.clients[index].subs[*sub].what
+                && self.dice.one_in(6)
+            {
+                *replica = Replica::default();
+            }
+        }
         let subscriptions = subs.iter().map(|sub| self.clients[index].subscription(*sub)).collect();
         let next = self.model.next_event();
         for sub in subs {
@@ -503,6 +469,8 @@ impl Run {
 
     fn commit(&mut self) {
         let released = self.model.batch;
+        assert_eq!(self.server.poll_transmit(), None, "something leaves before the commit");
+        self.listen();
         let result = self.server.commit(self.now);
         let fault = self.fault.replace(Fault::None);
         assert!(result.is_err() || !std::mem::take(&mut self.has_failed), "a batch that failed is committed");
@@ -520,8 +488,13 @@ impl Run {
         }
         self.collect(released, result.is_err(), false);
         assert!(self.expected.is_empty(), "writes without an answer: {:?}", self.expected);
-        let mut dice = Dice(self.dice.roll(1 << 20));
-        self.host.poll(&mut self.server, &self.model, Some(&mut dice));
+    }
+
+    /// Polls the host's watchers a few times, at any moment: they know of nothing that is not committed.
+    fn listen(&mut self) {
+        if self.dice.one_in(4) {
+            self.host.poll(&mut self.server, &self.model, Some(&mut self.dice));
+        }
     }
 
     fn undo(&mut self) {
@@ -563,7 +536,10 @@ impl Run {
                 }
                 Action::Close { code, reason } => assert!(is_closing, "closed with {code}: {reason}"),
             }
-            self.clients[index].is_stalled |= transmit.report;
+            if transmit.report {
+                self.clients[index].is_stalled = true;
+                self.model.meet(Met::Stalled);
+            }
         }
     }
 
@@ -572,10 +548,11 @@ impl Run {
             Told::Trace { note, trace } => self.note_trace(note, trace),
             Told::Result { query, value, code } => {
                 let expected = self.questions.remove(&(index, query)).expect("a question that was asked");
+                self.model.meet(Met::Answer);
                 let is_large = expected.as_ref().is_some_and(|value| value.len() > MAX_VALUE_BYTES);
                 if is_large {
                     assert_eq!(code, Some(ErrorCode::LimitExceeded.number()));
-                } else {
+                } else if expected.is_some() {
                     assert!(code.is_none() && value == expected, "the answer to a question");
                 }
             }
@@ -588,13 +565,13 @@ impl Run {
                         if let (Some(note), Some(trace)) = (note, trace) {
                             self.note_trace(note, trace);
                         }
-                        self.clients[index].unanswered = None;
+                        self.clients[index].answer();
                     }
                     (Reply::Refused(expected), Outcome::Refused(code)) => {
                         assert_eq!(code, expected.number());
                         // What the storage could not do is asked for again, under the same number.
                         if expected != ErrorCode::StorageFailed {
-                            self.clients[index].unanswered = None;
+                            self.clients[index].answer();
                         }
                     }
                     (expected, outcome) => panic!("{outcome:?} is not {expected:?}"),
@@ -734,45 +711,9 @@ impl Run {
             self.feed(index, &[ClientMessage::Query { query, about: Query::KvGetAll { group } }]);
         }
         self.commit();
-    }
-}
-
-fn value(bytes: &[u8]) -> EncodedValue<'_> {
-    EncodedValue::check(bytes).unwrap()
-}
-
-/// The value that a write has.
-fn bytes_of(write: &Write) -> Vec<u8> {
-    match write {
-        Write::Put { key, val } => val.row(Subject::Object(key), "", None),
-        Write::Set { datastore, key, val } => val.row(Subject::Datastore(datastore), key, None),
-        Write::Notify { pack: val, .. } | Write::Reply { val, .. } => val.plain(),
-        Write::Merge { fields, .. } => {
-            let mut writer = Writer::new();
-            writer.map(fields.len());
-            for (field, val) in fields {
-                writer.str(field);
-                writer.optional(*val, |writer, val: Val| writer.value(value(&val.plain())));
-            }
-            writer.into_bytes()
+        for ((index, _), expected) in &mut self.questions {
+            assert!(self.clients[*index].is_stalled, "a question without an answer");
+            *expected = None;
         }
-        Write::Delete { .. } | Write::Remove { .. } | Write::Kv(_) => Vec::new(),
     }
-}
-
-fn change_bytes(change: &Change) -> Vec<u8> {
-    match change {
-        Change::Set { val, .. } => val.plain(),
-        Change::Delete { .. } | Change::DeleteGroup { .. } => Vec::new(),
-    }
-}
-
-fn kv_changes<'b>(changes: &[Change], bytes: &'b [Vec<u8>]) -> Vec<KvChange<'b>> {
-    let pairs = changes.iter().zip(bytes);
-    let change = |(change, bytes): (&Change, &'b Vec<u8>)| match *change {
-        Change::Set { group, key, ttl, .. } => KvChange::Set { group, key, value: value(bytes), ttl },
-        Change::Delete { group, key } => KvChange::Delete { group, key },
-        Change::DeleteGroup { group } => KvChange::DeleteGroup { group },
-    };
-    pairs.map(change).collect()
 }

@@ -88,4 +88,10 @@ impl Replica {
             |(key, (_, value)): (&String, &(u64, Option<Vec<u8>>))| Some((key.clone(), value.clone()?));
         self.fields.iter().filter_map(live).collect()
     }
+
+    /// The last change of every field that has a value.
+    pub(crate) fn sequences(&self) -> impl Iterator<Item = (&str, u64)> {
+        let live = self.fields.iter().filter(|(_, (_, value))| value.is_some());
+        live.map(|(key, (sequence, _))| (key.as_str(), *sequence))
+    }
 }
