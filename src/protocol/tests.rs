@@ -74,6 +74,7 @@ fn client_messages(value: EncodedValue<'_>) -> Vec<ClientMessage<'_>> {
         ClientMessage::Query { query: 6, about: Query::KvGroups { prefix: "" } },
         ClientMessage::Query { query: 7, about: Query::KvRender { template: "{{ k }}", group: "g" } },
         ClientMessage::Delivered(vec!["t", "u"]),
+        ClientMessage::Token("another secret"),
     ]
 }
 
@@ -154,6 +155,7 @@ fn server_messages(value: EncodedValue<'_>) -> Vec<ServerMessage<'_>> {
             at: 1,
         },
         ServerMessage::Dropped { subscription: 5, count: 17 },
+        ServerMessage::Renew { left: 60_000 },
         ServerMessage::Refusal { request: 1, code: 4, message: "bad" },
         ServerMessage::Pong,
         ServerMessage::Goodbye { code: 4000, reason: "restarting", retry_after: Some(500) },
@@ -279,6 +281,7 @@ fn client_name(message: &ClientMessage<'_>) -> &'static str {
         ClientMessage::Ping => "ping",
         ClientMessage::Query { .. } => "query",
         ClientMessage::Delivered(_) => "delivered",
+        ClientMessage::Token(_) => "token",
     }
 }
 
@@ -300,6 +303,7 @@ fn server_name(message: &ServerMessage<'_>) -> &'static str {
         ServerMessage::Reply { .. } => "reply",
         ServerMessage::Event { .. } => "event",
         ServerMessage::Dropped { .. } => "dropped",
+        ServerMessage::Renew { .. } => "renew",
     }
 }
 

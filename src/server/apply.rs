@@ -128,7 +128,7 @@ impl<S: Storage> Server<S> {
             let Some(session) = self.hub.session(connection) else {
                 continue;
             };
-            let view = View { viewer: &session.user, key: change.name, value };
+            let view = View { viewer: &session.grant.user, key: change.name, value };
             let visible = self.options.rules.visible(&projection, &view);
             match groups.iter_mut().find(|(seen, _)| *seen == visible) {
                 Some((_, group)) => group.push(connection),
@@ -156,7 +156,7 @@ impl<S: Storage> Server<S> {
         let value = EncodedValue::trusted(value);
         match self.hub.session(connection) {
             Some(session) => {
-                let view = View { viewer: &session.user, key, value };
+                let view = View { viewer: &session.grant.user, key, value };
                 Cow::Owned(self.options.rules.project(projection, &view))
             }
             None => Cow::Owned(strip(value, None)),

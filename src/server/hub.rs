@@ -10,6 +10,7 @@ use hashbrown::{Equivalent, HashMap};
 
 use super::{
     ConnectionId, Residue,
+    admission::{Grant, Reading, renewal},
     kv::{WatcherId, Watchers},
     query::Questions,
 };
@@ -90,10 +91,13 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) number: u64,
-    /// The client id of its `hello`: one page or process, over all its connections.
+    /// One page or process, over all its connections: the client id of its `hello`, and who says so. Nobody is taken
+    /// for another user's client by naming its id.
     pub(super) client: Arc<str>,
-    /// Who that is, the *subject* of its token: whose mailbox it reads, and whose view it has.
-    pub(super) user: Arc<str>,
+    /// Who that is, by its token, and what it may do: whose mailbox it reads, and whose view it has.
+    pub(super) grant: Arc<Grant>,
+    /// When it is asked for another token; `None`: it was asked, or need not be.
+    pub(super) renewal: Option<Timestamp>,
     pub(super) subscriptions: OrderedMap<SubscriptionId, Followed>,
     /// What is asked for and not yet answered, in order.
     pub(super) asked: VecDeque<Asked>,
@@ -222,16 +226,23 @@ impl Hub {
     }
 
     /// Starts the session of a connection that is still greeting; `false` if it is not.
-    pub(super) fn greet(&mut self, id: ConnectionId, number: u64, client: &str, user: &str) -> bool {
+    pub(super) fn greet(
+        &mut self,
+        now: Timestamp,
+        id: ConnectionId,
+        number: u64,
+        client: Arc<str>,
+        grant: Grant,
+    ) -> bool {
         let tick = self.tick;
         match self.connections.get_mut(&id) {
             Some(Connection { phase: phase @ Phase::Greeting, .. }) => {
-                let client: Arc<str> = client.into();
                 self.clients.insert(client.clone(), id);
                 *phase = Phase::Live(Session {
                     number,
                     client,
-                    user: user.into(),
+                    renewal: renewal(now, grant.expires),
+                    grant: grant.into(),
                     subscriptions: OrderedMap::new(),
                     asked: VecDeque::new(),
                     questions: Questions::default(),
@@ -347,6 +358,25 @@ impl Hub {
         }
     }
 
+    /// What the subscriptions of a connection read, but for its own mailbox.
+    pub(super) fn read_by(&self, id: ConnectionId) -> Vec<(SubscriptionId, Reading)> {
+        let Some(Connection { phase: Phase::Live(session), .. }) = self.connections.get(&id) else {
+            return Vec::new();
+        };
+        let reading = |followed: &Followed| match followed {
+            Followed::Waiting(subject) => Some(Reading::History(subject.clone())),
+            Followed::Topic(topic) => {
+                self.topics.get(topic).map(|topic| Reading::History(topic.subject.clone()))
+            }
+            Followed::Mailbox(_) => None,
+            Followed::Watch(watcher) => {
+                self.watchers.group(*watcher).map(|group| Reading::Watch(group.into()))
+            }
+        };
+        let subscriptions = session.subscriptions.iter();
+        subscriptions.filter_map(|(number, followed)| Some((*number, reading(followed)?))).collect()
+    }
+
     /// Lets a subscription hear the envelopes of its subject's history under `epoch`.
     pub(super) fn follow(
         &mut self,
@@ -428,7 +458,7 @@ impl Hub {
         let Some(session) = self.session(id) else {
             return;
         };
-        let user = session.user.clone();
+        let user = session.grant.user.clone();
         let before = session.subscriptions.insert(subscription, Followed::Mailbox(user.clone()));
         if let Some(before) = before {
             self.leave(id, subscription, &before);
@@ -500,11 +530,23 @@ impl Hub {
         self.topics.iter().map(|(number, topic)| (*number, topic.subject.clone(), topic.epoch)).collect()
     }
 
+    /// Has a connection served at `due`, or earlier if its grant asks for it.
     pub(super) fn schedule(&mut self, id: ConnectionId, due: Timestamp) {
         if let Some(connection) = self.connections.get_mut(&id) {
+            let due = match &connection.phase {
+                Phase::Greeting => due,
+                Phase::Live(session) => session.due_by(due),
+            };
             self.timers.remove(&(connection.due, id));
             connection.due = due;
             self.timers.insert((due, id));
+        }
+    }
+
+    /// Has a connection served earlier, if its new grant asks for it.
+    pub(super) fn reschedule(&mut self, id: ConnectionId) {
+        if let Some(due) = self.connections.get(&id).map(|connection| connection.due) {
+            self.schedule(id, due);
         }
     }
 

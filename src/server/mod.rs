@@ -3,9 +3,10 @@
 //! [`Server`] is a machine without transport, clock, threads or randomness of its own: the same code answers inside a
 //! browser page and inside the native server. The parts: `hub` knows who is connected and follows what, `object`,
 //! `datastore`, `pool`, `mailbox` and `kv` hold the rules of what they are named after, `rules` those of the application
-//! and `apply` has them followed, `outbox` holds back what is to be sent until it is true, [`storage`] keeps what must
+//! and `apply` has them followed, `admission` knows what each caller may do, `outbox` holds back what is to be sent until it is true, [`storage`] keeps what must
 //! last. Not here: sockets, files, time.
 
+mod admission;
 mod apply;
 mod datastore;
 mod hub;
@@ -31,6 +32,7 @@ use core::time::Duration;
 
 use thiserror::Error;
 
+pub use admission::{Admission, Check, Grant, PatternError, Permissions, Refusal, Resource};
 pub use datastore::{Datastore, Record, Snapshot};
 pub use kv::{
     CallbackId, EVERY, GetError, Kv, KvEvent, Namespace, NamespaceError, Quota, RenderError, Scoped,
@@ -71,6 +73,8 @@ pub struct Options {
     pub renders_for_clients: bool,
     /// How long a pool gathers changes between two broadcasts.
     pub flush_interval: Duration,
+    /// Who may come in, and what they may do.
+    pub admission: Admission,
     /// What holds for which objects and datastores.
     pub rules: Rules,
 }
@@ -88,6 +92,7 @@ impl Options {
             renders_for_clients: false,
             // Twenty times a second: what moves still looks like moving, and a hundred writers cost no more than one.
             flush_interval: Duration::from_millis(50),
+            admission: Admission::Open,
             rules: Rules::new(),
         }
     }
@@ -102,6 +107,14 @@ pub struct OpenError(#[from] StorageError);
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum WriteError {
+    /// The caller's grant does not reach so far.
+    #[error("your token does not let you {verb} {resource}; ask for one that does")]
+    Forbidden {
+        /// `"read"` or `"write"`.
+        verb: &'static str,
+        /// Of what, as a pattern would name it.
+        resource: Box<str>,
+    },
     /// The datastore does not exist or has expired.
     #[error("no such datastore; open it first")]
     NoDatastore,
@@ -197,6 +210,7 @@ impl WriteError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
+            Self::Forbidden { .. } => ErrorCode::Forbidden,
             Self::NoDatastore | Self::NoPool | Self::NoNotification => ErrorCode::NotFound,
             Self::NoPrimary | Self::NoFields | Self::NoReplyWanted => ErrorCode::InvalidRequest,
             Self::BadKey { .. }

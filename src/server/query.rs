@@ -68,7 +68,7 @@ impl<S: Storage> Server<S> {
             self.hub.session(connection).filter(|session| session.outflow != Outflow::Full)
             && let Some(question) = session.questions.pop()
         {
-            let user = session.user.clone();
+            let grant = session.grant.clone();
             let Ok(ClientMessage::Query { query, about }) =
                 ClientMessage::decode(&mut Reader::new(&question))
             else {
@@ -76,7 +76,10 @@ impl<S: Storage> Server<S> {
             };
             // Where the storage fails, the commit takes the answer back and says so.
             self.batch.queries.push((connection, query));
-            let outcome = self.query(now, &user, about);
+            let outcome = match grant.check_query(&about) {
+                Ok(()) => self.query(now, &grant.user, about),
+                Err(error) => Err((error.code(), error.to_string())),
+            };
             let outcome = match &outcome {
                 Ok(value) => Ok(value.as_deref().map(EncodedValue::trusted)),
                 Err((code, message)) => Err((code.number(), &**message)),

@@ -272,8 +272,8 @@ pub(super) fn strip(value: EncodedValue<'_>, visible: Option<&[bool]>) -> Vec<u8
 }
 
 /// Things by pattern.
-#[derive(Clone)]
-struct Patterns<T> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Patterns<T> {
     names: OrderedMap<String, T>,
     /// Longest first.
     beginnings: Vec<(String, T)>,
@@ -286,7 +286,7 @@ impl<T> Default for Patterns<T> {
 }
 
 impl<T> Patterns<T> {
-    fn insert(&mut self, pattern: &str, thing: T) {
+    pub(super) fn insert(&mut self, pattern: &str, thing: T) {
         let Some(beginning) = pattern.strip_suffix('*') else {
             self.names.insert(pattern.to_owned(), thing);
             return;
@@ -296,7 +296,7 @@ impl<T> Patterns<T> {
         self.beginnings.insert(longer, (beginning.to_owned(), thing));
     }
 
-    fn find(&self, name: &str) -> Option<&T> {
+    pub(super) fn find(&self, name: &str) -> Option<&T> {
         if !self.names.is_empty()
             && let Some(thing) = self.names.get(name)
         {
@@ -304,6 +304,11 @@ impl<T> Patterns<T> {
         }
         let found = self.beginnings.iter().find(|(beginning, _)| name.starts_with(beginning.as_str()));
         found.map(|(_, thing)| thing)
+    }
+
+    /// Whether one pattern matches every name that begins so.
+    pub(super) fn covers(&self, prefix: &str) -> bool {
+        self.beginnings.iter().any(|(beginning, _)| prefix.starts_with(beginning.as_str()))
     }
 
     fn names(&self) -> Vec<String> {

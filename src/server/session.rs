@@ -5,10 +5,10 @@ use core::time::Duration;
 
 use super::{
     ConnectionId, Server, WriteError,
+    admission::{Grant, Refusal, Resource, watched},
     datastore::Table,
     hub::{Asked, Cursor, Followed, Outflow, Phase, Subject, Wish},
     kv::check_name,
-    mailbox::SERVER,
     storage::{Recollection, Reply, Storage, StorageError, Value},
 };
 use crate::protocol::{
@@ -25,10 +25,10 @@ const OUTFLOW_BYTES: usize = MAX_FRAME_BYTES / 4;
 #[derive(Debug)]
 struct Caller {
     connection: ConnectionId,
-    /// The client id of its `hello`.
+    /// Under which its requests are remembered.
     client: Arc<str>,
-    /// Who that is.
-    user: Arc<str>,
+    /// Who that is, and what it may do.
+    grant: Arc<Grant>,
 }
 
 /// What an operation did.
@@ -75,6 +75,9 @@ impl<S: Storage> Server<S> {
             return;
         };
         about.heard = now;
+        if self.close_expired(now, connection) {
+            return;
+        }
         if frame.len() > MAX_FRAME_BYTES {
             let reason = format!("a frame is at most {MAX_FRAME_BYTES} bytes");
             self.close(connection, CloseCode::LimitExceeded, &reason, None);
@@ -114,7 +117,7 @@ impl<S: Storage> Server<S> {
                 self.answer_asked(now, connection);
             }
             ClientMessage::Delivered(traces) => {
-                let user = session.user.clone();
+                let user = session.grant.user.clone();
                 self.delivered(now, &user, &traces);
             }
             ClientMessage::Subscribe(subscriptions) => {
@@ -127,8 +130,8 @@ impl<S: Storage> Server<S> {
                 self.hub.unsubscribe(connection, subscription);
             }
             ClientMessage::Write { request, operation } => {
-                let (client, user) = (session.client.clone(), session.user.clone());
-                let caller = Caller { connection, client, user };
+                let (client, grant) = (session.client.clone(), session.grant.clone());
+                let caller = Caller { connection, client, grant };
                 self.write(now, &caller, request, &operation);
             }
             ClientMessage::Refetch { subscription, attempt, position } => {
@@ -144,6 +147,7 @@ impl<S: Storage> Server<S> {
                     self.deny(connection, subscription, attempt, ErrorCode::InvalidRequest, message);
                 }
             }
+            ClientMessage::Token(token) => self.renew(now, connection, token),
             ClientMessage::Ping => {
                 self.outbox.send(connection, &ServerMessage::Pong);
             }
@@ -151,20 +155,22 @@ impl<S: Storage> Server<S> {
     }
 
     fn hello(&mut self, now: Timestamp, connection: ConnectionId, client: &str, token: Option<&str>) {
-        // Everybody is who they say they are.
-        let user = token.unwrap_or(client);
-        if user == SERVER {
-            let reason = "the name `server` is the server's own";
-            self.close(connection, CloseCode::Unauthorized, reason, None);
-            return;
-        }
+        let grant = match self.admit_client(now, client, token) {
+            Ok(grant) => grant,
+            Err(Refusal(reason)) => {
+                self.close(connection, CloseCode::Unauthorized, &reason, None);
+                return;
+            }
+        };
+        // As one text that no other user's client has.
+        let client: Arc<str> = format!("{}:{}{client}", grant.user.len(), grant.user).into();
         // What is still on its way over an older connection must not run after what the client does on this one: it
         // may have been told by now that it did not.
-        if let Some(older) = self.hub.connection_of(client).filter(|older| *older != connection) {
+        if let Some(older) = self.hub.connection_of(&client).filter(|older| *older != connection) {
             self.close(older, CloseCode::Silent, "the client is connected anew", None);
         }
         let number = self.random.session();
-        if !self.hub.greet(connection, number, client, user) {
+        if !self.hub.greet(now, connection, number, client, grant) {
             self.close(connection, CloseCode::Unexpected, "hello comes once", None);
             return;
         }
@@ -184,10 +190,25 @@ impl<S: Storage> Server<S> {
             return;
         }
         session.asked.retain(|before| before.subscription != asked.id);
+        let grant = session.grant.clone();
+        let read = match asked.target {
+            Target::Object(key) => Some(Resource::Object(key)),
+            Target::Datastore { id, .. } => Some(Resource::Datastore(id)),
+            Target::Pool { id, .. } => Some(Resource::Pool(id)),
+            Target::Watch { group, .. } => Some(watched(group)),
+            Target::Mailbox => None,
+        };
+        if let Some(Err(error)) = read.map(|resource| grant.check_read(resource)) {
+            self.hub.unsubscribe(connection, asked.id);
+            self.deny(connection, asked.id, 0, error.code(), &error.to_string());
+            return;
+        }
+        // Whoever may only read looks whether it is there.
+        let may_open = read.is_some_and(|resource| grant.write.allow(resource));
         let subject = match asked.target {
             Target::Object(key) => Subject::Object(key.into()),
             Target::Datastore { id, open } => {
-                if let Some(open) = open
+                if let Some(open) = open.filter(|_| may_open)
                     && let Err(error) = self.open_datastore(now, id, open, None)
                     && error != WriteError::StorageFailed
                 {
@@ -198,7 +219,7 @@ impl<S: Storage> Server<S> {
                 Subject::Datastore(id.into())
             }
             Target::Pool { id, open } => {
-                if let Some(open) = open
+                if let Some(open) = open.filter(|_| may_open)
                     && let Err(error) = self.open_pool(now, id, open, None)
                     && error != WriteError::StorageFailed
                 {
@@ -312,6 +333,14 @@ impl<S: Storage> Server<S> {
         let Some(subject) = self.hub.subject(connection, subscription) else {
             return self.deny(connection, subscription, attempt, ErrorCode::NotFound, "no such subscription");
         };
+        let grant = self.hub.session(connection).map(|session| session.grant.clone());
+        let permitted = grant.map_or(Ok(()), |grant| grant.check_read(subject.resource()));
+        if let Err(error) = permitted {
+            if attempt == 0 {
+                self.hub.unsubscribe(connection, subscription);
+            }
+            return self.deny(connection, subscription, attempt, error.code(), &error.to_string());
+        }
         let resolved = match (&subject, wish) {
             (Subject::Object(key), Wish::Since(_)) => self.resolve(now, key),
             (Subject::Object(_), Wish::Page(_)) | (Subject::Datastore(_) | Subject::Pool(_), _) => Ok(()),
@@ -385,7 +414,7 @@ impl<S: Storage> Server<S> {
         self.answer_page(connection, subscription, attempt, table, cursor)
     }
 
-    fn deny(
+    pub(super) fn deny(
         &mut self,
         connection: ConnectionId,
         subscription: SubscriptionId,
@@ -475,6 +504,7 @@ impl<S: Storage> Server<S> {
         caller: &Caller,
         operation: &Operation<'_>,
     ) -> Result<Effect, WriteError> {
+        caller.grant.check_operation(operation)?;
         match *operation {
             Operation::Put { key, value } => Ok(Effect::at(Some(self.put(now, key, value)?), true)),
             Operation::Delete { key } => Ok(Effect::at(self.delete(now, key)?, true)),
@@ -491,13 +521,13 @@ impl<S: Storage> Server<S> {
             }
             Operation::Notify { to, pack, suit, ttl } => {
                 let life = ttl.map(Duration::from_millis);
-                let notification = self.notify_from(now, &caller.user, to, pack, suit, life)?;
+                let notification = self.notify_from(now, &caller.grant.user, to, pack, suit, life)?;
                 let mut trace = Writer::new();
                 trace.str(&notification.trace.to_string());
                 Ok(Effect { position: None, result: Some(trace.into_bytes().into()), is_durable: true })
             }
             Operation::Reply { trace, reply } => {
-                self.reply_from(now, &caller.user, trace, reply)?;
+                self.reply_from(now, &caller.grant.user, trace, reply)?;
                 Ok(Effect { position: None, result: None, is_durable: true })
             }
             Operation::Kv(ref changes) => {
@@ -529,6 +559,9 @@ impl<S: Storage> Server<S> {
                     let due = now + (self.options.greeting - silence);
                     self.hub.schedule(connection, due);
                 }
+                Phase::Live(ref session) if session.grant.has_expired(now) => {
+                    self.close_expired(now, connection);
+                }
                 Phase::Live(_) if silence >= patience => {
                     self.close(connection, CloseCode::Silent, "nothing was heard for too long", None);
                 }
@@ -540,6 +573,7 @@ impl<S: Storage> Server<S> {
                         }
                         self.outbox.answer(connection, &ServerMessage::Beacon { number, heads });
                     }
+                    self.ask_for_token(now, connection);
                     // Whatever a batch that was undone has left over.
                     self.answer_asked(now, connection);
                     // Never zero: this loop ends.

@@ -6,7 +6,10 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tidewire_native::{Client, Connection, Ended, Error, ErrorCode, Open, Status};
-use tidewire_server::serve::{Config, serve};
+use tidewire_server::{
+    keys::Sources,
+    serve::{Config, serve},
+};
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
 /// Longer than anything here takes on a busy machine.
@@ -26,6 +29,7 @@ impl Server {
             www: None,
             allow_origin: Vec::new(),
             open: false,
+            keys: Sources::default(),
         };
         let ((said, ready), (stop, stopped)) = (oneshot::channel(), oneshot::channel());
         let stopped = async { drop(stopped.await) };

@@ -15,7 +15,8 @@ use thiserror::Error;
 use tidewire::{
     protocol::{CloseCode, EncodedValue, Lineage, Position, Timestamp, server_frame_to_json},
     server::{
-        Action, CommitError, ConnectionId, Datastore, Object, Server, Snapshot, WriteError,
+        Action, CommitError, ConnectionId, Datastore, Grant, Object, Refusal, Resource, Server, Snapshot,
+        WriteError,
         storage::{Storage, StorageError},
     },
 };
@@ -35,9 +36,6 @@ const WAITING_INPUTS: usize = 256;
 /// Inputs that share one commit at most: the wait for the disk is spread over many, and none waits long.
 const BATCH_INPUTS: usize = 1_024;
 
-/// The viewer of whoever asks without saying who it is.
-const ANYBODY: &str = "";
-
 /// When clients that are sent away by a restart shall come back: about what a restart takes.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -54,8 +52,8 @@ pub enum Input {
     Refuse(ConnectionId, CloseCode, String),
     /// It is gone.
     Disconnect(ConnectionId),
-    /// Something is asked that needs no connection.
-    Call(Call),
+    /// Something is asked that needs no connection, with the token of who asks.
+    Call(Option<String>, Call),
     /// Say goodbye to all and end.
     Shutdown,
 }
@@ -97,6 +95,9 @@ pub enum Condition {
 /// Why nothing was done or told.
 #[derive(Debug, Clone, Error)]
 pub enum CallError {
+    /// The token, or its absence, is refused.
+    #[error(transparent)]
+    Unauthorized(#[from] Refusal),
     /// The server module refuses.
     #[error(transparent)]
     Refused(#[from] WriteError),
@@ -240,13 +241,17 @@ impl Host {
         self.inputs.send(input).await.is_ok()
     }
 
-    /// Asks, and waits for the answer.
+    /// Asks with a token, and waits for the answer.
     ///
     /// # Errors
     /// Why nothing was done.
-    pub async fn call<T>(&self, call: impl FnOnce(Answer<T>) -> Call) -> Result<T, CallError> {
+    pub async fn call<T>(
+        &self,
+        token: Option<String>,
+        call: impl FnOnce(Answer<T>) -> Call,
+    ) -> Result<T, CallError> {
         let (answer, told) = oneshot::channel();
-        if !self.send(Input::Call(call(answer))).await {
+        if !self.send(Input::Call(token, call(answer))).await {
             return Err(CallError::Ended);
         }
         told.await.unwrap_or(Err(CallError::Ended))
@@ -323,8 +328,9 @@ impl<S: Storage> Thread<S> {
                 self.outlets.remove(&connection);
                 self.server.handle_disconnect(now, connection);
             }
-            Input::Call(call) => {
-                let answer = self.call(now, call);
+            Input::Call(token, call) => {
+                let grant = self.server.admit(now, token.as_deref());
+                let answer = self.call(now, grant, call);
                 self.answers.push(answer);
             }
             Input::Shutdown => {
@@ -336,11 +342,13 @@ impl<S: Storage> Thread<S> {
         false
     }
 
-    fn call(&mut self, now: Timestamp, call: Call) -> Held {
+    fn call(&mut self, now: Timestamp, grant: Result<Grant, Refusal>, call: Call) -> Held {
         match call {
             Call::Object(key, answer) => {
-                let mut read = || {
-                    let object = self.server.read_as(now, ANYBODY, &key)?;
+                let read = || {
+                    let grant = grant?;
+                    grant.check_read(Resource::Object(&key))?;
+                    let object = self.server.read_as(now, &grant.user, &key)?;
                     let lineage = self.server.object_lineage(&key);
                     Ok((object, lineage.map_err(|_| CallError::Undone)?))
                 };
@@ -348,19 +356,24 @@ impl<S: Storage> Thread<S> {
             }
             Call::Datastore(id, answer) => {
                 let read = || {
-                    let snapshot = self.server.snapshot_as(now, ANYBODY, &id)?;
-                    Ok(self.server.datastore(now, &id)?.zip(snapshot))
+                    let grant = grant?;
+                    grant.check_read(Resource::Datastore(&id))?;
+                    let undone = |_: StorageError| CallError::Undone;
+                    let snapshot = self.server.snapshot_as(now, &grant.user, &id).map_err(undone)?;
+                    Ok(self.server.datastore(now, &id).map_err(undone)?.zip(snapshot))
                 };
-                held(answer, read().map_err(|_: StorageError| CallError::Undone))
+                held(answer, read())
             }
             Call::Write { key, value, condition, answer } => {
-                let written = self.check(&key, condition).and_then(|()| {
+                let write = || {
+                    grant?.check_write(Resource::Object(&key))?;
+                    self.check(&key, condition)?;
                     Ok(match value {
                         Some(value) => Some(self.server.put(now, &key, EncodedValue::trusted(&value))?),
                         None => self.server.delete(now, &key)?,
                     })
-                });
-                held(answer, written)
+                };
+                held(answer, write())
             }
         }
     }

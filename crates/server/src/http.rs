@@ -3,7 +3,7 @@
 //! `GET /v1/objects/{key}`, `PUT` and `DELETE` of the same, `GET /v1/datastores/{id}`. A body is JSON with the escapes
 //! of the JSON codec or, where `Accept` or `Content-Type` says `application/msgpack`, MessagePack. A position is an
 //! `ETag`: with `If-None-Match` an unchanged value is not sent again, with `If-Match` a write happens only if nobody
-//! else wrote meanwhile.
+//! else wrote meanwhile. `Authorization: Bearer` has the token of who asks.
 
 use std::sync::Arc;
 
@@ -45,7 +45,13 @@ pub(crate) fn router(web: &Arc<Web>) -> Router<Arc<Web>> {
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_allowed))
         .allow_methods([Method::GET, Method::PUT, Method::DELETE])
-        .allow_headers([header::CONTENT_TYPE, header::ACCEPT, header::IF_MATCH, header::IF_NONE_MATCH])
+        .allow_headers([
+            header::ACCEPT,
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+        ])
         .expose_headers([header::ETAG]);
     Router::new()
         .route("/v1/objects/{*key}", get(object).put(put).delete(delete))
@@ -96,6 +102,10 @@ impl Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         match error {
+            CallError::Unauthorized(refusal) => Self {
+                status: StatusCode::UNAUTHORIZED,
+                ..Self::new(ErrorCode::Forbidden, refusal.to_string())
+            },
             CallError::Refused(error) => Self::new(error.code(), error.to_string()),
             CallError::Changed => Self {
                 status: StatusCode::PRECONDITION_FAILED,
@@ -114,8 +124,19 @@ impl IntoResponse for Failure {
             "retryable": self.code.is_retryable(),
             "message": self.message,
         }});
-        (self.status, [(header::CONTENT_TYPE, JSON)], format!("{body}\n")).into_response()
+        let mut response = (self.status, [(header::CONTENT_TYPE, JSON)], format!("{body}\n")).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"tidewire\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        response
     }
+}
+
+/// The token of `Authorization: Bearer`. Another scheme is none of this server's.
+fn token(headers: &HeaderMap) -> Option<String> {
+    let (scheme, token) = text(headers, header::AUTHORIZATION)?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
 }
 
 async fn object(
@@ -123,7 +144,7 @@ async fn object(
     Path(key): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let (object, lineage) = web.host.call(|answer| Call::Object(key, answer)).await?;
+    let (object, lineage) = web.host.call(token(&headers), |answer| Call::Object(key, answer)).await?;
     let Some(Object { position, version, value: Some(value) }) = object else {
         return Err(Failure::new(ErrorCode::NotFound, "there is no such object"));
     };
@@ -143,7 +164,7 @@ async fn datastore(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let found = web.host.call(|answer| Call::Datastore(id, answer)).await?;
+    let found = web.host.call(token(&headers), |answer| Call::Datastore(id, answer)).await?;
     let Some((datastore, snapshot)) = found else {
         return Err(Failure::new(ErrorCode::NotFound, "there is no such datastore, or it has expired"));
     };
@@ -205,7 +226,7 @@ async fn write(
 ) -> Result<Response, Failure> {
     let condition = condition(headers)?;
     let write = |answer| Call::Write { key, value, condition, answer };
-    let Some(position) = web.host.call(write).await? else {
+    let Some(position) = web.host.call(token(headers), write).await? else {
         return Err(Failure::new(ErrorCode::NotFound, "there is no such object"));
     };
     let body = serde_json::json!({ "epoch": position.epoch.text(), "sequence": position.sequence.get() });
@@ -237,7 +258,7 @@ fn position(tag: &str) -> Option<Position> {
 
 fn respond(headers: &HeaderMap, position: Position, write: impl FnOnce(&mut Writer)) -> Response {
     let tag = tag(position);
-    let vary = (header::VARY, "accept".to_owned());
+    let vary = (header::VARY, "accept, authorization".to_owned());
     let is_known = text(headers, header::IF_NONE_MATCH).is_some_and(|known| {
         known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag || known.trim() == "*")
     });

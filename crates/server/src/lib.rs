@@ -1,13 +1,15 @@
 //! The native Tidewire server: the reference server module behind a WebSocket, over SQLite.
 //!
 //! A connection is a task that only moves bytes ([`web`]). One thread owns the module and its storage ([`host`]): it
-//! takes what has arrived, runs it as one batch, commits it to disk ([`sqlite`]) and lets the answers go.
+//! takes what has arrived, runs it as one batch, commits it to disk ([`sqlite`]) and lets the answers go. Who may do what
+//! is decided in the module, by what tokens say that are signed with one of the [`keys`].
 
 pub mod backup;
 pub mod check;
 pub mod host;
 mod http;
 pub mod import;
+pub mod keys;
 pub mod serve;
 pub mod sqlite;
 pub mod web;

@@ -1,6 +1,8 @@
 //! The command line of the native server.
 
 use std::{
+    env,
+    ffi::OsString,
     io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -12,6 +14,7 @@ use tidewire_server::{
     backup,
     check::{self, CheckError},
     import::{self, ImportError},
+    keys::Sources,
     serve::{self, ServeError},
 };
 use tokio::runtime;
@@ -75,6 +78,16 @@ struct Serve {
     /// Lets everybody who can reach the server read and write everything, not only programs on this machine.
     #[arg(long)]
     open: bool,
+    /// File with the secret that tokens are signed with (HS256). Where it is not given, TIDEWIRE_JWT_SECRET in the
+    /// environment is the secret itself, if it is set.
+    #[arg(long, value_name = "FILE")]
+    jwt_secret: Option<PathBuf>,
+    /// File with the public keys that tokens are signed with (a JSON Web Key Set: RS256, ES256, EdDSA).
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// Takes only tokens with this audience in `aud`. Without it, tokens that name an audience are refused.
+    #[arg(long, value_name = "NAME")]
+    jwt_audience: Option<String>,
     /// Logs every connection.
     #[arg(long)]
     verbose: bool,
@@ -128,6 +141,12 @@ fn run_serve(options: Serve) -> Result<(), ServeError> {
         www: options.www,
         allow_origin: options.allow_origin,
         open: options.open,
+        keys: Sources {
+            secret_file: options.jwt_secret,
+            secret: env::var_os("TIDEWIRE_JWT_SECRET").map(OsString::into_encoded_bytes),
+            jwks: options.jwks,
+            audience: options.jwt_audience,
+        },
     };
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::System)?;
     runtime.block_on(async {

@@ -9,7 +9,7 @@ use std::{
 
 use axum::serve::ListenerExt;
 use thiserror::Error;
-use tidewire::server::{self, Options, Server};
+use tidewire::server::{self, Admission, Options, Server};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, oneshot},
@@ -18,6 +18,7 @@ use tokio::{
 
 use crate::{
     host::{Host, HostError, Input},
+    keys::{Keys, KeysError, Sources},
     sqlite::{self, Sqlite},
     web::{Origins, Web},
 };
@@ -38,6 +39,9 @@ pub struct Config {
     pub allow_origin: Vec<String>,
     /// Whether everybody who reaches the server may use it.
     pub open: bool,
+    /// What tokens are checked with. Without any, only programs of this machine may reach the server, unless it is
+    /// `open`.
+    pub keys: Sources,
 }
 
 /// The server does not run, or ended by itself.
@@ -46,9 +50,15 @@ pub enum ServeError {
     /// Reachable by others, and open to all of them.
     #[error(
         "{0} can be reached from other machines, and everybody who reaches it could read and write everything; add \
-         --open if that is meant, or listen on 127.0.0.1"
+         --open if that is meant, check tokens with --jwt-secret or --jwks, or listen on 127.0.0.1"
     )]
     NotLocal(SocketAddr),
+    /// Open to all, and to those with a token only.
+    #[error("--open lets everybody in, keys only those who have a token; leave one of them out")]
+    OpenWithKeys,
+    /// The keys cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The page is not there.
     #[error("there is no directory {}; build the page first or leave --www out", .0.display())]
     NoPage(PathBuf),
@@ -99,7 +109,11 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let is_local = config.listen.ip().is_loopback();
-    if !is_local && !config.open {
+    let keys = Keys::load(&config.keys)?;
+    if keys.is_some() && config.open {
+        return Err(ServeError::OpenWithKeys);
+    }
+    if keys.is_none() && !is_local && !config.open {
         return Err(ServeError::NotLocal(config.listen));
     }
     if let Some(page) = config.www.as_ref().filter(|page| !page.is_dir()) {
@@ -112,7 +126,9 @@ pub async fn serve(
     let address = listener.local_addr().map_err(ServeError::System)?;
 
     let storage = Sqlite::open(&config.data)?;
-    let server = Server::open(storage, Options::new(seed().map_err(ServeError::System)?))?;
+    let mut options = Options::new(seed().map_err(ServeError::System)?);
+    options.admission = keys.map_or(Admission::Open, Keys::into_admission);
+    let server = Server::open(storage, options)?;
     let (host, mut end) = Host::start(server).map_err(ServeError::System)?;
 
     let (alive, mut last_connection) = mpsc::channel(1);

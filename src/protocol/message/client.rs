@@ -118,6 +118,8 @@ pub enum ClientMessage<'a> {
     },
     /// The application has taken these notifications, by trace. The authority sends them no more.
     Delivered(Vec<&'a str>),
+    /// Another proof of who is calling, in the place of the one of `hello` and for the same user.
+    Token(&'a str),
 }
 
 impl<'a> Target<'a> {
@@ -227,6 +229,7 @@ impl<'a> ClientMessage<'a> {
                 ClientMessage::Query { query: fields.next(Reader::u32)?, about: fields.next(Query::read)? }
             }
             kind::DELIVERED => ClientMessage::Delivered(fields.next(|reader| list(reader, Reader::str))?),
+            kind::TOKEN => ClientMessage::Token(fields.next(Reader::str)?),
             other => return Err(DecodeError::UnknownKind(other)),
         };
         fields.close()?;
@@ -295,6 +298,11 @@ impl<'a> ClientMessage<'a> {
                 for trace in traces {
                     writer.str(trace);
                 }
+            }
+            ClientMessage::Token(token) => {
+                writer.array(2);
+                writer.u64(kind::TOKEN);
+                writer.str(token);
             }
         }
     }

@@ -44,6 +44,7 @@ mod kind {
     pub(super) const PING: u64 = 7;
     pub(super) const QUERY: u64 = 8;
     pub(super) const DELIVERED: u64 = 9;
+    pub(super) const TOKEN: u64 = 10;
 
     pub(super) const WELCOME: u64 = 64;
     pub(super) const ANSWER: u64 = 65;
@@ -60,6 +61,7 @@ mod kind {
     pub(super) const REPLY: u64 = 76;
     pub(super) const EVENT: u64 = 77;
     pub(super) const DROPPED: u64 = 78;
+    pub(super) const RENEW: u64 = 79;
 }
 
 /// The fields of one message: knows how many of them are left, so that shorter and longer ones decode too.

@@ -93,7 +93,7 @@ pub enum ServerMessage<'a> {
         subscription: SubscriptionId,
         /// The attempt of the refetch; 0 for a subscription.
         attempt: u32,
-        /// A number of [`ErrorCode`](super::ErrorCode).
+        /// A number of [`ErrorCode`](crate::protocol::ErrorCode).
         code: u16,
         /// For people.
         message: &'a str,
@@ -133,7 +133,7 @@ pub enum ServerMessage<'a> {
     Refusal {
         /// The client's number for it.
         request: RequestId,
-        /// A number of [`ErrorCode`](super::ErrorCode).
+        /// A number of [`ErrorCode`](crate::protocol::ErrorCode).
         code: u16,
         /// For people: what is wrong and what to do.
         message: &'a str,
@@ -208,6 +208,11 @@ pub enum ServerMessage<'a> {
         subscription: SubscriptionId,
         /// How many.
         count: u64,
+    },
+    /// The token is about to expire: send another, or the connection is closed as `unauthorized`.
+    Renew {
+        /// Milliseconds that are left.
+        left: u32,
     },
 }
 
@@ -405,6 +410,7 @@ impl<'a> ServerMessage<'a> {
                 message: fields.next(Reader::str)?,
             },
             kind::PONG => ServerMessage::Pong,
+            kind::RENEW => ServerMessage::Renew { left: fields.next(Reader::u32)? },
             kind::GOODBYE => ServerMessage::Goodbye {
                 code: fields.next(code)?,
                 reason: fields.next(Reader::str)?,
@@ -522,6 +528,11 @@ impl<'a> ServerMessage<'a> {
                 writer.u64(*request);
                 writer.u64(u64::from(*code));
                 writer.str(message);
+            }
+            ServerMessage::Renew { left } => {
+                writer.array(2);
+                writer.u64(kind::RENEW);
+                writer.u64(u64::from(*left));
             }
             ServerMessage::Pong => {
                 writer.array(1);

@@ -138,6 +138,12 @@ impl Watchers {
         self.waiting.remove(&connection);
     }
 
+    /// The group that a watcher hears of, or [`EVERY`].
+    pub(in crate::server) fn group(&self, id: WatcherId) -> Option<&str> {
+        let (length, names) = self.watchers.get(&id)?.pattern.split_once(':')?;
+        names.get(..length.parse().ok()?)
+    }
+
     /// Whether a watcher has not ended.
     pub(in crate::server) fn is_watching(&self, id: WatcherId) -> bool {
         self.watchers.contains_key(&id)
@@ -220,6 +226,7 @@ mod tests {
         let subscriber = Some((ConnectionId(1), 7));
         let first = watchers.watch("g", "*", 0, subscriber);
         let second = watchers.watch("g", "k", 0, subscriber);
+        assert_eq!(watchers.group(second), Some("g"));
         let third = watchers.watch("*", "*", 0, None);
         for number in 0..20 {
             watchers.tell(number, &set("g", "k"));

@@ -149,7 +149,8 @@ impl Oracle {
             | ClientMessage::Page { .. }
             | ClientMessage::Ping
             | ClientMessage::Query { .. }
-            | ClientMessage::Delivered(_) => {}
+            | ClientMessage::Delivered(_)
+            | ClientMessage::Token(_) => {}
         }
     }
 
