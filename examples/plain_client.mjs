@@ -62,6 +62,7 @@ export class PlainClient {
       heard = Date.now();
       for (const message of JSON.parse(data)) this.#receive(message, () => heard);
     };
+    socket.onerror = () => {}; // the close that follows is enough
     socket.onclose = ({ code }) => {
       clearInterval(this.heartbeat);
       this.live = false;

@@ -20,6 +20,7 @@ use std::{
 
 use server_rig::{
     Rig,
+    dice::Dice,
     faulty::{Fault, Faulty},
     kv::{all, heard, kv, names, text, value},
 };
@@ -31,20 +32,6 @@ use tidewire::{
 const GROUPS: [&str; 6] = ["", "t:a", "t:b", "t:%", "t", "世:界"];
 const KEYS: [&str; 5] = ["", "k", "\0", "%_", "مرحبا"];
 const QUOTA: Quota = Quota { max_keys: 7, max_groups: 2 };
-
-/// A generator of its own, so that a run is named by its seed alone.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-
-    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[usize::try_from(self.roll(of.len() as u64)).unwrap()]
-    }
-}
 
 #[derive(Debug, Clone, Default)]
 struct Model {

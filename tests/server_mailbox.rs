@@ -401,6 +401,23 @@ fn what_is_not_delivered_is_sent_again_in_the_next_session_and_what_is_delivered
 }
 
 #[test]
+fn all_pages_of_a_user_read_one_mailbox_and_what_one_has_taken_is_delivered_for_all() {
+    let mut rig = Rig::new();
+    let pages = ["first page", "second page"].map(|page| rig.client_of("bob", page));
+    for page in pages {
+        follow(&mut rig, page, 1);
+    }
+    let traces = [put(&mut rig, 1), put(&mut rig, 2)].map(|trace| trace.to_string());
+    for page in pages {
+        assert_eq!(numbers(&rig.take(page)), [1, 2]);
+    }
+    delivered(&mut rig, pages[0], &[&traces[0]]);
+    rig.server.handle_disconnect(rig.now, pages[1]);
+    let again = rig.client_of("bob", "second page");
+    assert_eq!(numbers(&follow(&mut rig, again, 1)), [2]);
+}
+
+#[test]
 fn nobody_can_say_delivered_for_the_mailbox_of_another() {
     let mut rig = Rig::new();
     let trace = put(&mut rig, 1);
@@ -648,6 +665,20 @@ fn a_notification_whose_sending_was_undone_is_sent_in_the_same_session_and_in_it
     rig.commit().unwrap();
     seen.extend(notifications(&rig.take(bob)));
     assert_eq!(seen.into_iter().map(|(_, trace, _)| trace).collect::<Vec<_>>(), traces);
+}
+
+#[test]
+fn a_subscription_that_begins_in_a_failed_batch_is_sent_what_was_pending_before() {
+    let (storage, fault) = Faulty::new();
+    let mut rig = Rig::over(storage);
+    put(&mut rig, 1);
+    let bob = rig.client("bob");
+    fault.set(Fault::Commit);
+    let target = Target::Mailbox;
+    rig.feed(bob, &[ClientMessage::Subscribe(vec![Subscription { id: 1, target, position: None }])]);
+    rig.server.notify(rig.now, "bob", value(&number(2)), false, None).unwrap();
+    assert!(rig.commit().is_err());
+    assert_eq!(numbers(&rig.take(bob)), [1]);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Mailboxes: notifications that wait for a user until they are taken, and the replies to those that want one.
 //!
-//! A mailbox belongs to a user, by the name that the session's token proves. What is put into it is durable, lives for a day unless it is put for another time,
-//! and makes room for newer ones beyond a thousand, so nothing grows without limit if the user never comes. The trace
-//! of a notification is known to its sender and its target alone, and tells them what became of it.
+//! A mailbox belongs to a user, by the name that the session's token proves. What is put into it is durable, lives for a
+//! day unless it is put for another time, and makes room for newer ones beyond a thousand, so nothing grows without
+//! limit if the user never comes. The trace of a notification is known to its sender and its target alone, and tells
+//! them what became of it.
 //!
 //! A follower is sent what is pending, in order, as fast as it reads: per subscription only the number of the last one
 //! sent is kept, the rest is read from the storage when there is room. What a client has not said to be `delivered` is
@@ -127,7 +128,8 @@ impl<S: Storage> Server<S> {
         Ok(live)
     }
 
-    /// Marks notifications as delivered to `user`, as its client says. What is not pending in its own mailbox is left alone.
+    /// Marks notifications as delivered to `user`, as its client says. What is not pending in its own mailbox is left
+    /// alone.
     pub(super) fn delivered(&mut self, now: Timestamp, user: &str, traces: &[&str]) {
         for trace in traces.iter().filter_map(|trace| trace.parse().ok()) {
             let found = self.durable.notification(trace);

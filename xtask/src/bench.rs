@@ -17,20 +17,24 @@ pub(crate) enum Bench {
         /// Only the rows with this in their names.
         row: Option<String>,
     },
+    /// The kv store over SQLite.
+    Kv,
 }
 
 /// `cargo xtask bench`.
 pub(crate) fn run(shell: &Shell, bench: &Bench) -> anyhow::Result<()> {
     match bench {
-        Bench::Server { row } => server(shell, row.as_deref()),
+        Bench::Server { row } => measure(shell, "server", row.as_deref()),
+        Bench::Kv => measure(shell, "kv", None),
     }
 }
 
-fn server(shell: &Shell, row: Option<&str>) -> anyhow::Result<()> {
-    shell.step("server benchmark", "cargo xtask bench server", || {
+/// Runs a benchmark of the native server's package, and shows its table.
+fn measure(shell: &Shell, bench: &str, row: Option<&str>) -> anyhow::Result<()> {
+    shell.step(&format!("{bench} benchmark"), &format!("cargo xtask bench {bench}"), || {
         // As the server is shipped, not as a test is built.
         let mut cargo = shell.cargo(["bench", "--locked", "--profile", "server"]);
-        cargo.args(["--package", "tidewire-server", "--bench", "server", "--"]).args(row);
+        cargo.args(["--package", "tidewire-server", "--bench", bench, "--"]).args(row);
         let output =
             shell.run_within(LIMIT, &mut cargo).context("a bar is missed, or nothing was measured")?;
         for line in output.lines().skip_while(|line| !line.contains("ratio")) {

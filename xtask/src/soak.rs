@@ -14,7 +14,7 @@ pub(crate) const STACK_SEEDS: u64 = 16_000;
 /// Two replicas, four writes, one restart, two attempts, one beacon, one corruption and one refresh.
 const BOUNDS: [&str; 7] = ["2", "4", "1", "2", "1", "1", "1"];
 /// How many thousand states a test run visits; many are reached by several ways.
-const VISITED: &str = "3000";
+const VISITED: &str = "3500";
 /// At least so many of them are different.
 const STATES: u64 = 1_000_000;
 /// Far above what either takes; a search that does not end is a fault.

@@ -1,7 +1,7 @@
 //! What the kv store costs over SQLite, side by side with statements that are prepared once and run by hand on the same
 //! connection.
 //!
-//! `cargo bench -p tidewire-server --bench kv`. The bar: a get reaches at least 0.8 times the rate of the statement.
+//! `cargo xtask bench kv`. The bar: a get reaches at least 0.8 times the rate of the statement.
 //! The sides take turns in short rounds, so that a busy machine slows both; the best round of each counts.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark whose failures are panics")]

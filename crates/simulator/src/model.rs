@@ -17,7 +17,7 @@
 //! | 1 | 2 | 0 | 2 | 1 | 1 | 1 | and a rewind | 93,784 | 18 |
 //!
 //! Each more write or attempt takes about eight times as many. Two replicas with four writes and a restart are out of
-//! reach: that search stops after three million visits, at depth 9. `tests/model.rs` runs smaller ones and holds that
+//! reach: that search stops after 3.5 million visits, at depth 10. `tests/model.rs` runs smaller ones and holds that
 //! together they see every transition of [`properties`](Model::properties) that is expected sometimes.
 //!
 //! In every state: no position goes back, what is shown is what the authority had there, one request is in flight at

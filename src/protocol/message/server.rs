@@ -93,7 +93,7 @@ pub enum ServerMessage<'a> {
         subscription: SubscriptionId,
         /// The attempt of the refetch; 0 for a subscription.
         attempt: u32,
-        /// A number of [`ErrorCode`](super::ErrorCode).
+        /// A number of [`ErrorCode`](crate::protocol::ErrorCode).
         code: u16,
         /// For people.
         message: &'a str,
@@ -133,7 +133,7 @@ pub enum ServerMessage<'a> {
     Refusal {
         /// The client's number for it.
         request: RequestId,
-        /// A number of [`ErrorCode`](super::ErrorCode).
+        /// A number of [`ErrorCode`](crate::protocol::ErrorCode).
         code: u16,
         /// For people: what is wrong and what to do.
         message: &'a str,
