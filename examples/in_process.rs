@@ -24,6 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 }
                 Output::Transmit(_, frame) => server.handle_frame(now, here, &frame),
                 Output::Hang { .. } => server.handle_disconnect(now, here),
+                Output::Fetch(..) => {} // only where tokens are asked for
             }
         }
         server.commit(now)?; // nothing is answered before it is committed

@@ -101,6 +101,7 @@ impl World {
         while let Some(output) = member.client.poll_output() {
             moved = true;
             match output {
+                Output::Fetch(..) => panic!("no token is needed here"),
                 Output::Dial(link) => {
                     *connections += 1;
                     let connection = ConnectionId(*connections);

@@ -89,6 +89,7 @@ impl Rig {
         while let Some(output) = peer.client.poll_output() {
             moved = true;
             match output {
+                Output::Fetch(..) => panic!("no token is needed here"),
                 Output::Dial(link) if *is_up => {
                     *connections += 1;
                     let connection = ConnectionId(*connections);

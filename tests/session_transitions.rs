@@ -1,7 +1,8 @@
 //! The total transition table of the session: every state, every input, what follows and what the host does.
 //!
 //! `next` has no wildcard: a new state or input does not compile until each of its cells is decided. The states are
-//! those that can be told apart from outside, by how many pings come before the link is given up.
+//! those that can be told apart from outside, by how many pings come before the link is given up. A session whose host
+//! is asked for tokens differs from one without in a few cells, which `next_asking` names.
 
 #![allow(clippy::unwrap_used, clippy::match_same_arms, reason = "a table is read by its rows")]
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use tidewire::{
     protocol::{ClientMessage, CloseCode, Reader, Timestamp},
-    session::{Action, Generation, Phase, Session},
+    session::{Action, Generation, Phase, Session, TokenReason},
 };
 
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -30,6 +31,8 @@ macro_rules! table_of {
 table_of! {
     State {
         Idle,
+        /// Only where tokens are asked for.
+        Fetching,
         Dialing,
         Greeting,
         /// All that was sent is answered.
@@ -55,6 +58,12 @@ table_of! {
         /// With a terminal code.
         Refused,
         Welcome,
+        /// A token is fetched, or could not be.
+        Token,
+        NoToken,
+        /// Of a link before the present one.
+        TokenOld,
+        Renew,
         Goodbye,
         Heard,
         Useful,
@@ -71,14 +80,18 @@ table_of! {
 /// What the host is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
+    Fetch,
     Dial,
     Hello,
     Ping,
+    /// Another token, in the place of the one of hello.
+    Token,
     Hang,
 }
 
 struct Rig {
     session: Session,
+    asks: bool,
     now: Timestamp,
     /// All links so far.
     links: Vec<Generation>,
@@ -86,12 +99,15 @@ struct Rig {
 }
 
 impl Rig {
-    fn new() -> Self {
+    fn new(asks: bool) -> Self {
         let mut session = Session::new("client".into(), None, 7);
+        if asks {
+            session.ask_for_tokens();
+        }
         // The number of a link that is over; a session that starts anew never gives it.
         let old = Generation::default();
         assert_eq!(session.poll_action(), None);
-        Self { session, now: Timestamp::from_millis(1_000), links: Vec::new(), old }
+        Self { session, asks, now: Timestamp::from_millis(1_000), links: Vec::new(), old }
     }
 
     fn link(&self) -> Generation {
@@ -102,6 +118,19 @@ impl Rig {
         let mut acts = Vec::new();
         while let Some(action) = self.session.poll_action() {
             acts.push(match action {
+                Action::Fetch(link, TokenReason::Expiring) => {
+                    assert_eq!(link, self.link());
+                    Act::Fetch
+                }
+                Action::Fetch(link, _) => {
+                    assert!(self.links.iter().all(|before| *before < link), "a link's number is new");
+                    self.links.push(link);
+                    Act::Fetch
+                }
+                Action::Dial(link) if self.asks => {
+                    assert_eq!(link, self.link(), "the token was fetched for this link");
+                    Act::Dial
+                }
                 Action::Dial(link) => {
                     assert!(self.links.iter().all(|before| *before < link), "a link's number is new");
                     self.links.push(link);
@@ -112,6 +141,7 @@ impl Rig {
                     match ClientMessage::decode(&mut Reader::new(&frame)).unwrap() {
                         ClientMessage::Hello { .. } => Act::Hello,
                         ClientMessage::Ping => Act::Ping,
+                        ClientMessage::Token("fresh") => Act::Token,
                         other => panic!("a session says {other:?}"),
                     }
                 }
@@ -139,6 +169,10 @@ impl Rig {
                 let greeted = session.handle_welcome(now, HEARTBEAT);
                 assert_eq!(greeted, !was_live && session.live_link().is_some());
             }
+            Input::Token => session.handle_token(now, link, Ok("fresh")),
+            Input::NoToken => session.handle_token(now, link, Err("no")),
+            Input::TokenOld => session.handle_token(now, old, Ok("late")),
+            Input::Renew => session.handle_renew(),
             Input::Goodbye => session.handle_goodbye(Some(Duration::from_secs(60))),
             Input::Heard => session.handle_heard(),
             Input::Useful => session.handle_useful(),
@@ -160,24 +194,28 @@ impl Rig {
     }
 
     /// In this state, with a link behind the present one.
-    fn in_state(state: State) -> Self {
-        let mut rig = Self::new();
+    fn in_state(asks: bool, state: State) -> Self {
+        let mut rig = Self::new(asks);
         if state == State::Idle {
             return rig;
         }
-        for input in [Input::Start, Input::Lost] {
+        // A token changes nothing where none is asked for.
+        for input in [Input::Start, Input::Token, Input::Lost] {
             rig.feed(input);
         }
         rig.old = rig.link();
+        if !matches!(state, State::Waiting | State::Closed) {
+            rig.feed(Input::Timeout);
+        }
+        if !matches!(state, State::Waiting | State::Closed | State::Fetching) {
+            rig.feed(Input::Token);
+        }
         let steps: &[Input] = match state {
-            State::Idle | State::Waiting => &[],
-            State::Dialing => &[Input::Timeout],
-            State::Greeting => &[Input::Timeout, Input::Opened],
-            State::Live => &[Input::Timeout, Input::Opened, Input::Welcome],
-            State::Pinged => &[Input::Timeout, Input::Opened, Input::Welcome, Input::Timeout],
-            State::Doubtful => {
-                &[Input::Timeout, Input::Opened, Input::Welcome, Input::Timeout, Input::Timeout]
-            }
+            State::Idle | State::Fetching | State::Dialing | State::Waiting => &[],
+            State::Greeting => &[Input::Opened],
+            State::Live => &[Input::Opened, Input::Welcome],
+            State::Pinged => &[Input::Opened, Input::Welcome, Input::Timeout],
+            State::Doubtful => &[Input::Opened, Input::Welcome, Input::Timeout, Input::Timeout],
             State::Closed => &[Input::Close],
         };
         for input in steps {
@@ -190,8 +228,9 @@ impl Rig {
     fn classify(mut self) -> State {
         match self.session.phase() {
             Phase::Idle => State::Idle,
-            Phase::Connecting => match self.feed(Input::Opened)[..] {
-                [Act::Hello] => State::Dialing,
+            Phase::Connecting => match (&self.feed(Input::Opened)[..], &self.feed(Input::Token)[..]) {
+                ([Act::Hello], _) => State::Dialing,
+                (_, [Act::Dial]) => State::Fetching,
                 _ => State::Greeting,
             },
             Phase::Live => {
@@ -207,13 +246,36 @@ impl Rig {
     }
 }
 
+/// What follows where tokens are asked for, and what the host is asked to do.
+fn next_asking(state: State, input: Input) -> (State, &'static [Act]) {
+    use Act as A;
+    use Input as I;
+    use State as S;
+    match (state, input) {
+        (S::Idle, I::Start) | (S::Waiting, I::Timeout | I::Nudge) => (S::Fetching, &[A::Fetch]),
+        (S::Fetching, I::Token) => (S::Dialing, &[A::Dial]),
+        (S::Fetching, I::NoToken | I::Timeout) => (S::Waiting, &[]),
+        (S::Fetching, I::Close) => (S::Closed, &[]),
+        (S::Fetching, _) => (S::Fetching, &[]),
+        // Once; the second in a row is the last.
+        (S::Dialing | S::Greeting | S::Live | S::Pinged | S::Doubtful, I::Refused) => (S::Waiting, &[]),
+        (S::Live | S::Pinged | S::Doubtful, I::Renew) => (state, &[A::Fetch]),
+        (S::Live | S::Pinged | S::Doubtful, I::Token) => (state, &[A::Token]),
+        _ => next(state, input),
+    }
+}
+
 /// What follows, and what the host is asked to do.
 fn next(state: State, input: Input) -> (State, &'static [Act]) {
     use Act as A;
     use Input as I;
     use State as S;
+    // Where no token is asked for, none changes anything.
+    let token = (state, &[] as &[Act]);
     match state {
+        S::Fetching => unreachable!("no token is fetched"),
         S::Idle => match input {
+            I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Start => (S::Dialing, &[A::Dial]),
             I::Opened | I::OpenedOld | I::Lost | I::LostOld | I::Refused | I::Welcome => (S::Idle, &[]),
             I::Goodbye | I::Heard | I::Useful | I::Early | I::Timeout | I::Nudge | I::Reject => {
@@ -222,6 +284,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Close => (S::Closed, &[]),
         },
         S::Dialing => match input {
+            I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Opened => (S::Greeting, &[A::Hello]),
             I::Lost => (S::Waiting, &[]),
             I::Refused => (S::Closed, &[]),
@@ -231,6 +294,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Heard | I::Useful | I::Early | I::Nudge => (S::Dialing, &[]),
         },
         S::Greeting => match input {
+            I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Welcome => (S::Live, &[]),
             I::Lost => (S::Waiting, &[]),
             I::Refused => (S::Closed, &[]),
@@ -240,6 +304,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Heard | I::Useful | I::Early | I::Nudge => (S::Greeting, &[]),
         },
         S::Live => match input {
+            I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Timeout | I::Nudge => (S::Pinged, &[A::Ping]),
             I::Lost => (S::Waiting, &[]),
             I::Refused => (S::Closed, &[]),
@@ -249,6 +314,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Heard | I::Useful | I::Early => (S::Live, &[]),
         },
         S::Pinged => match input {
+            I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Heard => (S::Live, &[]),
             I::Timeout => (S::Doubtful, &[A::Ping]),
             I::Nudge => (S::Pinged, &[A::Ping]),
@@ -260,6 +326,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Useful | I::Early => (S::Pinged, &[]),
         },
         S::Doubtful => match input {
+            I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Heard => (S::Live, &[]),
             I::Timeout => (S::Waiting, &[A::Hang]),
             I::Nudge => (S::Doubtful, &[A::Ping]),
@@ -271,12 +338,14 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Useful | I::Early => (S::Doubtful, &[]),
         },
         S::Waiting => match input {
+            I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Timeout | I::Nudge => (S::Dialing, &[A::Dial]),
             I::Close => (S::Closed, &[]),
             I::Start | I::Opened | I::OpenedOld | I::Lost | I::LostOld | I::Refused => (S::Waiting, &[]),
             I::Welcome | I::Goodbye | I::Heard | I::Useful | I::Early | I::Reject => (S::Waiting, &[]),
         },
         S::Closed => match input {
+            I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Start | I::Opened | I::OpenedOld | I::Lost | I::LostOld | I::Refused => (S::Closed, &[]),
             I::Welcome | I::Goodbye | I::Heard | I::Useful | I::Early | I::Timeout => (S::Closed, &[]),
             I::Nudge | I::Reject | I::Close => (S::Closed, &[]),
@@ -286,23 +355,29 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
 
 #[test]
 fn every_state_takes_every_input_as_the_table_says() {
-    for state in State::ALL {
-        assert_eq!(Rig::in_state(*state).classify(), *state);
+    for (asks, state) in modes() {
+        assert_eq!(Rig::in_state(asks, state).classify(), state);
         for input in Input::ALL {
-            let mut rig = Rig::in_state(*state);
+            let mut rig = Rig::in_state(asks, state);
             let acts = rig.feed(*input);
-            let (then, expected) = next(*state, *input);
+            let (then, expected) = if asks { next_asking(state, *input) } else { next(state, *input) };
             assert_eq!(acts, expected, "{state:?} + {input:?}");
             assert_eq!(rig.classify(), then, "{state:?} + {input:?}");
         }
     }
 }
 
+/// Every state, with and without tokens that are asked for.
+fn modes() -> impl Iterator<Item = (bool, State)> {
+    let modes = [false, true].into_iter().flat_map(|asks| State::ALL.iter().map(move |state| (asks, *state)));
+    modes.filter(|(asks, state)| *asks || *state != State::Fetching)
+}
+
 #[test]
 fn whatever_comes_a_session_that_has_started_and_not_ended_has_a_deadline() {
-    for state in State::ALL {
+    for (asks, state) in modes() {
         for input in Input::ALL {
-            let mut rig = Rig::in_state(*state);
+            let mut rig = Rig::in_state(asks, state);
             rig.feed(*input);
             let (now, phase) = (rig.now, rig.session.phase());
             let due = rig.session.poll_timeout();
@@ -318,8 +393,8 @@ fn whatever_comes_a_session_that_has_started_and_not_ended_has_a_deadline() {
 
 #[test]
 fn no_input_but_start_ever_wakes_what_is_idle_and_none_what_is_closed() {
-    for state in [State::Idle, State::Closed] {
-        let mut rig = Rig::in_state(state);
+    for (asks, state) in modes().filter(|(_, state)| matches!(state, State::Idle | State::Closed)) {
+        let mut rig = Rig::in_state(asks, state);
         for input in Input::ALL.iter().filter(|input| !matches!(input, Input::Start | Input::Close)) {
             assert_eq!(rig.feed(*input), [], "{state:?} + {input:?}");
         }

@@ -21,10 +21,17 @@ export type WebSocketClass = new (url: string, protocols: string[]) => {
   close(): void;
 };
 
+/** Why a token is asked for. After `refused` the same one again ends the session. */
+export type TokenReason = 'connect' | 'expiring' | 'refused';
+
 /** How to connect. */
 export interface ConnectOptions {
-  /** Proof of who is calling, or a function that fetches it. */
-  token?: string | (() => string | Promise<string>) | undefined;
+  /**
+   * Proof of who is calling, or a function that fetches it: before every connection, when the one in use is about to
+   * expire, and once more after one was refused. A fetch that fails, or takes longer than 10 s, is tried again after a
+   * backoff.
+   */
+  token?: string | ((reason: TokenReason) => string | Promise<string>) | undefined;
   /** The class to open WebSockets with. Default: the global one. */
   WebSocket?: WebSocketClass | undefined;
 }
@@ -69,6 +76,9 @@ export interface Client {
   [Symbol.dispose](): void;
 }
 
+/** The numbers of the core. */
+const TOKEN_REASONS: readonly TokenReason[] = ['connect', 'expiring', 'refused'];
+
 const SUBPROTOCOL = 'tidewire.v1.msgpack';
 
 /**
@@ -80,9 +90,8 @@ const SUBPROTOCOL = 'tidewire.v1.msgpack';
  */
 export async function connect(target: string | URL | LinkSource, options: ConnectOptions = {}): Promise<Client> {
   const dial = dialer(target, options);
-  const { token } = options;
   await init();
-  return new SessionClient(dial, typeof token === 'function' ? await token() : token);
+  return new SessionClient(dial, options.token);
 }
 
 function dialer(target: string | URL | LinkSource, options: ConnectOptions): () => Link {
@@ -118,8 +127,9 @@ class SessionClient implements Client {
   readonly #unlisten: () => void;
   #closed = false;
 
-  constructor(dial: () => Link, token: string | undefined) {
-    const runtime = (this.#runtime = new Runtime(token));
+  constructor(dial: () => Link, token: ConnectOptions['token']) {
+    const isAsked = typeof token === 'function';
+    const runtime = (this.#runtime = new Runtime(isAsked ? undefined : token));
     this.#status = new Lazy(signalCell, () => this.#readStatus());
     runtime.watchLink({
       isDue: false,
@@ -128,7 +138,14 @@ class SessionClient implements Client {
       raise: report,
     });
     this.#unlisten = listen(() => runtime.input(() => runtime.core.nudge()), () => this.#announceStatus());
-    runtime.input(() => runtime.core.open(dial));
+    runtime.input(() => runtime.core.open(dial, isAsked ? (link, reason) => {
+      const tell = (ok: boolean, text: string): void => runtime.input(() => runtime.core.token(link, ok, text));
+      // In a microtask: users' code never runs inside the core.
+      void Promise.resolve(TOKEN_REASONS[reason]!).then(token).then(
+        (text) => typeof text === 'string' ? tell(true, text) : tell(false, 'no token came: the function gave no string'),
+        (error: unknown) => tell(false, `no token came: ${error instanceof Error ? error.message : String(error)}`),
+      );
+    } : undefined));
   }
 
   status(): ClientStatus {

@@ -50,7 +50,8 @@ export const enum Source { Seed = -2, Receipt }
 
 /** @internal */
 export interface Core {
-  open(dial: () => Link): void;
+  open(dial: () => Link, fetch?: (link: number, reason: number) => void): void;
+  token(link: number, ok: boolean, text: string): void;
   close(): void;
   nudge(): void;
   link(): number;

@@ -13,8 +13,11 @@ export class NativeServer {
   #process: ChildProcess | undefined;
   address = '127.0.0.1:0';
 
-  static async start(): Promise<NativeServer> {
-    const server = new NativeServer();
+  /** @param env What its environment has beside this process's. */
+  constructor(readonly env: Record<string, string> = {}) {}
+
+  static async start(env?: Record<string, string>): Promise<NativeServer> {
+    const server = new NativeServer(env);
     await server.start();
     return server;
   }
@@ -25,7 +28,9 @@ export class NativeServer {
 
   /** Starts it, on the same address and data as before. */
   async start(): Promise<void> {
-    const child = spawn(SERVER_BIN!, ['serve', '--listen', this.address, '--data', this.#data], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(SERVER_BIN!, ['serve', '--listen', this.address, '--data', this.#data], {
+      env: { ...process.env, ...this.env }, stdio: ['ignore', 'pipe', 'pipe'],
+    });
     this.#process = child;
     let said = '';
     this.address = await new Promise((resolve, reject) => {

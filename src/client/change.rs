@@ -3,7 +3,11 @@
 use alloc::vec::Vec;
 
 use super::{cells::CellId, slot::SlotId};
-use crate::{protocol::RequestId, replica::Token, session::Generation};
+use crate::{
+    protocol::RequestId,
+    replica::Token,
+    session::{Generation, TokenReason},
+};
 
 /// A verdict that the host owes, as it crosses to the host. Above 0.
 pub type HostTicket = u32;
@@ -11,6 +15,8 @@ pub type HostTicket = u32;
 /// What the host does for the client, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
+    /// Fetch a token, and say what came of it with [`Client::handle_token`](super::Client::handle_token).
+    Fetch(Generation, TokenReason),
     /// Open a new link.
     Dial(Generation),
     /// Send a frame.

@@ -262,6 +262,11 @@ impl Client {
 
     // ---- commands
 
+    /// From now on the host is asked for a token before every link, and when the one in use is about to expire.
+    pub fn ask_for_tokens(&mut self) {
+        self.session.ask_for_tokens();
+    }
+
     /// Starts the session.
     pub fn start(&mut self, now: Timestamp) {
         self.session.start(now);
@@ -454,6 +459,12 @@ impl Client {
         self.settle_session(now);
     }
 
+    /// A token has been fetched for a link, or could not be and why.
+    pub fn handle_token(&mut self, now: Timestamp, link: Generation, fetched: Result<&str, &str>) {
+        self.session.handle_token(now, link, fetched);
+        self.settle_session(now);
+    }
+
     /// The link is closed, by whomever.
     pub fn handle_closed(&mut self, now: Timestamp, link: Generation, code: u16, reason: &str) {
         self.session.handle_closed(now, link, code, reason);
@@ -588,6 +599,7 @@ impl Client {
     fn settle_session(&mut self, now: Timestamp) {
         while let Some(action) = self.session.poll_action() {
             match action {
+                Action::Fetch(link, reason) => self.outputs.push_back(Output::Fetch(link, reason)),
                 Action::Dial(link) => self.outputs.push_back(Output::Dial(link)),
                 Action::Send(link, frame) => self.outputs.push_back(Output::Transmit(link, frame)),
                 Action::Hang { link, code } => self.outputs.push_back(Output::Hang { link, code }),

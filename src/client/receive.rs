@@ -114,8 +114,8 @@ impl Client {
             | ServerMessage::Notification { .. }
             | ServerMessage::Reply { .. }
             | ServerMessage::Event { .. }
-            | ServerMessage::Dropped { .. }
-            | ServerMessage::Renew { .. } => {}
+            | ServerMessage::Dropped { .. } => {}
+            ServerMessage::Renew { .. } => self.session.handle_renew(),
             ServerMessage::Goodbye { retry_after, .. } => {
                 self.session
                     .handle_goodbye(retry_after.map(|millis| Duration::from_millis(u64::from(millis))));

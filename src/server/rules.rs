@@ -27,7 +27,7 @@ pub type ViewerRule = dyn Fn(&View<'_>) -> Result<bool, String> + Send + Sync;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct View<'a> {
-    /// Who: the client id of its `hello`.
+    /// Who: the user of its token. Where tokens are not checked, the client id of whoever has none; over HTTP, nobody: `""`.
     pub viewer: &'a str,
     /// At which object or record.
     pub key: &'a str,

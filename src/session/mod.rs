@@ -1,9 +1,9 @@
-//! One authenticated connection after another: dial, greet, stay alive, come back.
+//! One authenticated connection after another: fetch a token, dial, greet, stay alive, come back.
 //!
 //! [`Session`] decides when to dial, when a link is dead and how long to wait; it never sees what travels beyond
 //! `hello` and `ping`. What is subscribed and written again after a reconnect is the client's business.
 //!
-//! Every wait has a deadline and every state an exit, so a session is never silent for ever: `Dialing` and
+//! Every wait has a deadline and every state an exit, so a session is never silent for ever: `Fetching`, `Dialing` and
 //! `Greeting` time out, `Live` pings every heartbeat and abandons a link that does not answer, `Waiting` ends by its timer or by
 //! [`Session::nudge`]. Only [`Session::close`] and a terminal close code end it.
 
@@ -12,6 +12,8 @@ use core::time::Duration;
 
 use crate::protocol::{ClientMessage, CloseCode, Timestamp, Writer};
 
+/// A token that has not come by then is given up: an attempt that failed, like a link that does not open.
+const TOKEN_DEADLINE: Duration = Duration::from_secs(10);
 /// A link that has not opened by then is given up.
 const DIAL_DEADLINE: Duration = Duration::from_secs(10);
 /// A server that has not answered `hello` by then is given up: its own limit for a missing `hello` is 15 s.
@@ -30,9 +32,37 @@ fn patience(heartbeat: Duration) -> Duration {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Generation(u32);
 
+impl Generation {
+    /// The number, for hosts that can hold nothing else.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The link of a number that [`Generation::number`] gave.
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+/// Why a token is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum TokenReason {
+    /// A session is about to begin.
+    Connect = 0,
+    /// The one in use is about to expire.
+    Expiring = 1,
+    /// The last one was refused, or has expired: the same again is of no use.
+    Refused = 2,
+}
+
 /// What the host does for a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// Fetch a token, and say what came of it with [`Session::handle_token`].
+    Fetch(Generation, TokenReason),
     /// Open a new link.
     Dial(Generation),
     /// Send a frame on the present link.
@@ -51,7 +81,7 @@ pub enum Action {
 pub enum Phase {
     /// Not started.
     Idle,
-    /// Dialing or greeting.
+    /// Fetching a token, dialing or greeting.
     Connecting,
     /// Welcomed.
     Live,
@@ -67,8 +97,10 @@ pub enum Phase {
 /// The private state; each variant holds what is valid then.
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// Exits: `start` → Dialing.
+    /// Exits: `start` → Fetching where tokens are asked for, else Dialing.
     Idle,
+    /// The host fetches a token. Exits: token → Dialing; failure or deadline → Waiting.
+    Fetching { deadline: Timestamp },
     /// A link is opening. Exits: opened → Greeting; closed or deadline → Waiting.
     Dialing { deadline: Timestamp },
     /// `hello` is sent. Exits: welcome → Live; closed or deadline → Waiting, or Closed by a terminal code.
@@ -76,10 +108,19 @@ enum State {
     /// Welcomed. Exits: closed or silence → Waiting, or Closed by a terminal code.
     /// `unanswered` is the first ping since the last frame: a late timer pings before it gives a link up.
     Live { heartbeat: Duration, pinged: Timestamp, unanswered: Option<Timestamp> },
-    /// Between two links. Exits: timer or nudge → Dialing.
+    /// Between two links. Exits: timer or nudge → Fetching or Dialing.
     Waiting { until: Timestamp },
     /// No exit.
     Closed,
+}
+
+/// Proof of who is calling.
+#[derive(Debug)]
+enum Credential {
+    /// The same for every link, if any.
+    Fixed(Option<String>),
+    /// The host is asked for one before every link. A refused one is worth another try, once.
+    Asked { token: Option<String>, was_refused: bool },
 }
 
 /// The session machine.
@@ -89,7 +130,7 @@ enum State {
 #[derive(Debug)]
 pub struct Session {
     client: String,
-    token: Option<String>,
+    credential: Credential,
     state: State,
     link: Generation,
     /// Reconnects since the last useful exchange.
@@ -108,7 +149,7 @@ impl Session {
     pub fn new(client: String, token: Option<String>, seed: u64) -> Self {
         Self {
             client,
-            token,
+            credential: Credential::Fixed(token),
             state: State::Idle,
             link: Generation::default(),
             failures: 0,
@@ -120,12 +161,17 @@ impl Session {
         }
     }
 
+    /// From now on the host is asked for a token before every link, and when the one in use is about to expire.
+    pub fn ask_for_tokens(&mut self) {
+        self.credential = Credential::Asked { token: None, was_refused: false };
+    }
+
     /// Where the session stands.
     #[must_use]
     pub const fn phase(&self) -> Phase {
         match self.state {
             State::Idle => Phase::Idle,
-            State::Dialing { .. } | State::Greeting { .. } => Phase::Connecting,
+            State::Fetching { .. } | State::Dialing { .. } | State::Greeting { .. } => Phase::Connecting,
             State::Live { .. } => Phase::Live,
             State::Waiting { until } => Phase::Reconnecting { at: until },
             State::Closed => Phase::Closed,
@@ -138,6 +184,7 @@ impl Session {
         match self.state {
             State::Live { .. } => Some(self.link),
             State::Idle
+            | State::Fetching { .. }
             | State::Dialing { .. }
             | State::Greeting { .. }
             | State::Waiting { .. }
@@ -170,7 +217,8 @@ impl Session {
             return;
         }
         let mut frame = Writer::new();
-        ClientMessage::Hello { client: &self.client, token: self.token.as_deref() }.encode(&mut frame);
+        let (Credential::Fixed(token) | Credential::Asked { token, .. }) = &self.credential;
+        ClientMessage::Hello { client: &self.client, token: token.as_deref() }.encode(&mut frame);
         self.actions.push_back(Action::Send(link, frame.into_bytes()));
         self.state = State::Greeting { deadline: now + GREETING_DEADLINE };
     }
@@ -182,7 +230,13 @@ impl Session {
         }
         self.code = code;
         self.reason = if reason.is_empty() { closed_with(code) } else { reason.to_owned() };
-        if CloseCode::is_terminal(code) {
+        let is_last = match &mut self.credential {
+            Credential::Asked { was_refused, .. } if code == CloseCode::Unauthorized.number() => {
+                core::mem::replace(was_refused, true)
+            }
+            _ => CloseCode::is_terminal(code),
+        };
+        if is_last {
             self.state = State::Closed;
         } else {
             self.wait(now);
@@ -194,9 +248,49 @@ impl Session {
         let greeted = matches!(self.state, State::Greeting { .. });
         if greeted {
             self.wish = None;
+            if let Credential::Asked { was_refused, .. } = &mut self.credential {
+                *was_refused = false;
+            }
             self.state = State::Live { heartbeat, pinged: now, unanswered: None };
         }
         greeted
+    }
+
+    /// The host has fetched a token for `link`, or could not and says why.
+    pub fn handle_token(&mut self, now: Timestamp, link: Generation, fetched: Result<&str, &str>) {
+        let Credential::Asked { token, .. } = &mut self.credential else { return };
+        if link != self.link {
+            return;
+        }
+        match (self.state, fetched) {
+            (State::Fetching { .. }, Ok(fresh)) => {
+                *token = Some(fresh.to_owned());
+                self.dial(now);
+            }
+            (State::Fetching { .. }, Err(reason)) => self.miss(now, reason),
+            (State::Live { .. }, Ok(fresh)) => {
+                let mut frame = Writer::new();
+                ClientMessage::Token(fresh).encode(&mut frame);
+                self.actions.push_back(Action::Send(link, frame.into_bytes()));
+            }
+            // A live session goes on until its token expires; then the next one fetches another.
+            (State::Live { .. }, Err(_))
+            | (
+                State::Idle
+                | State::Dialing { .. }
+                | State::Greeting { .. }
+                | State::Waiting { .. }
+                | State::Closed,
+                _,
+            ) => {}
+        }
+    }
+
+    /// The server said `renew`.
+    pub fn handle_renew(&mut self) {
+        if let (State::Live { .. }, Credential::Asked { .. }) = (self.state, &self.credential) {
+            self.actions.push_back(Action::Fetch(self.link, TokenReason::Expiring));
+        }
     }
 
     /// The server said `goodbye`.
@@ -228,8 +322,10 @@ impl Session {
                     self.ping(now);
                 }
             }
-            State::Waiting { until } if until <= now => self.dial(now),
+            State::Fetching { deadline } if deadline <= now => self.miss(now, "no token came in time"),
+            State::Waiting { until } if until <= now => self.begin(now),
             State::Idle
+            | State::Fetching { .. }
             | State::Dialing { .. }
             | State::Greeting { .. }
             | State::Waiting { .. }
@@ -240,16 +336,20 @@ impl Session {
     /// Starts the session.
     pub fn start(&mut self, now: Timestamp) {
         if matches!(self.state, State::Idle) {
-            self.dial(now);
+            self.begin(now);
         }
     }
 
     /// The world may have changed (network back, page visible again): waits no longer, probes a live link.
     pub fn nudge(&mut self, now: Timestamp) {
         match self.state {
-            State::Waiting { .. } => self.dial(now),
+            State::Waiting { .. } => self.begin(now),
             State::Live { .. } => self.ping(now),
-            State::Idle | State::Dialing { .. } | State::Greeting { .. } | State::Closed => {}
+            State::Idle
+            | State::Fetching { .. }
+            | State::Dialing { .. }
+            | State::Greeting { .. }
+            | State::Closed => {}
         }
     }
 
@@ -281,7 +381,9 @@ impl Session {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         match self.state {
             State::Idle | State::Closed => None,
-            State::Dialing { deadline } | State::Greeting { deadline } => Some(deadline),
+            State::Fetching { deadline } | State::Dialing { deadline } | State::Greeting { deadline } => {
+                Some(deadline)
+            }
             State::Live { heartbeat, pinged, unanswered } => {
                 let given_up = unanswered.map(|ping| ping + patience(heartbeat));
                 Some(given_up.map_or(pinged + heartbeat, |given_up| given_up.min(pinged + heartbeat)))
@@ -290,8 +392,23 @@ impl Session {
         }
     }
 
-    fn dial(&mut self, now: Timestamp) {
+    /// Begins the way to a new link.
+    fn begin(&mut self, now: Timestamp) {
         self.link = Generation(self.link.0 + 1);
+        let Credential::Asked { was_refused, .. } = self.credential else { return self.dial(now) };
+        let reason = if was_refused { TokenReason::Refused } else { TokenReason::Connect };
+        self.state = State::Fetching { deadline: now + TOKEN_DEADLINE };
+        self.actions.push_back(Action::Fetch(self.link, reason));
+    }
+
+    /// No token: there is no link to hang up.
+    fn miss(&mut self, now: Timestamp, reason: &str) {
+        reason.clone_into(&mut self.reason);
+        self.code = 0;
+        self.wait(now);
+    }
+
+    fn dial(&mut self, now: Timestamp) {
         self.state = State::Dialing { deadline: now + DIAL_DEADLINE };
         self.actions.push_back(Action::Dial(self.link));
     }

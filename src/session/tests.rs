@@ -114,6 +114,83 @@ fn the_backoff_grows_until_something_useful_came_and_not_only_a_welcome() {
     assert!((20_000..=30_000).contains(&longest), "{longest}");
 }
 
+/// A session whose host is asked for tokens, and the links that it has fetched tokens for.
+fn asking() -> Session {
+    let mut session = Session::new("client".into(), None, 7);
+    session.ask_for_tokens();
+    session.start(at(0));
+    session
+}
+
+fn fetched(session: &mut Session, now: Timestamp) -> (Generation, TokenReason) {
+    let [Action::Fetch(link, reason)] = actions(session)[..] else { panic!("expected a fetch") };
+    session.handle_token(now, link, Ok("fresh"));
+    assert_eq!(actions(session), [Action::Dial(link)]);
+    session.handle_opened(now, link);
+    let [Action::Send(_, hello)] = &actions(session)[..] else { panic!("expected hello") };
+    let hello = ClientMessage::decode(&mut crate::protocol::Reader::new(hello)).expect("a message");
+    assert_eq!(hello, ClientMessage::Hello { client: "client", token: Some("fresh") });
+    (link, reason)
+}
+
+#[test]
+fn a_refused_token_is_asked_for_once_more_and_then_ends_the_session() {
+    let refused = CloseCode::Unauthorized.number();
+    let mut session = asking();
+    let (link, reason) = fetched(&mut session, at(0));
+    assert_eq!(reason, TokenReason::Connect);
+    session.handle_closed(at(1), link, refused, "no");
+    assert!(matches!(session.phase(), Phase::Reconnecting { .. }));
+    session.nudge(at(2));
+    let (link, reason) = fetched(&mut session, at(2));
+    assert_eq!(reason, TokenReason::Refused);
+    session.handle_closed(at(3), link, refused, "no");
+    assert_eq!(session.phase(), Phase::Closed);
+    assert_eq!((session.code(), session.reason()), (refused, "no"));
+}
+
+#[test]
+fn a_token_that_was_taken_makes_the_next_refusal_a_first_one() {
+    let refused = CloseCode::Unauthorized.number();
+    let mut session = asking();
+    for round in 0..10 {
+        let (link, _) = fetched(&mut session, at(round));
+        assert!(session.handle_welcome(at(round), HEARTBEAT));
+        session.handle_closed(at(round), link, refused, "the token has expired");
+        assert!(matches!(session.phase(), Phase::Reconnecting { .. }));
+        session.nudge(at(round));
+    }
+}
+
+#[test]
+fn a_fetch_that_fails_or_never_ends_is_a_failed_attempt_and_another_follows() {
+    for fails in [true, false] {
+        let mut session = asking();
+        let mut now = at(0);
+        let mut longest = Duration::ZERO;
+        for _ in 0..12 {
+            let [Action::Fetch(link, TokenReason::Connect)] = actions(&mut session)[..] else {
+                panic!("expected a fetch")
+            };
+            if fails {
+                session.handle_token(now, link, Err("the issuer is away"));
+                assert_eq!(session.reason(), "the issuer is away");
+            } else {
+                now = session.poll_timeout().expect("a deadline");
+                session.handle_timeout(now);
+                assert_eq!(session.reason(), "no token came in time");
+            }
+            session.handle_token(now, link, Ok("late"));
+            assert_eq!(actions(&mut session), [], "what comes after that is too late");
+            let until = session.poll_timeout().expect("a time to try again");
+            longest = longest.max(until.since(now));
+            now = until;
+            session.handle_timeout(now);
+        }
+        assert!(longest > Duration::from_secs(8), "it backs off: {longest:?}");
+    }
+}
+
 #[test]
 fn a_terminal_code_ends_the_session_and_the_servers_wish_is_kept() {
     let (mut session, link) = live();

@@ -11,7 +11,7 @@ use crate::{
     client::{CellId, Change, Client, Offered, OwnOptions, SlotId, WriteError},
     protocol::{EncodedValue, Operation, RequestId, Sequence},
     replica::{EpochId, Header, OnGap, Source, Status, Token, Verdict, Version},
-    session::Phase,
+    session::{Generation, Phase},
 };
 
 /// What the facade reads as "deleted".
@@ -77,10 +77,21 @@ impl Core {
 
     // ---- session
 
-    /// Starts the session; `dial` is called for each link.
-    pub fn open(&self, dial: Function) {
-        self.host.set_dial(dial);
+    /// Starts the session; `dial` is called for each link. With `fetch`, that is called for a token before each, and
+    /// when one is about to expire: with a number to call `token` with, and why (0 to connect, 1 the one in use is about
+    /// to expire, 2 the last one was refused).
+    pub fn open(&self, dial: Function, fetch: Option<Function>) {
+        if fetch.is_some() {
+            self.host.edit(Client::ask_for_tokens);
+        }
+        self.host.set_dial(dial, fetch);
         self.host.run(Client::start);
+    }
+
+    /// A token has been fetched or, if not `ok`, could not be: `text` says why.
+    pub fn token(&self, link: u32, ok: bool, text: &str) {
+        let fetched = if ok { Ok(text) } else { Err(text) };
+        self.host.run(|client, now| client.handle_token(now, Generation::from_number(link), fetched));
     }
 
     /// Ends the session; what is shown stays readable.

@@ -82,6 +82,7 @@ pub(super) struct Host {
     clock: Clock,
     wake: Function,
     dial: RefCell<Option<Function>>,
+    fetch: RefCell<Option<Function>>,
     link: RefCell<Option<(Generation, WebSocketLink)>>,
     timer: RefCell<Option<Timer>>,
 }
@@ -93,13 +94,15 @@ impl Host {
             clock: Clock::new(),
             wake,
             dial: RefCell::new(None),
+            fetch: RefCell::new(None),
             link: RefCell::new(None),
             timer: RefCell::new(None),
         })
     }
 
-    pub(super) fn set_dial(&self, dial: Function) {
+    pub(super) fn set_dial(&self, dial: Function, fetch: Option<Function>) {
         *self.dial.borrow_mut() = Some(dial);
+        *self.fetch.borrow_mut() = fetch;
     }
 
     /// Looks at the client.
@@ -133,6 +136,13 @@ impl Host {
     fn drain(self: &Rc<Self>) {
         while let Some(output) = self.edit(Client::poll_output) {
             match output {
+                Output::Fetch(link, reason) => {
+                    let fetch = self.fetch.borrow().clone();
+                    if let Some(fetch) = fetch {
+                        // It tells failures by `token`; one that does neither runs into the deadline.
+                        let _ = fetch.call2(&JsValue::NULL, &link.number().into(), &(reason as u8).into());
+                    }
+                }
                 Output::Dial(link) => self.open_link(link),
                 Output::Transmit(link, frame) => self.transmit(link, &frame),
                 Output::Hang { link, code } => {

@@ -21,6 +21,7 @@ use crate::{
     Connection, Error,
     link::{ABNORMAL, Address, Event, Link},
     subscription::{Decoded, Meta, Subscriber, Update},
+    token::Tokens,
 };
 
 /// Something to do between two inputs.
@@ -36,6 +37,8 @@ const UNKNOWN: u16 = u16::MAX;
 pub(crate) struct Driver {
     pub(crate) client: Client,
     address: Address,
+    /// Where tokens come from, if they are asked for.
+    tokens: Option<Tokens>,
     started: Instant,
     commands: mpsc::UnboundedReceiver<Command>,
     connection: watch::Sender<Connection>,
@@ -54,6 +57,7 @@ impl Driver {
     pub(crate) fn new(
         client: Client,
         address: Address,
+        tokens: Option<Tokens>,
         commands: mpsc::UnboundedReceiver<Command>,
         connection: watch::Sender<Connection>,
     ) -> Self {
@@ -61,6 +65,7 @@ impl Driver {
         Self {
             client,
             address,
+            tokens,
             started: Instant::now(),
             commands,
             connection,
@@ -107,6 +112,10 @@ impl Driver {
     fn hear(&mut self, link: Generation, event: Event) {
         let now = self.now();
         match event {
+            Event::Token(fetched) => {
+                let fetched = fetched.as_deref().map_err(String::as_str);
+                self.client.handle_token(now, link, fetched);
+            }
             Event::Opened => self.client.handle_opened(now, link),
             Event::Frame(frame) => self.client.handle_frame(now, link, &frame),
             Event::Closed { code, reason } => {
@@ -169,6 +178,15 @@ impl Driver {
 
     fn perform(&mut self, output: Output) {
         match output {
+            Output::Fetch(link, reason) => {
+                if let Some(tokens) = &self.tokens {
+                    let (fetching, heard) = (tokens.fetch(reason), self.heard.clone());
+                    tokio::spawn(async move {
+                        // The driver is gone with everything that a token could be for.
+                        let _ = heard.send((link, Event::Token(fetching.await))).await;
+                    });
+                }
+            }
             Output::Dial(link) => {
                 self.link = Some(Link::open(self.address.clone(), link, self.heard.clone()));
             }

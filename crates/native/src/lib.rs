@@ -35,8 +35,9 @@ mod driver;
 mod link;
 mod object;
 mod subscription;
+mod token;
 
-use std::{io, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -48,6 +49,7 @@ pub use subscription::{Ended, Meta};
 pub use tidewire::{
     protocol::{ErrorCode, Open},
     replica::{Stats, Status},
+    session::TokenReason,
 };
 
 use driver::{Command, Driver};
@@ -55,6 +57,7 @@ use tidewire::{
     client::{SlotId, WriteError as OverLimit},
     protocol::{EncodedValue, Operation},
 };
+use token::Tokens;
 
 /// Where the connection stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,13 +146,41 @@ impl Client {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn connect(url: &str, token: Option<String>) -> Result<Self, ConnectError> {
+        Self::start(url, token, None)
+    }
+
+    /// A client that calls `fetch` for a token before every connection, and when the one in use is about to expire.
+    ///
+    /// A fetch that fails, or takes longer than 10 s, is a failed attempt to connect: another follows after a backoff. A
+    /// token that is refused is asked for once more before the client ends.
+    ///
+    /// # Errors
+    /// If `url` is no address of a WebSocket.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn connect_with<F, E>(
+        url: &str,
+        fetch: impl Fn(TokenReason) -> F + Send + Sync + 'static,
+    ) -> Result<Self, ConnectError>
+    where
+        F: Future<Output = Result<String, E>> + Send + 'static,
+        E: fmt::Display,
+    {
+        Self::start(url, None, Some(Tokens::new(fetch)))
+    }
+
+    fn start(url: &str, token: Option<String>, tokens: Option<Tokens>) -> Result<Self, ConnectError> {
         let address = link::Address::new(url).ok_or_else(|| ConnectError::Address(url.to_owned()))?;
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(|error| ConnectError::System(io::Error::other(error)))?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let (status, connection) = watch::channel(Connection::Connecting);
-        let client = tidewire::client::Client::new(seed, token);
-        tokio::spawn(Driver::new(client, address, receiver, status).run());
+        let mut client = tidewire::client::Client::new(seed, token);
+        if tokens.is_some() {
+            client.ask_for_tokens();
+        }
+        tokio::spawn(Driver::new(client, address, tokens, receiver, status).run());
         Ok(Self { commands, connection })
     }
 

@@ -40,7 +40,12 @@ impl Address {
 pub(crate) enum Event {
     Opened,
     Frame(Vec<u8>),
-    Closed { code: u16, reason: String },
+    Closed {
+        code: u16,
+        reason: String,
+    },
+    /// Not of a link: a token was fetched for one, or could not be.
+    Token(Result<String, String>),
 }
 
 /// What the driver tells a link.

@@ -415,6 +415,8 @@ impl Run<'_> {
 
     fn carry(&mut self, peer: usize, output: Output) {
         match output {
+            // Nobody here has a token.
+            Output::Fetch(..) => {}
             Output::Dial(generation) => self.dial(peer, generation),
             Output::Transmit(generation, frame) => {
                 if let Some((_, link)) = self.peers[peer].link.filter(|(present, _)| *present == generation) {
