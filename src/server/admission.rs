@@ -5,7 +5,14 @@
 //! expire; its client is asked for another token a while before ([`ServerMessage::Renew`]), and its connection is
 //! closed when none came. Not here: keys and signatures, which are the host's.
 
-use std::{fmt, sync::Arc, time::Duration};
+use alloc::{
+    borrow::ToOwned,
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    sync::Arc,
+};
+use core::{fmt, time::Duration};
 
 use thiserror::Error;
 

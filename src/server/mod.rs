@@ -3,8 +3,8 @@
 //! [`Server`] is a machine without transport, clock, threads or randomness of its own: the same code answers inside a
 //! browser page and inside the native server. The parts: `hub` knows who is connected and follows what, `object`,
 //! `datastore`, `pool`, `mailbox` and `kv` hold the rules of what they are named after, `rules` those of the application
-//! and `apply` has them followed, `admission` knows what each caller may do, `outbox` holds back what is to be sent until it is true, [`storage`] keeps what must
-//! last. Not here: sockets, files, time.
+//! and `apply` has them followed, `admission` knows what each caller may do, `outbox` holds back what is to be sent until it
+//! is true, [`storage`] keeps what must last. Not here: sockets, files, time.
 
 mod admission;
 mod apply;
@@ -24,6 +24,7 @@ pub mod storage;
 
 use alloc::{
     borrow::ToOwned,
+    boxed::Box,
     string::{String, ToString},
     sync::Arc,
     vec::Vec,
