@@ -36,6 +36,24 @@ impl ErrorCode {
         self as u16
     }
 
+    /// The code of this number, if this version has it.
+    #[must_use]
+    pub const fn from_number(number: u16) -> Option<Self> {
+        Some(match number {
+            1 => Self::InvalidRequest,
+            2 => Self::NotFound,
+            3 => Self::Forbidden,
+            4 => Self::InvalidValue,
+            5 => Self::LimitExceeded,
+            6 => Self::RequestExpired,
+            7 => Self::Conflict,
+            8 => Self::QuotaExceeded,
+            100 => Self::StorageFailed,
+            101 => Self::Unavailable,
+            _ => return None,
+        })
+    }
+
     /// Whether the same request may succeed later.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
@@ -82,6 +100,8 @@ pub enum CloseCode {
     SlowConsumer = 4002,
     /// The server failed inside.
     Internal = 4003,
+    /// Messages or writes came faster than the server takes them from one connection.
+    RateLimited = 4004,
     /// A frame was no message of the protocol.
     Malformed = 4500,
     /// A message was well-formed but not allowed now, such as one before `hello`.
@@ -99,6 +119,41 @@ impl CloseCode {
     #[must_use]
     pub const fn number(self) -> u16 {
         self as u16
+    }
+
+    /// The code's name in the field's words, such as `slow_consumer`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Restarting => "restarting",
+            Self::Silent => "silent",
+            Self::SlowConsumer => "slow_consumer",
+            Self::Internal => "internal",
+            Self::RateLimited => "rate_limited",
+            Self::Malformed => "malformed",
+            Self::Unexpected => "unexpected",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::Unsupported => "unsupported",
+            Self::Unauthorized => "unauthorized",
+        }
+    }
+
+    /// The code of this number, if it is one of this protocol.
+    #[must_use]
+    pub const fn from_number(number: u16) -> Option<Self> {
+        Some(match number {
+            4000 => Self::Restarting,
+            4001 => Self::Silent,
+            4002 => Self::SlowConsumer,
+            4003 => Self::Internal,
+            4004 => Self::RateLimited,
+            4500 => Self::Malformed,
+            4501 => Self::Unexpected,
+            4502 => Self::LimitExceeded,
+            4503 => Self::Unsupported,
+            4504 => Self::Unauthorized,
+            _ => return None,
+        })
     }
 
     /// Whether a client that was closed with `code` stays away.

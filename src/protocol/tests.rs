@@ -384,3 +384,15 @@ fn numbers_keep_their_value_through_json() {
         assert_eq!(to_json(EncodedValue::check(&bytes).unwrap()).unwrap(), text);
     }
 }
+
+#[test]
+fn a_code_is_found_by_its_number_and_by_no_other() {
+    let errors: Vec<_> = (0..=u16::MAX).filter_map(|n| Some((n, ErrorCode::from_number(n)?))).collect();
+    assert!(errors.iter().all(|(number, code)| code.number() == *number));
+    assert_eq!(errors.len(), 10);
+    let closes: Vec<_> = (0..=u16::MAX).filter_map(|n| Some((n, CloseCode::from_number(n)?))).collect();
+    assert!(closes.iter().all(|(number, code)| code.number() == *number));
+    assert_eq!(closes.len(), 10);
+    let named = |name: &str| closes.iter().filter(|(_, code)| code.name() == name).count();
+    assert!(closes.iter().all(|(_, code)| named(code.name()) == 1));
+}

@@ -3,7 +3,7 @@
 //! A *topic* is one history under the number that envelopes carry: a target under one epoch. It exists as long as
 //! somebody follows it. A connection that goes takes everything it had along: [`Hub::residue`] counts what is left.
 
-use alloc::{collections::VecDeque, format, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, format, string::String, sync::Arc, vec::Vec};
 
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
@@ -11,7 +11,9 @@ use hashbrown::{Equivalent, HashMap};
 use super::{
     ConnectionId, Residue,
     admission::{Grant, Reading, renewal},
+    counters::Census,
     kv::{WatcherId, Watchers},
+    limits::Allowance,
     query::Questions,
 };
 use crate::protocol::{Epoch, Position, Sequence, SubscriptionId, Timestamp, TopicId};
@@ -85,7 +87,7 @@ pub(super) enum Phase {
     /// Connected, nothing said yet. Ends with `hello`, or when its time is up.
     Greeting,
     /// Greeted.
-    Live(Session),
+    Live(Box<Session>),
 }
 
 #[derive(Debug)]
@@ -105,6 +107,8 @@ pub(super) struct Session {
     /// Subscriptions to the client's mailbox, each with the number of the last notification sent.
     pub(super) mailboxes: OrderedMap<SubscriptionId, u64>,
     pub(super) outflow: Outflow,
+    /// What it may still ask for.
+    pub(super) allowance: Allowance,
     beacons: u64,
     /// The tick after the one that the last beacon reported.
     reported: u64,
@@ -194,6 +198,28 @@ pub(super) struct Hub {
 }
 
 impl Hub {
+    pub(super) fn census(&self) -> Census {
+        let mut census = Census { topics: self.topics.len(), ..Census::default() };
+        for connection in self.connections.values() {
+            match &connection.phase {
+                Phase::Greeting => census.greeting += 1,
+                Phase::Live(session) => {
+                    census.sessions += 1;
+                    census.subscriptions += session.subscriptions.len();
+                }
+            }
+        }
+        census
+    }
+
+    /// Who a connection is, once it has said hello.
+    pub(super) fn user(&self, id: ConnectionId) -> Option<&Arc<str>> {
+        match &self.connections.get(&id)?.phase {
+            Phase::Greeting => None,
+            Phase::Live(session) => Some(&session.grant.user),
+        }
+    }
+
     pub(super) fn residue(&self) -> Residue {
         Residue {
             connections: self.connections.len().max(self.clients.len()),
@@ -238,7 +264,7 @@ impl Hub {
         match self.connections.get_mut(&id) {
             Some(Connection { phase: phase @ Phase::Greeting, .. }) => {
                 self.clients.insert(client.clone(), id);
-                *phase = Phase::Live(Session {
+                *phase = Phase::Live(Box::new(Session {
                     number,
                     client,
                     renewal: renewal(now, grant.expires),
@@ -248,9 +274,10 @@ impl Hub {
                     questions: Questions::default(),
                     mailboxes: OrderedMap::new(),
                     outflow: Outflow::Open(0),
+                    allowance: Allowance::new(now),
                     beacons: 0,
                     reported: tick,
-                });
+                }));
                 true
             }
             _ => false,
