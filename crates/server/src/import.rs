@@ -18,7 +18,7 @@ use tidewire::{
         limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES},
     },
     server::{
-        self, Action, CommitError, ConnectionId, Options, Server,
+        self, Action, CommitError, ConnectionId, Options, Rules, Server,
         storage::{Storage, StorageError},
     },
 };
@@ -47,6 +47,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Whether a datastore that holds any record is left alone.
     pub if_empty: bool,
+    /// What holds for the records.
+    pub rules: Rules,
 }
 
 /// What an import did.
@@ -176,7 +178,8 @@ pub fn import(config: &Config, progress: impl FnMut(usize, usize)) -> Result<Rep
     let records = read(config)?;
     let storage = Sqlite::open(&config.data)?;
     let seed = serve::seed().map_err(ImportError::System)?;
-    let server = Server::open(storage, Options::new(seed))?;
+    let options = Options { rules: config.rules.clone(), ..Options::new(seed) };
+    let server = Server::open(storage, options)?;
     let mut client = [0; 16];
     client.copy_from_slice(&serve::seed().map_err(ImportError::System)?[..16]);
     Importer { server, client, clock: Clock::new() }.run(config, &records, progress)
