@@ -4,7 +4,7 @@ use std::{
     env,
     error::Error,
     ffi::OsString,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -153,7 +153,11 @@ fn run_serve(Serve { file, settings }: Serve) -> Result<(), Failure> {
 /// Logs to the standard error output.
 fn log(format: LogFormat, is_verbose: bool) {
     let level = if is_verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
-    let logs = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
     match format {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).init(),
