@@ -10,6 +10,7 @@ pub mod backup;
 pub mod check;
 pub mod config;
 mod door;
+pub mod export;
 pub mod health;
 pub mod host;
 mod http;

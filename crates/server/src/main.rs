@@ -15,7 +15,8 @@ use clap::{Args, Parser, Subcommand};
 use tidewire_server::{
     backup, check,
     config::{ConfigError, LogFormat, Settings},
-    import,
+    export::{self, Report, Source},
+    import::{self, Destination},
     serve::ServeError,
 };
 use tokio::runtime;
@@ -32,8 +33,10 @@ struct Cli {
 enum Command {
     /// Runs the server.
     Serve(Box<Serve>),
-    /// Fills a permanent datastore from a JSON file. Records that are stored already, exactly so, are left alone.
+    /// Fills a permanent datastore from a JSON file, or sets objects. What is stored already, exactly so, is left alone.
     Import(Import),
+    /// Writes the records of a permanent datastore, or all objects, as lines of JSON; the server may run.
+    Export(Export),
     /// Reads the whole database and says what is wrong with it; the server may run.
     Check(Data),
     /// Copies the database into a file; the server may run.
@@ -97,17 +100,39 @@ struct Serve {
 struct Import {
     /// A JSON array of objects, or one object per line.
     file: PathBuf,
-    /// The datastore to fill.
-    #[arg(long)]
-    datastore: String,
+    #[command(flatten)]
+    what: What,
     /// The field that names a record.
-    #[arg(long, default_value = "id")]
+    #[arg(long, default_value = "id", conflicts_with = "objects")]
     primary: String,
     #[command(flatten)]
     data: Data,
     /// Does nothing if the datastore holds any record.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "objects")]
     if_empty: bool,
+}
+
+/// What is imported or exported.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// The records of this datastore.
+    #[arg(long, value_name = "ID")]
+    datastore: Option<String>,
+    /// All objects, each as {"key": ..., "value": ...}.
+    #[arg(long)]
+    objects: bool,
+}
+
+#[derive(Debug, Args)]
+struct Export {
+    #[command(flatten)]
+    what: What,
+    /// The file to write; it must not exist. Without it, the lines go to the standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
 }
 
 /// Whatever went wrong; each error is the sentence that the user is told.
@@ -117,6 +142,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(options) => run_serve(*options),
         Command::Import(options) => run_import(options),
+        Command::Export(options) => run_export(options),
         Command::Check(data) => run_check(data),
         Command::Backup { file, data } => run_backup(&file, data),
         Command::Restore { file, data, replace } => run_restore(&file, data, replace),
@@ -205,17 +231,33 @@ fn run_restore(file: &Path, data: Data, replace: bool) -> Result<(), Failure> {
 
 fn run_import(options: Import) -> Result<(), Failure> {
     let settings = options.data.settings()?;
+    let name = options.what.datastore.clone().unwrap_or_else(|| "objects".to_owned());
+    let destination = match options.what.datastore {
+        Some(id) => Destination::Datastore { id, primary: options.primary },
+        None => Destination::Objects,
+    };
     let config = import::Config {
         file: options.file,
-        datastore: options.datastore,
-        primary: options.primary,
+        destination,
         data: settings.data(),
         if_empty: options.if_empty,
         rules: settings.rules(),
     };
-    let name = config.datastore.clone();
     let report =
         import::import(&config, |written, total| eprintln!("{name}: {written} of {total} records written"))?;
     println!("{name}: {report}");
+    Ok(())
+}
+
+fn run_export(options: Export) -> Result<(), Failure> {
+    let name = options.what.datastore.clone().unwrap_or_else(|| "objects".to_owned());
+    let source = options.what.datastore.map_or(Source::Objects, Source::Datastore);
+    let data = options.data.settings()?.data();
+    let Report { count, primary } =
+        export::export(&data, &source, options.output.as_deref(), io::stdout().lock())?;
+    match primary {
+        Some(primary) => eprintln!("{name}: {count} records, named by --primary {primary}"),
+        None => eprintln!("{name}: {count} exported"),
+    }
     Ok(())
 }
