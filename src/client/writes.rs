@@ -43,6 +43,7 @@ impl Subject {
             Operation::Merge { .. }
             | Operation::Notify { .. }
             | Operation::Reply { .. }
+            | Operation::Relay(_)
             | Operation::Kv(_) => Self::Other,
         }
     }

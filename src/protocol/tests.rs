@@ -12,6 +12,18 @@ fn position(byte: u8) -> Position {
     Position { epoch: Epoch::from_bytes([byte; 16]), sequence: Sequence::new(u64::from(byte)).unwrap() }
 }
 
+fn relayed(value: Option<EncodedValue<'_>>) -> Relayed<'_> {
+    let has_value = value.is_some();
+    Relayed {
+        key: "cursor:1",
+        sequence: Sequence::new(42).unwrap(),
+        prev: has_value.then_some(Sequence::ZERO),
+        version: has_value.then_some("1.0"),
+        epoch: has_value.then_some(Epoch::from_bytes([7; 16])),
+        value,
+    }
+}
+
 fn client_messages(value: EncodedValue<'_>) -> Vec<ClientMessage<'_>> {
     vec![
         ClientMessage::Hello { client: "c", token: None },
@@ -66,6 +78,9 @@ fn client_messages(value: EncodedValue<'_>) -> Vec<ClientMessage<'_>> {
                 KvChange::DeleteGroup { group: "" },
             ]),
         },
+        ClientMessage::Subscribe(vec![Subscription { id: 8, target: Target::Relay("k"), position: None }]),
+        ClientMessage::Write { request: 10, operation: Operation::Relay(relayed(Some(value))) },
+        ClientMessage::Write { request: 11, operation: Operation::Relay(relayed(None)) },
         ClientMessage::Query { query: 1, about: Query::Notification { trace: "t" } },
         ClientMessage::Query { query: 2, about: Query::KvGet { group: "g", key: "k" } },
         ClientMessage::Query { query: 3, about: Query::KvGetAll { group: "g" } },
@@ -128,6 +143,8 @@ fn server_messages(value: EncodedValue<'_>) -> Vec<ServerMessage<'_>> {
         ServerMessage::Result { query: 3, outcome: Ok(Some(EncodedValue::trusted(&[0xc0]))) },
         ServerMessage::Result { query: 3, outcome: Err((2, "no such key")) },
         ServerMessage::Following { subscription: 4 },
+        ServerMessage::Relayed(relayed(Some(value))),
+        ServerMessage::Relayed(relayed(None)),
         ServerMessage::Notification {
             subscription: 4,
             trace: "00112233445566778899aabbccddeeff",
@@ -304,6 +321,7 @@ fn server_name(message: &ServerMessage<'_>) -> &'static str {
         ServerMessage::Event { .. } => "event",
         ServerMessage::Dropped { .. } => "dropped",
         ServerMessage::Renew { .. } => "renew",
+        ServerMessage::Relayed(_) => "relayed",
     }
 }
 

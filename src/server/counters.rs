@@ -87,6 +87,8 @@ pub struct Counters {
     pub denied: Tally,
     /// Changes sent, each counted once per connection that it was sent to.
     pub envelopes: u64,
+    /// Envelopes of clients passed on, each counted once per connection that it was sent to.
+    pub relayed: u64,
     /// Batches that wrote to the durable storage.
     pub commits: u64,
     /// Batches that were undone, as the storage failed.
@@ -117,12 +119,14 @@ impl Counters {
             refetched,
             denied,
             envelopes,
+            relayed,
             commits,
             undone,
         } = batch;
         self.messages += messages;
         self.acknowledged += acknowledged;
         self.envelopes += envelopes;
+        self.relayed += relayed;
         self.commits += commits;
         self.undone += undone;
         self.subscribed.absorb(&subscribed);

@@ -134,6 +134,8 @@ pub(super) enum Followed {
     Mailbox(Arc<str>),
     /// It hears the events of this watcher of the kv store.
     Watch(WatcherId),
+    /// It hears what clients relay on this key.
+    Relay(Arc<str>),
 }
 
 /// Something to answer.
@@ -189,6 +191,8 @@ pub(super) struct Hub {
     current: HashMap<Subject, TopicId, RandomState>,
     /// Who follows the mailbox of a user.
     mailboxes: OrderedMap<Arc<str>, OrderedSet<(ConnectionId, SubscriptionId)>>,
+    /// Who follows what clients relay on a key.
+    relays: HashMap<Arc<str>, OrderedSet<(ConnectionId, SubscriptionId)>, RandomState>,
     last_topic: TopicId,
     /// Ordered by when they are due, so that the next one costs no search.
     timers: OrderedSet<(Timestamp, ConnectionId)>,
@@ -237,6 +241,7 @@ impl Hub {
             timers: self.timers.len(),
             ownerships: 0,
             mailboxes: self.mailboxes.values().map(OrderedSet::len).sum(),
+            relays: self.relays.values().map(OrderedSet::len).sum(),
         }
     }
 
@@ -381,7 +386,7 @@ impl Hub {
                 let topic = *topic;
                 self.topics.get(&topic).map(|topic| topic.subject.clone())
             }
-            Followed::Watch(_) | Followed::Mailbox(_) => None,
+            Followed::Watch(_) | Followed::Mailbox(_) | Followed::Relay(_) => None,
         }
     }
 
@@ -396,6 +401,7 @@ impl Hub {
                 self.topics.get(topic).map(|topic| Reading::History(topic.subject.clone()))
             }
             Followed::Mailbox(_) => None,
+            Followed::Relay(key) => Some(Reading::Relay(key.clone())),
             Followed::Watch(watcher) => {
                 self.watchers.group(*watcher).map(|group| Reading::Watch(group.into()))
             }
@@ -462,6 +468,7 @@ impl Hub {
         let number = match followed {
             Followed::Waiting(_) => return,
             Followed::Mailbox(client) => return self.leave_mailbox(id, subscription, client),
+            Followed::Relay(key) => return self.leave_relay(id, subscription, key),
             Followed::Watch(watcher) => {
                 self.watchers.unwatch(*watcher);
                 return;
@@ -511,6 +518,32 @@ impl Hub {
     /// All subscriptions to the mailbox of a user.
     pub(super) fn mailbox_followers(&self, user: &str) -> Vec<(ConnectionId, SubscriptionId)> {
         self.mailboxes.get(user).into_iter().flatten().copied().collect()
+    }
+
+    /// Lets a subscription hear what is relayed on a key, in the place of any before it under that number.
+    pub(super) fn follow_relay(&mut self, id: ConnectionId, subscription: SubscriptionId, key: Arc<str>) {
+        let Some(session) = self.session(id) else {
+            return;
+        };
+        let before = session.subscriptions.insert(subscription, Followed::Relay(key.clone()));
+        if let Some(before) = before {
+            self.leave(id, subscription, &before);
+        }
+        self.relays.entry(key).or_default().insert((id, subscription));
+    }
+
+    fn leave_relay(&mut self, id: ConnectionId, subscription: SubscriptionId, key: &str) {
+        if let Some(followers) = self.relays.get_mut(key) {
+            followers.remove(&(id, subscription));
+            if followers.is_empty() {
+                self.relays.remove(key);
+            }
+        }
+    }
+
+    /// All subscriptions to what is relayed on a key, those of one connection side by side.
+    pub(super) fn relay_followers(&self, key: &str) -> Vec<(ConnectionId, SubscriptionId)> {
+        self.relays.get(key).into_iter().flatten().copied().collect()
     }
 
     /// All subscriptions to a subject that have their answer.

@@ -142,7 +142,8 @@ fn changes(operation: &Operation<'_>) -> u64 {
         | Operation::Remove { .. }
         | Operation::Merge { .. }
         | Operation::Notify { .. }
-        | Operation::Reply { .. } => 1,
+        | Operation::Reply { .. }
+        | Operation::Relay(_) => 1,
     }
 }
 

@@ -20,6 +20,7 @@ mod outbox;
 mod pool;
 mod query;
 mod random;
+mod relay;
 mod rules;
 mod session;
 pub mod storage;
@@ -208,6 +209,9 @@ pub enum WriteError {
     /// All sequences of the epoch are used.
     #[error("the history has no sequences left")]
     Exhausted,
+    /// The key of what was to be relayed is an object of the authority's.
+    #[error("the key belongs to the authority; put the object instead, or relay under another key")]
+    Owned,
     /// The storage failed. The whole batch is undone by the next [`Server::commit`], which says why.
     #[error("the storage failed; nothing was changed")]
     StorageFailed,
@@ -229,6 +233,7 @@ impl WriteError {
             | Self::LivesTooLong { .. }
             | Self::Exhausted => ErrorCode::LimitExceeded,
             Self::QuotaExceeded { .. } => ErrorCode::QuotaExceeded,
+            Self::Owned => ErrorCode::Conflict,
             Self::InvalidValue { .. } => ErrorCode::InvalidValue,
             Self::Unresolved { .. } => ErrorCode::Unavailable,
             Self::StorageFailed => ErrorCode::StorageFailed,
@@ -287,6 +292,8 @@ pub struct Residue {
     pub ownerships: usize,
     /// Subscriptions to mailboxes.
     pub mailboxes: usize,
+    /// Subscriptions to what clients relay.
+    pub relays: usize,
 }
 
 /// The inputs since the last commit, as far as a failure has to be told.

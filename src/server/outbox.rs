@@ -159,6 +159,23 @@ impl Outbox {
         }
     }
 
+    /// Stages a message for several connections, who share its bytes. It falls with the batch.
+    pub(super) fn broadcast(&mut self, to: Vec<ConnectionId>, message: &ServerMessage<'_>) {
+        if to.is_empty() {
+            return;
+        }
+        self.uncommitted.relayed += to.len() as u64;
+        let mut writer = Writer::new();
+        message.encode(&mut writer);
+        // One after the other for the same receivers share a frame.
+        match self.staged.last_mut() {
+            Some(Staged::Shared { to: same, bytes }) if *same == to && bytes.len() < FRAME_BYTES => {
+                bytes.extend_from_slice(&writer.into_bytes());
+            }
+            _ => self.staged.push(Staged::Shared { to, bytes: writer.into_bytes() }),
+        }
+    }
+
     /// Puts the gathered changes of a topic in line.
     pub(super) fn flush(&mut self, hub: &Hub, topic: TopicId) {
         let Some(parts) = self.envelopes.remove(&topic) else {

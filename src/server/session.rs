@@ -206,6 +206,7 @@ impl<S: Storage> Server<S> {
             Target::Datastore { id, .. } => Some(Resource::Datastore(id)),
             Target::Pool { id, .. } => Some(Resource::Pool(id)),
             Target::Watch { group, .. } => Some(watched(group)),
+            Target::Relay(key) => Some(Resource::Relay(key)),
             Target::Mailbox => None,
         };
         if let Some(Err(error)) = read.map(|resource| grant.check_read(resource)) {
@@ -240,6 +241,7 @@ impl<S: Storage> Server<S> {
                 Subject::Pool(id.into())
             }
             Target::Mailbox => return self.follow_mailbox(connection, asked.id),
+            Target::Relay(key) => return self.follow_relay(connection, asked.id, key),
             Target::Watch { group, key } => {
                 if let Err(error) = check_name("group", group).and_then(|()| check_name("key", key)) {
                     self.hub.unsubscribe(connection, asked.id);
@@ -539,6 +541,10 @@ impl<S: Storage> Server<S> {
             Operation::Reply { trace, reply } => {
                 self.reply_from(now, &caller.grant.user, trace, reply)?;
                 Ok(Effect { position: None, result: None, is_durable: true })
+            }
+            Operation::Relay(envelope) => {
+                self.relay(envelope)?;
+                Ok(Effect::at(None, false))
             }
             Operation::Kv(ref changes) => {
                 self.kv(now).apply(changes)?;

@@ -174,6 +174,7 @@ fn note(condition: Condition, seen: &Observation) {
     gauge!("tidewire_backlog_bytes").set(*backlog as f64);
     counter!("tidewire_received_messages_total").absolute(counters.messages);
     counter!("tidewire_sent_envelopes_total").absolute(counters.envelopes);
+    counter!("tidewire_relayed_envelopes_total").absolute(counters.relayed);
     counter!("tidewire_writes_total", "outcome" => "done").absolute(counters.acknowledged);
     for (code, count) in counters.refused.iter() {
         counter!("tidewire_writes_total", "outcome" => name(code)).absolute(count);
@@ -214,6 +215,10 @@ fn describe() {
     describe_counter!("tidewire_sent_bytes_total", Unit::Bytes, "Bytes of frames to clients.");
     describe_counter!("tidewire_sent_frames_total", "Frames to clients.");
     describe_counter!("tidewire_sent_envelopes_total", "Changes to clients, once per receiver.");
+    describe_counter!(
+        "tidewire_relayed_envelopes_total",
+        "Envelopes of clients to clients, once per receiver."
+    );
     describe_counter!("tidewire_writes_total", "Writes of clients, by what came of them.");
     describe_counter!("tidewire_answers_total", "Answers to subscriptions and refetches, by kind.");
     describe_counter!("tidewire_denials_total", "Subscriptions and refetches denied, by why.");
