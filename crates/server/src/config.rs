@@ -95,7 +95,7 @@ pub enum LogFormat {
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitSettings {
-    /// WebSockets at a time [default: 10000].
+    /// WebSockets at a time [default: 20000].
     #[arg(long, env = "TIDEWIRE_MAX_CONNECTIONS", value_name = "COUNT")]
     pub max_connections: Option<usize>,
     /// WebSockets from one address, or one /64 of version 6; this machine's are not counted [default: 1000].

@@ -21,8 +21,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            // At 20 KB for an idle one that is 200 MB, which a small machine has.
-            connections: 10_000,
+            // At 20 KB for an idle one that is 400 MB, which a small machine has.
+            connections: 20_000,
             // An office behind one address; far from what would fill the house.
             connections_per_address: 1_000,
             backlog_bytes: BACKLOG_BYTES,

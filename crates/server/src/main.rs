@@ -13,7 +13,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use tidewire_server::{
-    backup, check,
+    Limits, backup, check,
     config::{ConfigError, LogFormat, Settings},
     export::{self, Report, Source},
     import::{self, Destination},
@@ -165,6 +165,7 @@ fn run_serve(Serve { file, settings }: Serve) -> Result<(), Failure> {
         // The environment goes before the file.
         settings.jwt_secret = None;
     }
+    raise_open_files(settings.limits.max_connections.unwrap_or(Limits::default().connections));
     let server = settings.into_builder(secret);
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::System)?;
     let served = runtime.block_on(async {
@@ -174,6 +175,24 @@ fn run_serve(Serve { file, settings }: Serve) -> Result<(), Failure> {
     // A database that was still being opened is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(served?)
+}
+
+/// Files that the server has open beside its connections: the database, the listeners, and those it serves.
+const OTHER_FILES: u64 = 256;
+
+/// Takes as many open files as the system gives: what a shell gives is less than a server's connections.
+fn raise_open_files(connections: usize) {
+    // Where the system says nothing, it has no such limit.
+    let Ok(limit) = rlimit::increase_nofile_limit(u64::MAX) else { return };
+    let needed = connections as u64 + OTHER_FILES;
+    if limit < needed {
+        tracing::warn!(
+            limit,
+            needed,
+            "the system allows fewer open files than connections; raise it (LimitNOFILE=, ulimit -n) or lower \
+             --max-connections"
+        );
+    }
 }
 
 /// Logs to the standard error output.
