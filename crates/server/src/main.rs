@@ -165,12 +165,16 @@ fn run_serve(Serve { file, settings }: Serve) -> Result<(), Failure> {
         // The environment goes before the file.
         settings.jwt_secret = None;
     }
-    raise_open_files(settings.limits.max_connections.unwrap_or(Limits::default().connections));
+    let connections = settings.limits.max_connections.unwrap_or(Limits::default().connections);
     let server = settings.into_builder(secret);
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::System)?;
     let served = runtime.block_on(async {
         let stop = stop_signal().map_err(ServeError::System)?;
-        server.serve(announce, stop).await
+        let ready = |address| {
+            raise_open_files(connections);
+            announce(address);
+        };
+        server.serve(ready, stop).await
     });
     // A database that was still being opened is not waited for.
     runtime.shutdown_timeout(Duration::from_secs(1));
