@@ -182,6 +182,18 @@ impl Cursor {
     }
 }
 
+/// Subscriptions by the name of what they follow.
+type Followers = OrderedMap<Arc<str>, OrderedSet<(ConnectionId, SubscriptionId)>>;
+
+fn leave(followers: &mut Followers, name: &str, who: (ConnectionId, SubscriptionId)) {
+    if let Some(those) = followers.get_mut(name) {
+        those.remove(&who);
+        if those.is_empty() {
+            followers.remove(name);
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Hub {
     connections: OrderedMap<ConnectionId, Connection>,
@@ -190,9 +202,9 @@ pub(super) struct Hub {
     topics: OrderedMap<TopicId, Topic>,
     current: HashMap<Subject, TopicId, RandomState>,
     /// Who follows the mailbox of a user.
-    mailboxes: OrderedMap<Arc<str>, OrderedSet<(ConnectionId, SubscriptionId)>>,
+    mailboxes: Followers,
     /// Who follows what clients relay on a key.
-    relays: HashMap<Arc<str>, OrderedSet<(ConnectionId, SubscriptionId)>, RandomState>,
+    relays: Followers,
     last_topic: TopicId,
     /// Ordered by when they are due, so that the next one costs no search.
     timers: OrderedSet<(Timestamp, ConnectionId)>,
@@ -507,12 +519,7 @@ impl Hub {
         if let Some(session) = self.session(id) {
             session.mailboxes.remove(&subscription);
         }
-        if let Some(followers) = self.mailboxes.get_mut(user) {
-            followers.remove(&(id, subscription));
-            if followers.is_empty() {
-                self.mailboxes.remove(user);
-            }
-        }
+        leave(&mut self.mailboxes, user, (id, subscription));
     }
 
     /// All subscriptions to the mailbox of a user.
@@ -533,12 +540,7 @@ impl Hub {
     }
 
     fn leave_relay(&mut self, id: ConnectionId, subscription: SubscriptionId, key: &str) {
-        if let Some(followers) = self.relays.get_mut(key) {
-            followers.remove(&(id, subscription));
-            if followers.is_empty() {
-                self.relays.remove(key);
-            }
-        }
+        leave(&mut self.relays, key, (id, subscription));
     }
 
     /// All subscriptions to what is relayed on a key, those of one connection side by side.

@@ -165,7 +165,7 @@ fn run_serve(Serve { file, settings }: Serve) -> Result<(), Failure> {
         // The environment goes before the file.
         settings.jwt_secret = None;
     }
-    let connections = settings.limits.max_connections.unwrap_or(Limits::default().connections);
+    let connections = settings.limits.max_connections;
     let server = settings.into_builder(secret);
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::System)?;
     let served = runtime.block_on(async {
@@ -185,17 +185,19 @@ fn run_serve(Serve { file, settings }: Serve) -> Result<(), Failure> {
 const OTHER_FILES: u64 = 256;
 
 /// Takes as many open files as the system gives: what a shell gives is less than a server's connections.
-fn raise_open_files(connections: usize) {
+fn raise_open_files(connections: Option<usize>) {
     // Where the system says nothing, it has no such limit.
     let Ok(limit) = rlimit::increase_nofile_limit(u64::MAX) else { return };
-    let needed = connections as u64 + OTHER_FILES;
-    if limit < needed {
-        tracing::warn!(
-            limit,
-            needed,
-            "the system allows fewer open files than connections; raise it (LimitNOFILE=, ulimit -n) or lower \
-             --max-connections"
-        );
+    let needed = connections.unwrap_or(Limits::default().connections) as u64 + OTHER_FILES;
+    if limit >= needed {
+        return;
+    }
+    let hint = "the system allows fewer open files than connections; raise it (LimitNOFILE=, ulimit -n) or lower \
+                --max-connections";
+    // Whoever left the default did not ask for so many.
+    match connections {
+        Some(_) => tracing::warn!(limit, needed, "{hint}"),
+        None => tracing::debug!(limit, needed, "{hint}"),
     }
 }
 
