@@ -356,17 +356,15 @@ fn a_question_about_no_subscription_is_denied() {
 fn everybody_hears_a_goodbye_with_the_time_to_come_back() {
     let mut rig = Rig::new();
     let (greeted, fresh) = (rig.client("c"), rig.connect());
-    let mut turn = 1_000;
     rig.server.close_all(CloseCode::Restarting, "the server is restarting", Some(Duration::from_secs(1)));
     rig.commit().unwrap();
-    for connection in [greeted, fresh] {
+    // Not both at once.
+    for (turn, connection) in (1_000..).zip([greeted, fresh]) {
         let inbox = rig.take(connection);
         let ServerMessage::Goodbye { code: 4000, retry_after, .. } = inbox.one() else {
             panic!("{:?}", inbox.one());
         };
-        // Not both at once.
         assert_eq!(retry_after, Some(turn));
-        turn += 1;
         assert_eq!(inbox.closed.unwrap().0, 4000);
     }
     assert_eq!(rig.server.residue(), Residue::default());

@@ -361,7 +361,7 @@ impl<S: Storage> Thread<S> {
                 self.server.handle_timeout(now);
             }
             if self.probe_due.is_some_and(|due| due <= now) {
-                self.server.probe(now);
+                self.probe(now)?;
             }
             let is_committed = self.commit(now, count)?;
             for answer in self.answers.drain(..) {
@@ -385,26 +385,50 @@ impl<S: Storage> Thread<S> {
                 // One that wrote nothing says nothing about the storage.
                 if self.server.counters().commits > before {
                     self.conduct.meter.commit_seconds.record(started.elapsed());
-                    if self.probe_due.take().is_some() {
-                        tracing::info!("the storage works again");
-                        self.conduct.health.set(health::Condition::Ready);
-                    }
+                    self.note_success();
                 }
                 Ok(true)
             }
-            Err(error @ CommitError::Undone(_)) => {
+            Err(CommitError::Undone(error)) => {
+                // Once it is known that the storage fails, every write says so again.
+                match self.probe_due {
+                    None => tracing::error!("a batch was undone: {error}"),
+                    Some(_) => tracing::debug!("a batch was undone: {error}"),
+                }
+                self.probe(now)?;
+                Ok(false)
+            }
+            Err(error @ CommitError::Lost(_)) => Err(self.lost(error)),
+        }
+    }
+
+    /// A batch was undone: is it the storage, or was it something in that batch?
+    fn probe(&mut self, now: Timestamp) -> Result<(), HostError> {
+        self.server.probe(now);
+        match self.server.commit(now) {
+            Ok(()) => self.note_success(),
+            Err(CommitError::Undone(_)) => {
                 if self.probe_due.is_none() {
-                    tracing::error!("{error}; writes are refused until the storage works again");
+                    tracing::error!("the storage fails; writes are refused until it works again");
                 }
                 self.conduct.health.set(health::Condition::Failing);
                 self.probe_due = Some(now + PROBE_PERIOD);
-                Ok(false)
             }
-            Err(error @ CommitError::Lost(_)) => {
-                self.conduct.health.set(health::Condition::Stopping);
-                Err(error.into())
-            }
+            Err(error @ CommitError::Lost(_)) => return Err(self.lost(error)),
         }
+        Ok(())
+    }
+
+    fn note_success(&mut self) {
+        if self.probe_due.take().is_some() {
+            tracing::info!("the storage works again");
+            self.conduct.health.set(health::Condition::Ready);
+        }
+    }
+
+    fn lost(&self, error: CommitError) -> HostError {
+        self.conduct.health.set(health::Condition::Stopping);
+        error.into()
     }
 
     /// Takes one input; `true` if it is the last.
