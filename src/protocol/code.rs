@@ -30,6 +30,20 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every code of this version.
+    pub const ALL: [Self; 10] = [
+        Self::InvalidRequest,
+        Self::NotFound,
+        Self::Forbidden,
+        Self::InvalidValue,
+        Self::LimitExceeded,
+        Self::RequestExpired,
+        Self::Conflict,
+        Self::QuotaExceeded,
+        Self::StorageFailed,
+        Self::Unavailable,
+    ];
+
     /// The number as it travels.
     #[must_use]
     pub const fn number(self) -> u16 {
@@ -38,20 +52,8 @@ impl ErrorCode {
 
     /// The code of this number, if this version has it.
     #[must_use]
-    pub const fn from_number(number: u16) -> Option<Self> {
-        Some(match number {
-            1 => Self::InvalidRequest,
-            2 => Self::NotFound,
-            3 => Self::Forbidden,
-            4 => Self::InvalidValue,
-            5 => Self::LimitExceeded,
-            6 => Self::RequestExpired,
-            7 => Self::Conflict,
-            8 => Self::QuotaExceeded,
-            100 => Self::StorageFailed,
-            101 => Self::Unavailable,
-            _ => return None,
-        })
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.number() == number)
     }
 
     /// Whether the same request may succeed later.
@@ -115,6 +117,20 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
+    /// Every code of this version.
+    pub const ALL: [Self; 10] = [
+        Self::Restarting,
+        Self::Silent,
+        Self::SlowConsumer,
+        Self::Internal,
+        Self::RateLimited,
+        Self::Malformed,
+        Self::Unexpected,
+        Self::LimitExceeded,
+        Self::Unsupported,
+        Self::Unauthorized,
+    ];
+
     /// The number as it travels.
     #[must_use]
     pub const fn number(self) -> u16 {
@@ -140,20 +156,8 @@ impl CloseCode {
 
     /// The code of this number, if it is one of this protocol.
     #[must_use]
-    pub const fn from_number(number: u16) -> Option<Self> {
-        Some(match number {
-            4000 => Self::Restarting,
-            4001 => Self::Silent,
-            4002 => Self::SlowConsumer,
-            4003 => Self::Internal,
-            4004 => Self::RateLimited,
-            4500 => Self::Malformed,
-            4501 => Self::Unexpected,
-            4502 => Self::LimitExceeded,
-            4503 => Self::Unsupported,
-            4504 => Self::Unauthorized,
-            _ => return None,
-        })
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.number() == number)
     }
 
     /// Whether a client that was closed with `code` stays away.

@@ -404,13 +404,19 @@ fn numbers_keep_their_value_through_json() {
 }
 
 #[test]
-fn a_code_is_found_by_its_number_and_by_no_other() {
-    let errors: Vec<_> = (0..=u16::MAX).filter_map(|n| Some((n, ErrorCode::from_number(n)?))).collect();
-    assert!(errors.iter().all(|(number, code)| code.number() == *number));
-    assert_eq!(errors.len(), 10);
-    let closes: Vec<_> = (0..=u16::MAX).filter_map(|n| Some((n, CloseCode::from_number(n)?))).collect();
-    assert!(closes.iter().all(|(number, code)| code.number() == *number));
-    assert_eq!(closes.len(), 10);
-    let named = |name: &str| closes.iter().filter(|(_, code)| code.name() == name).count();
-    assert!(closes.iter().all(|(_, code)| named(code.name()) == 1));
+fn every_code_has_a_number_and_a_name_of_its_own_and_is_found_by_the_number() {
+    let errors = ErrorCode::ALL.map(|code| (code.number(), code.name()));
+    let closes = CloseCode::ALL.map(|code| (code.number(), code.name()));
+    for codes in [&errors[..], &closes] {
+        for (number, name) in codes {
+            let others = codes.iter().filter(|other| other.0 == *number || other.1 == *name);
+            assert_eq!(others.count(), 1, "{name}");
+        }
+    }
+    for number in 0..=u16::MAX {
+        let error = errors.iter().find(|(known, _)| *known == number).map(|(_, name)| *name);
+        assert_eq!(ErrorCode::from_number(number).map(ErrorCode::name), error);
+        let close = closes.iter().find(|(known, _)| *known == number).map(|(_, name)| *name);
+        assert_eq!(CloseCode::from_number(number).map(CloseCode::name), close);
+    }
 }

@@ -11,11 +11,11 @@ use ::metrics::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tidewire::{
-    protocol::CloseCode,
+    protocol::{CloseCode, ErrorCode},
     server::{Answers, Census, Counters},
 };
 
-use crate::health::Condition;
+use crate::{door::Full, health::Condition};
 
 /// Seconds: a memory disk, a good disk, a disk that syncs slowly, trouble.
 const COMMIT_SECONDS: [f64; 12] =
@@ -23,6 +23,9 @@ const COMMIT_SECONDS: [f64; 12] =
 
 /// Inputs of a batch, up to all that one may have.
 const BATCH_INPUTS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1_024.0];
+
+/// Why a WebSocket is refused before it is one.
+const REFUSALS: [&str; 4] = ["origin", "subprotocol", Full::All.name(), Full::Address.name()];
 
 /// Samples of histograms gather in memory until they are sorted into their buckets: so often, if nobody looks.
 pub(crate) const UPKEEP: Duration = Duration::from_secs(5);
@@ -91,6 +94,13 @@ impl Metrics {
         let printer = recorder.handle();
         with_local_recorder(&recorder, || {
             describe();
+            // What has not happened is 0, not missing: or the first time would raise no alert.
+            for reason in CloseCode::ALL.map(CloseCode::name).into_iter().chain(["client"]) {
+                counter!("tidewire_connections_closed_total", "reason" => reason).absolute(0);
+            }
+            for reason in REFUSALS {
+                counter!("tidewire_connections_refused_total", "reason" => reason).absolute(0);
+            }
             gauge!("tidewire_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         });
         let [received_bytes, received_frames, sent_bytes, sent_frames, opened] = [
@@ -176,8 +186,10 @@ fn note(condition: Condition, seen: &Observation) {
     counter!("tidewire_sent_envelopes_total").absolute(counters.envelopes);
     counter!("tidewire_relayed_envelopes_total").absolute(counters.relayed);
     counter!("tidewire_writes_total", "outcome" => "done").absolute(counters.acknowledged);
-    for (code, count) in counters.refused.iter() {
-        counter!("tidewire_writes_total", "outcome" => name(code)).absolute(count);
+    for code in ErrorCode::ALL {
+        let (refused, denied) = (counters.refused.of(code.number()), counters.denied.of(code.number()));
+        counter!("tidewire_writes_total", "outcome" => code.name()).absolute(refused);
+        counter!("tidewire_denials_total", "code" => code.name()).absolute(denied);
     }
     for (asked, answers) in [("subscribe", &counters.subscribed), ("refetch", &counters.refetched)] {
         let Answers { current, tail, snapshot, page, absent } = *answers;
@@ -187,15 +199,8 @@ fn note(condition: Condition, seen: &Observation) {
             counter!("tidewire_answers_total", "asked" => asked, "answer" => kind).absolute(count);
         }
     }
-    for (code, count) in counters.denied.iter() {
-        counter!("tidewire_denials_total", "code" => name(code)).absolute(count);
-    }
     counter!("tidewire_commits_total").absolute(counters.commits);
     counter!("tidewire_storage_failures_total").absolute(counters.undone);
-}
-
-fn name(code: u16) -> &'static str {
-    tidewire::protocol::ErrorCode::from_number(code).map_or("other", tidewire::protocol::ErrorCode::name)
 }
 
 fn describe() {

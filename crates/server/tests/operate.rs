@@ -88,6 +88,10 @@ async fn what_clients_do_shows_in_the_metrics() {
         ("tidewire_commits_total", 2.0),
         ("tidewire_commit_seconds_count", 2.0),
         ("tidewire_storage_failures_total", 0.0),
+        // What has not happened is 0, not missing.
+        ("tidewire_writes_total{outcome=\"storage_failed\"}", 0.0),
+        ("tidewire_connections_closed_total{reason=\"slow_consumer\"}", 0.0),
+        ("tidewire_connections_refused_total{reason=\"connections\"}", 0.0),
     ] {
         assert_eq!(seen.get(name), Some(&expected), "{name} in {seen:#?}");
     }
@@ -385,7 +389,7 @@ async fn a_slow_reader_is_evicted_and_resumes_where_it_stood_while_others_go_on(
     }
     let seen = until(
         || scrape(&server.address),
-        |seen| seen.contains_key("tidewire_connections_closed_total{reason=\"slow_consumer\"}"),
+        |seen| seen["tidewire_connections_closed_total{reason=\"slow_consumer\"}"] == 1.0,
     );
     assert!(seen["tidewire_backlog_bytes"] <= 1024.0 * 1024.0, "{seen:#?}");
     drop(slow);
