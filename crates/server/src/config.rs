@@ -33,7 +33,7 @@ pub struct Settings {
     /// Directory of files to serve beside the API.
     #[arg(long, env = "TIDEWIRE_WWW", value_name = "DIRECTORY")]
     pub www: Option<PathBuf>,
-    /// Origin whose pages may connect, such as https://app.example.com; may be repeated, or separated by commas.
+    /// Origin whose pages may connect, such as `https://app.example.com`; may be repeated, or separated by commas.
     #[arg(long, env = "TIDEWIRE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub allow_origin: Vec<String>,
     /// Address of a proxy whose X-Forwarded-For is believed; may be repeated, or separated by commas.
