@@ -35,7 +35,7 @@ use self::{
 };
 use crate::{
     protocol::{
-        ClientMessage, EncodedValue, Epoch, ErrorCode, Operation, Position, RequestId, Sequence,
+        ClientMessage, EncodedValue, Epoch, ErrorCode, Operation, Position, Relayed, RequestId, Sequence,
         Subscription, Timestamp, Writer, limits,
     },
     replica::{Header, Mark, Offer, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version},
@@ -398,6 +398,10 @@ impl Client {
                 check_key(key)?;
             }
             Operation::Reply { reply: value, .. } => check_value(value)?,
+            Operation::Relay(Relayed { key, value, .. }) => {
+                check_key(key)?;
+                value.map_or(Ok(()), check_value)?;
+            }
             // The authority says which of the changes is over a limit, and does none.
             Operation::Kv(_) => {}
         }

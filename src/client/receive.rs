@@ -107,14 +107,15 @@ impl Client {
                     self.resume();
                 }
             }
-            // Nothing here asks, follows a mailbox or watches the kv store.
+            // Nothing here asks, follows a mailbox or what is relayed, or watches the kv store.
             ServerMessage::Pong
             | ServerMessage::Result { .. }
             | ServerMessage::Following { .. }
             | ServerMessage::Notification { .. }
             | ServerMessage::Reply { .. }
             | ServerMessage::Event { .. }
-            | ServerMessage::Dropped { .. } => {}
+            | ServerMessage::Dropped { .. }
+            | ServerMessage::Relayed(_) => {}
             ServerMessage::Renew { .. } => self.session.handle_renew(),
             ServerMessage::Goodbye { retry_after, .. } => {
                 self.session

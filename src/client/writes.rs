@@ -54,6 +54,7 @@ impl Subject {
             Operation::Merge { .. }
             | Operation::Notify { .. }
             | Operation::Reply { .. }
+            | Operation::Relay(_)
             | Operation::Kv(_) => Self::Other,
         }
     }

@@ -30,10 +30,30 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every code of this version.
+    pub const ALL: [Self; 10] = [
+        Self::InvalidRequest,
+        Self::NotFound,
+        Self::Forbidden,
+        Self::InvalidValue,
+        Self::LimitExceeded,
+        Self::RequestExpired,
+        Self::Conflict,
+        Self::QuotaExceeded,
+        Self::StorageFailed,
+        Self::Unavailable,
+    ];
+
     /// The number as it travels.
     #[must_use]
     pub const fn number(self) -> u16 {
         self as u16
+    }
+
+    /// The code of this number, if this version has it.
+    #[must_use]
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.number() == number)
     }
 
     /// Whether the same request may succeed later.
@@ -82,6 +102,8 @@ pub enum CloseCode {
     SlowConsumer = 4002,
     /// The server failed inside.
     Internal = 4003,
+    /// Messages or writes came faster than the server takes them from one connection.
+    RateLimited = 4004,
     /// A frame was no message of the protocol.
     Malformed = 4500,
     /// A message was well-formed but not allowed now, such as one before `hello`.
@@ -95,10 +117,47 @@ pub enum CloseCode {
 }
 
 impl CloseCode {
+    /// Every code of this version.
+    pub const ALL: [Self; 10] = [
+        Self::Restarting,
+        Self::Silent,
+        Self::SlowConsumer,
+        Self::Internal,
+        Self::RateLimited,
+        Self::Malformed,
+        Self::Unexpected,
+        Self::LimitExceeded,
+        Self::Unsupported,
+        Self::Unauthorized,
+    ];
+
     /// The number as it travels.
     #[must_use]
     pub const fn number(self) -> u16 {
         self as u16
+    }
+
+    /// The code's name in the field's words, such as `slow_consumer`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Restarting => "restarting",
+            Self::Silent => "silent",
+            Self::SlowConsumer => "slow_consumer",
+            Self::Internal => "internal",
+            Self::RateLimited => "rate_limited",
+            Self::Malformed => "malformed",
+            Self::Unexpected => "unexpected",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::Unsupported => "unsupported",
+            Self::Unauthorized => "unauthorized",
+        }
+    }
+
+    /// The code of this number, if it is one of this protocol.
+    #[must_use]
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.number() == number)
     }
 
     /// Whether a client that was closed with `code` stays away.

@@ -12,6 +12,18 @@ fn position(byte: u8) -> Position {
     Position { epoch: Epoch::from_bytes([byte; 16]), sequence: Sequence::new(u64::from(byte)).unwrap() }
 }
 
+fn relayed(value: Option<EncodedValue<'_>>) -> Relayed<'_> {
+    let has_value = value.is_some();
+    Relayed {
+        key: "cursor:1",
+        sequence: Sequence::new(42).unwrap(),
+        prev: has_value.then_some(Sequence::ZERO),
+        version: has_value.then_some("1.0"),
+        epoch: has_value.then_some(Epoch::from_bytes([7; 16])),
+        value,
+    }
+}
+
 fn client_messages(value: EncodedValue<'_>) -> Vec<ClientMessage<'_>> {
     vec![
         ClientMessage::Hello { client: "c", token: None },
@@ -66,6 +78,9 @@ fn client_messages(value: EncodedValue<'_>) -> Vec<ClientMessage<'_>> {
                 KvChange::DeleteGroup { group: "" },
             ]),
         },
+        ClientMessage::Subscribe(vec![Subscription { id: 8, target: Target::Relay("k"), position: None }]),
+        ClientMessage::Write { request: 10, operation: Operation::Relay(relayed(Some(value))) },
+        ClientMessage::Write { request: 11, operation: Operation::Relay(relayed(None)) },
         ClientMessage::Query { query: 1, about: Query::Notification { trace: "t" } },
         ClientMessage::Query { query: 2, about: Query::KvGet { group: "g", key: "k" } },
         ClientMessage::Query { query: 3, about: Query::KvGetAll { group: "g" } },
@@ -128,6 +143,8 @@ fn server_messages(value: EncodedValue<'_>) -> Vec<ServerMessage<'_>> {
         ServerMessage::Result { query: 3, outcome: Ok(Some(EncodedValue::trusted(&[0xc0]))) },
         ServerMessage::Result { query: 3, outcome: Err((2, "no such key")) },
         ServerMessage::Following { subscription: 4 },
+        ServerMessage::Relayed(relayed(Some(value))),
+        ServerMessage::Relayed(relayed(None)),
         ServerMessage::Notification {
             subscription: 4,
             trace: "00112233445566778899aabbccddeeff",
@@ -304,6 +321,7 @@ fn server_name(message: &ServerMessage<'_>) -> &'static str {
         ServerMessage::Event { .. } => "event",
         ServerMessage::Dropped { .. } => "dropped",
         ServerMessage::Renew { .. } => "renew",
+        ServerMessage::Relayed(_) => "relayed",
     }
 }
 
@@ -382,5 +400,23 @@ fn numbers_keep_their_value_through_json() {
     {
         let bytes = from_json(text).unwrap();
         assert_eq!(to_json(EncodedValue::check(&bytes).unwrap()).unwrap(), text);
+    }
+}
+
+#[test]
+fn every_code_has_a_number_and_a_name_of_its_own_and_is_found_by_the_number() {
+    let errors = ErrorCode::ALL.map(|code| (code.number(), code.name()));
+    let closes = CloseCode::ALL.map(|code| (code.number(), code.name()));
+    for codes in [&errors[..], &closes] {
+        for (number, name) in codes {
+            let others = codes.iter().filter(|other| other.0 == *number || other.1 == *name);
+            assert_eq!(others.count(), 1, "{name}");
+        }
+    }
+    for number in 0..=u16::MAX {
+        let error = errors.iter().find(|(known, _)| *known == number).map(|(_, name)| *name);
+        assert_eq!(ErrorCode::from_number(number).map(ErrorCode::name), error);
+        let close = closes.iter().find(|(known, _)| *known == number).map(|(_, name)| *name);
+        assert_eq!(CloseCode::from_number(number).map(CloseCode::name), close);
     }
 }

@@ -85,6 +85,8 @@ pub enum Resource<'a> {
     KvGroups(&'a str),
     /// The mailbox of a user.
     Mailbox(&'a str),
+    /// What clients relay on a key.
+    Relay(&'a str),
 }
 
 impl fmt::Display for Resource<'_> {
@@ -96,6 +98,7 @@ impl fmt::Display for Resource<'_> {
             Self::Kv(group) => write!(formatter, "kv:{group}"),
             Self::KvGroups(prefix) => write!(formatter, "kv:{prefix}*"),
             Self::Mailbox(user) => write!(formatter, "mailbox:{user}"),
+            Self::Relay(key) => write!(formatter, "relay:{key}"),
         }
     }
 }
@@ -103,7 +106,7 @@ impl fmt::Display for Resource<'_> {
 /// A text is no pattern of permissions.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{0:?} is no pattern; one looks like object:user:*, datastore:todos, pool:*, kv:settings, mailbox:*, or * for \
+    "{0:?} is no pattern; one looks like object:user:*, datastore:todos, pool:*, kv:settings, mailbox:*, relay:*, or * for \
      everything"
 )]
 pub struct PatternError(String);
@@ -112,8 +115,8 @@ pub struct PatternError(String);
 ///
 /// A pattern is a kind of target and a name, as in `object:user:1`, or the beginning of one followed by `*`, as in
 /// `object:user:*`; a star anywhere else is an ordinary character. The kinds are `object`, `datastore`, `pool`, `kv`
-/// (by group: `kv:settings` is one group, `kv:settings:*` the groups of the namespace `settings`) and `mailbox` (by
-/// user). `*` alone is everything. No pattern takes away what another gives.
+/// (by group: `kv:settings` is one group, `kv:settings:*` the groups of the namespace `settings`), `mailbox` (by user) and
+/// `relay` (by key). `*` alone is everything. No pattern takes away what another gives.
 ///
 /// ```
 /// use tidewire::server::{Permissions, Resource};
@@ -144,6 +147,7 @@ struct Lists {
     pools: Patterns<()>,
     kv: Patterns<()>,
     mailboxes: Patterns<()>,
+    relays: Patterns<()>,
 }
 
 impl Permissions {
@@ -178,6 +182,7 @@ impl Permissions {
                 "pool" => &mut lists.pools,
                 "kv" => &mut lists.kv,
                 "mailbox" => &mut lists.mailboxes,
+                "relay" => &mut lists.relays,
                 _ => return Err(PatternError(pattern.to_owned())),
             };
             list.insert(name, ());
@@ -200,6 +205,7 @@ impl Permissions {
             Resource::Kv(group) => lists.kv.find(group).is_some(),
             Resource::KvGroups(prefix) => lists.kv.covers(prefix),
             Resource::Mailbox(user) => lists.mailboxes.find(user).is_some(),
+            Resource::Relay(key) => lists.relays.find(key).is_some(),
         }
     }
 }
@@ -243,6 +249,7 @@ impl Grant {
             }
             Operation::Merge { pool, .. } => self.check_write(Resource::Pool(pool)),
             Operation::Notify { to, .. } => self.check_write(Resource::Mailbox(to)),
+            Operation::Relay(envelope) => self.check_write(Resource::Relay(envelope.key)),
             // The mailbox that it is in is the caller's, or there is no such notification.
             Operation::Reply { .. } => Ok(()),
             Operation::Kv(changes) => changes.iter().try_for_each(|change| match change {
@@ -421,6 +428,8 @@ pub(super) enum Reading {
     History(Subject),
     /// A group of the kv store, or `EVERY`.
     Watch(Box<str>),
+    /// What clients relay on a key.
+    Relay(Arc<str>),
 }
 
 impl Reading {
@@ -428,6 +437,7 @@ impl Reading {
         match self {
             Self::History(subject) => subject.resource(),
             Self::Watch(group) => watched(group),
+            Self::Relay(key) => Resource::Relay(key),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A *topic* is one history under the number that envelopes carry: a target under one epoch. It exists as long as
 //! somebody follows it. A connection that goes takes everything it had along: [`Hub::residue`] counts what is left.
 
-use alloc::{collections::VecDeque, format, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, format, string::String, sync::Arc, vec::Vec};
 
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
@@ -11,7 +11,9 @@ use hashbrown::{Equivalent, HashMap};
 use super::{
     ConnectionId, Residue,
     admission::{Grant, Reading, renewal},
+    counters::Census,
     kv::{WatcherId, Watchers},
+    limits::Allowance,
     query::Questions,
 };
 use crate::protocol::{Epoch, Position, Sequence, SubscriptionId, Timestamp, TopicId};
@@ -85,7 +87,7 @@ pub(super) enum Phase {
     /// Connected, nothing said yet. Ends with `hello`, or when its time is up.
     Greeting,
     /// Greeted.
-    Live(Session),
+    Live(Box<Session>),
 }
 
 #[derive(Debug)]
@@ -105,6 +107,8 @@ pub(super) struct Session {
     /// Subscriptions to the client's mailbox, each with the number of the last notification sent.
     pub(super) mailboxes: OrderedMap<SubscriptionId, u64>,
     pub(super) outflow: Outflow,
+    /// What it may still ask for.
+    pub(super) allowance: Allowance,
     beacons: u64,
     /// The tick after the one that the last beacon reported.
     reported: u64,
@@ -130,6 +134,8 @@ pub(super) enum Followed {
     Mailbox(Arc<str>),
     /// It hears the events of this watcher of the kv store.
     Watch(WatcherId),
+    /// It hears what clients relay on this key.
+    Relay(Arc<str>),
 }
 
 /// Something to answer.
@@ -176,6 +182,18 @@ impl Cursor {
     }
 }
 
+/// Subscriptions by the name of what they follow.
+type Followers = OrderedMap<Arc<str>, OrderedSet<(ConnectionId, SubscriptionId)>>;
+
+fn leave(followers: &mut Followers, name: &str, who: (ConnectionId, SubscriptionId)) {
+    if let Some(those) = followers.get_mut(name) {
+        those.remove(&who);
+        if those.is_empty() {
+            followers.remove(name);
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Hub {
     connections: OrderedMap<ConnectionId, Connection>,
@@ -184,7 +202,9 @@ pub(super) struct Hub {
     topics: OrderedMap<TopicId, Topic>,
     current: HashMap<Subject, TopicId, RandomState>,
     /// Who follows the mailbox of a user.
-    mailboxes: OrderedMap<Arc<str>, OrderedSet<(ConnectionId, SubscriptionId)>>,
+    mailboxes: Followers,
+    /// Who follows what clients relay on a key.
+    relays: Followers,
     last_topic: TopicId,
     /// Ordered by when they are due, so that the next one costs no search.
     timers: OrderedSet<(Timestamp, ConnectionId)>,
@@ -194,6 +214,28 @@ pub(super) struct Hub {
 }
 
 impl Hub {
+    pub(super) fn census(&self) -> Census {
+        let mut census = Census { topics: self.topics.len(), ..Census::default() };
+        for connection in self.connections.values() {
+            match &connection.phase {
+                Phase::Greeting => census.greeting += 1,
+                Phase::Live(session) => {
+                    census.sessions += 1;
+                    census.subscriptions += session.subscriptions.len();
+                }
+            }
+        }
+        census
+    }
+
+    /// Who a connection is, once it has said hello.
+    pub(super) fn user(&self, id: ConnectionId) -> Option<&Arc<str>> {
+        match &self.connections.get(&id)?.phase {
+            Phase::Greeting => None,
+            Phase::Live(session) => Some(&session.grant.user),
+        }
+    }
+
     pub(super) fn residue(&self) -> Residue {
         Residue {
             connections: self.connections.len().max(self.clients.len()),
@@ -211,6 +253,7 @@ impl Hub {
             timers: self.timers.len(),
             ownerships: 0,
             mailboxes: self.mailboxes.values().map(OrderedSet::len).sum(),
+            relays: self.relays.values().map(OrderedSet::len).sum(),
         }
     }
 
@@ -238,7 +281,7 @@ impl Hub {
         match self.connections.get_mut(&id) {
             Some(Connection { phase: phase @ Phase::Greeting, .. }) => {
                 self.clients.insert(client.clone(), id);
-                *phase = Phase::Live(Session {
+                *phase = Phase::Live(Box::new(Session {
                     number,
                     client,
                     renewal: renewal(now, grant.expires),
@@ -248,9 +291,10 @@ impl Hub {
                     questions: Questions::default(),
                     mailboxes: OrderedMap::new(),
                     outflow: Outflow::Open(0),
+                    allowance: Allowance::new(now),
                     beacons: 0,
                     reported: tick,
-                });
+                }));
                 true
             }
             _ => false,
@@ -354,7 +398,7 @@ impl Hub {
                 let topic = *topic;
                 self.topics.get(&topic).map(|topic| topic.subject.clone())
             }
-            Followed::Watch(_) | Followed::Mailbox(_) => None,
+            Followed::Watch(_) | Followed::Mailbox(_) | Followed::Relay(_) => None,
         }
     }
 
@@ -369,6 +413,7 @@ impl Hub {
                 self.topics.get(topic).map(|topic| Reading::History(topic.subject.clone()))
             }
             Followed::Mailbox(_) => None,
+            Followed::Relay(key) => Some(Reading::Relay(key.clone())),
             Followed::Watch(watcher) => {
                 self.watchers.group(*watcher).map(|group| Reading::Watch(group.into()))
             }
@@ -435,6 +480,7 @@ impl Hub {
         let number = match followed {
             Followed::Waiting(_) => return,
             Followed::Mailbox(client) => return self.leave_mailbox(id, subscription, client),
+            Followed::Relay(key) => return self.leave_relay(id, subscription, key),
             Followed::Watch(watcher) => {
                 self.watchers.unwatch(*watcher);
                 return;
@@ -473,17 +519,33 @@ impl Hub {
         if let Some(session) = self.session(id) {
             session.mailboxes.remove(&subscription);
         }
-        if let Some(followers) = self.mailboxes.get_mut(user) {
-            followers.remove(&(id, subscription));
-            if followers.is_empty() {
-                self.mailboxes.remove(user);
-            }
-        }
+        leave(&mut self.mailboxes, user, (id, subscription));
     }
 
     /// All subscriptions to the mailbox of a user.
     pub(super) fn mailbox_followers(&self, user: &str) -> Vec<(ConnectionId, SubscriptionId)> {
         self.mailboxes.get(user).into_iter().flatten().copied().collect()
+    }
+
+    /// Lets a subscription hear what is relayed on a key, in the place of any before it under that number.
+    pub(super) fn follow_relay(&mut self, id: ConnectionId, subscription: SubscriptionId, key: Arc<str>) {
+        let Some(session) = self.session(id) else {
+            return;
+        };
+        let before = session.subscriptions.insert(subscription, Followed::Relay(key.clone()));
+        if let Some(before) = before {
+            self.leave(id, subscription, &before);
+        }
+        self.relays.entry(key).or_default().insert((id, subscription));
+    }
+
+    fn leave_relay(&mut self, id: ConnectionId, subscription: SubscriptionId, key: &str) {
+        leave(&mut self.relays, key, (id, subscription));
+    }
+
+    /// All subscriptions to what is relayed on a key, those of one connection side by side.
+    pub(super) fn relay_followers(&self, key: &str) -> Vec<(ConnectionId, SubscriptionId)> {
+        self.relays.get(key).into_iter().flatten().copied().collect()
     }
 
     /// All subscriptions to a subject that have their answer.

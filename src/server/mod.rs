@@ -8,9 +8,11 @@
 
 mod admission;
 mod apply;
+mod counters;
 mod datastore;
 mod hub;
 mod kv;
+mod limits;
 mod mailbox;
 mod object;
 mod ordered;
@@ -18,6 +20,7 @@ mod outbox;
 mod pool;
 mod query;
 mod random;
+mod relay;
 mod rules;
 mod session;
 pub mod storage;
@@ -34,11 +37,13 @@ use core::time::Duration;
 use thiserror::Error;
 
 pub use admission::{Admission, Check, Grant, PatternError, Permissions, Refusal, Resource};
+pub use counters::{Answers, Census, Counters, Tally};
 pub use datastore::{Datastore, Record, Snapshot};
 pub use kv::{
     CallbackId, EVERY, GetError, Kv, KvEvent, Namespace, NamespaceError, Quota, RenderError, Scoped,
     WATCHER_CAPACITY, Watched, WatcherId,
 };
+pub use limits::{Limits, Rate};
 pub use object::Object;
 pub use pool::Pool;
 pub use rules::{EVERYONE, Gate, Projection, Resolver, Rule, Rules, View, ViewerRule};
@@ -76,6 +81,8 @@ pub struct Options {
     pub flush_interval: Duration,
     /// Who may come in, and what they may do.
     pub admission: Admission,
+    /// How much one connection may ask for.
+    pub limits: Limits,
     /// What holds for which objects and datastores.
     pub rules: Rules,
 }
@@ -94,6 +101,7 @@ impl Options {
             // Twenty times a second: what moves still looks like moving, and a hundred writers cost no more than one.
             flush_interval: Duration::from_millis(50),
             admission: Admission::Open,
+            limits: Limits::default(),
             rules: Rules::new(),
         }
     }
@@ -201,6 +209,9 @@ pub enum WriteError {
     /// All sequences of the epoch are used.
     #[error("the history has no sequences left")]
     Exhausted,
+    /// The key of what was to be relayed is an object of the authority's.
+    #[error("the key belongs to the authority; put the object instead, or relay under another key")]
+    Owned,
     /// The storage failed. The whole batch is undone by the next [`Server::commit`], which says why.
     #[error("the storage failed; nothing was changed")]
     StorageFailed,
@@ -222,6 +233,7 @@ impl WriteError {
             | Self::LivesTooLong { .. }
             | Self::Exhausted => ErrorCode::LimitExceeded,
             Self::QuotaExceeded { .. } => ErrorCode::QuotaExceeded,
+            Self::Owned => ErrorCode::Conflict,
             Self::InvalidValue { .. } => ErrorCode::InvalidValue,
             Self::Unresolved { .. } => ErrorCode::Unavailable,
             Self::StorageFailed => ErrorCode::StorageFailed,
@@ -280,6 +292,8 @@ pub struct Residue {
     pub ownerships: usize,
     /// Subscriptions to mailboxes.
     pub mailboxes: usize,
+    /// Subscriptions to what clients relay.
+    pub relays: usize,
 }
 
 /// The inputs since the last commit, as far as a failure has to be told.
@@ -361,6 +375,8 @@ pub struct Server<S> {
     spare_until: Timestamp,
 }
 
+/// Time between two clients that are asked back: to greet one and answer its subscriptions takes less.
+const BETWEEN_RETURNS: Duration = Duration::from_millis(1);
 /// How often expired datastores are purged: they are invisible from the moment they expire, so this is only memory.
 const PURGE_PERIOD: Duration = Duration::from_secs(60);
 /// How often old replies are forgotten.
@@ -432,6 +448,24 @@ impl<S: Storage> Server<S> {
         Residue { ownerships: self.pools.residue(), ..self.hub.residue() }
     }
 
+    /// What the server has done since it was opened.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.outbox.counters
+    }
+
+    /// Who is connected.
+    #[must_use]
+    pub fn census(&self) -> Census {
+        self.hub.census()
+    }
+
+    /// Who a connection is, once it has said hello.
+    #[must_use]
+    pub fn user(&self, connection: ConnectionId) -> Option<Arc<str>> {
+        self.hub.user(connection).cloned()
+    }
+
     /// Whether there is nothing to send or to commit.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -496,6 +530,15 @@ impl<S: Storage> Server<S> {
         let _ = self.on_storage(false, |storage| storage.forget_replies(replies, clients));
     }
 
+    /// Has the next commit write to the durable storage, what is there already: whether it can is known afterwards. For
+    /// a host whose storage has failed and whose clients are told to stay away.
+    pub fn probe(&mut self, now: Timestamp) {
+        self.observe(now);
+        let history = self.history.clone();
+        // A failure is noted for the commit.
+        let _ = self.on_storage(true, |storage| storage.set_history(&history));
+    }
+
     // Commands: those on values are in `object`, `datastore`, `pool` and `mailbox`
 
     /// Closes a connection, with a word to its client.
@@ -516,10 +559,13 @@ impl<S: Storage> Server<S> {
         self.release_fields(connection);
     }
 
-    /// Closes every connection.
+    /// Closes every connection. The first is asked back after `retry_after`, each other one a moment later, so that all
+    /// together never come faster than a thousand a second.
     pub fn close_all(&mut self, code: CloseCode, reason: &str, retry_after: Option<Duration>) {
+        let mut retry_after = retry_after;
         for connection in self.hub.connections() {
             self.close(connection, code, reason, retry_after);
+            retry_after = retry_after.map(|wait| wait + BETWEEN_RETURNS);
         }
     }
 
@@ -538,6 +584,7 @@ impl<S: Storage> Server<S> {
         }
         let result = match failure {
             None => {
+                self.outbox.counters.commits += u64::from(self.batch.is_open);
                 // In memory, nothing can fail.
                 let _ = self.temporary.commit();
                 let _ = self.temporary.begin();
@@ -560,6 +607,7 @@ impl<S: Storage> Server<S> {
 
     /// Goes back to the last commit and refuses what the batch was asked.
     fn undo(&mut self, failure: StorageError) -> Result<(), CommitError> {
+        self.outbox.counters.undone += 1;
         let batch = core::mem::take(&mut self.batch);
         let _ = self.temporary.rollback();
         let _ = self.temporary.begin();

@@ -7,7 +7,7 @@
 
 use alloc::{collections::VecDeque, string::String, sync::Arc, vec::Vec};
 
-use super::{Action, ConnectionId, Transmit, hub::Hub};
+use super::{Action, ConnectionId, Transmit, counters::Counters, hub::Hub};
 use crate::protocol::{ServerMessage, TopicId, Writer};
 use crate::server::ordered::OrderedMap;
 
@@ -54,12 +54,25 @@ impl To {
     }
 }
 
+/// Changes of one topic that the same connections get.
+#[derive(Debug)]
+struct Gathered {
+    to: To,
+    writer: Writer,
+    /// How many changes.
+    count: u64,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     staged: Vec<Staged>,
-    envelopes: OrderedMap<TopicId, Vec<(To, Writer)>>,
+    envelopes: OrderedMap<TopicId, Vec<Gathered>>,
     replies: OrderedMap<ConnectionId, Writer>,
     released: VecDeque<Transmit>,
+    /// What was done, as far as it is certain.
+    pub(super) counters: Counters,
+    /// What the batch did, if it is committed.
+    uncommitted: Counters,
 }
 
 impl Outbox {
@@ -74,6 +87,8 @@ impl Outbox {
     }
 
     fn stage(&mut self, to: ConnectionId, message: &ServerMessage<'_>, needs_commit: bool) -> usize {
+        let counters = if needs_commit { &mut self.uncommitted } else { &mut self.counters };
+        counters.count(message);
         let mut writer = Writer::new();
         message.encode(&mut writer);
         let size = writer.len();
@@ -94,6 +109,7 @@ impl Outbox {
 
     /// Gathers a reply to a write.
     pub(super) fn reply(&mut self, to: ConnectionId, message: &ServerMessage<'_>) {
+        self.uncommitted.count(message);
         let writer = self.replies.entry(to).or_default();
         message.encode(writer);
         if writer.len() >= FRAME_BYTES {
@@ -127,18 +143,36 @@ impl Outbox {
     fn gather(&mut self, hub: &Hub, topic: TopicId, to: To, envelope: &ServerMessage<'_>) {
         let parts = self.envelopes.entry(topic).or_default();
         // A change may join an earlier part unless one of its receivers has something due after that.
-        let last = parts.iter().rposition(|(other, _)| other.meets(&to));
-        let index = match last.filter(|last| parts[*last].0 == to) {
+        let last = parts.iter().rposition(|part| part.to.meets(&to));
+        let index = match last.filter(|last| parts[*last].to == to) {
             Some(same) => same,
             None => {
-                parts.push((to, Writer::new()));
+                parts.push(Gathered { to, writer: Writer::new(), count: 0 });
                 parts.len() - 1
             }
         };
-        let writer = &mut parts[index].1;
-        envelope.encode(writer);
-        if writer.len() >= FRAME_BYTES {
+        let part = &mut parts[index];
+        envelope.encode(&mut part.writer);
+        part.count += 1;
+        if part.writer.len() >= FRAME_BYTES {
             self.flush(hub, topic);
+        }
+    }
+
+    /// Stages a message for several connections, who share its bytes. It falls with the batch.
+    pub(super) fn broadcast(&mut self, to: Vec<ConnectionId>, message: &ServerMessage<'_>) {
+        if to.is_empty() {
+            return;
+        }
+        self.uncommitted.relayed += to.len() as u64;
+        let mut writer = Writer::new();
+        message.encode(&mut writer);
+        // One after the other for the same receivers share a frame.
+        match self.staged.last_mut() {
+            Some(Staged::Shared { to: same, bytes }) if *same == to && bytes.len() < FRAME_BYTES => {
+                bytes.extend_from_slice(&writer.into_bytes());
+            }
+            _ => self.staged.push(Staged::Shared { to, bytes: writer.into_bytes() }),
         }
     }
 
@@ -150,11 +184,12 @@ impl Outbox {
         let Some(topic) = hub.topic(topic) else {
             return;
         };
-        for (to, writer) in parts {
+        for Gathered { to, writer, count } in parts {
             let mut connections = topic.connections();
             if let To::Some(to) = to {
                 connections.retain(|connection| to.binary_search(connection).is_ok());
             }
+            self.uncommitted.envelopes += count * connections.len() as u64;
             self.staged.push(Staged::Shared { to: connections, bytes: writer.into_bytes() });
         }
     }
@@ -169,6 +204,7 @@ impl Outbox {
     pub(super) fn retract(&mut self) -> Vec<ConnectionId> {
         self.envelopes.clear();
         self.replies.clear();
+        self.uncommitted = Counters::default();
         let mut unreported = Vec::new();
         self.staged.retain(|staged| match staged {
             Staged::Frame { to, needs_commit: true, report, .. } => {
@@ -189,6 +225,7 @@ impl Outbox {
         while let Some(connection) = self.replies.first_key_value().map(|(connection, _)| *connection) {
             self.flush_replies(connection);
         }
+        self.counters.absorb(core::mem::take(&mut self.uncommitted));
         let mut open: Option<(ConnectionId, Vec<u8>)> = None;
         for staged in core::mem::take(&mut self.staged) {
             match staged {

@@ -78,8 +78,9 @@ impl<S: Storage> Server<S> {
         if self.close_expired(now, connection) {
             return;
         }
-        if frame.len() > MAX_FRAME_BYTES {
-            let reason = format!("a frame is at most {MAX_FRAME_BYTES} bytes");
+        let largest = self.options.limits.frame_bytes.min(MAX_FRAME_BYTES);
+        if frame.len() > largest {
+            let reason = format!("a frame is at most {largest} bytes");
             self.close(connection, CloseCode::LimitExceeded, &reason, None);
             return;
         }
@@ -103,6 +104,7 @@ impl<S: Storage> Server<S> {
     }
 
     fn message(&mut self, now: Timestamp, connection: ConnectionId, message: ClientMessage<'_>) {
+        self.outbox.counters.messages += 1;
         if let ClientMessage::Hello { client, token } = message {
             return self.hello(now, connection, client, token);
         }
@@ -110,6 +112,12 @@ impl<S: Storage> Server<S> {
             self.close(connection, CloseCode::Unexpected, "the first message is hello", None);
             return;
         };
+        if let Err((rate, what)) = session.allowance.take(now, &self.options.limits, &message) {
+            let reason = format!("at most {} {what} a second come from one connection", rate.per_second);
+            // A connection begins with all it may ask for at once; to come back earlier must gain nothing.
+            self.close(connection, CloseCode::RateLimited, &reason, Some(rate.recovery()));
+            return;
+        }
         match message {
             ClientMessage::Hello { .. } => {}
             ClientMessage::Query { query, about } => {
@@ -184,7 +192,9 @@ impl<S: Storage> Server<S> {
             return;
         };
         let known = &session.subscriptions;
-        if known.len() >= MAX_SUBSCRIPTIONS && !known.contains_key(&asked.id) {
+        if known.len() >= self.options.limits.subscriptions.min(MAX_SUBSCRIPTIONS)
+            && !known.contains_key(&asked.id)
+        {
             let message = "the connection has all the subscriptions it may have";
             self.deny(connection, asked.id, 0, ErrorCode::LimitExceeded, message);
             return;
@@ -196,6 +206,7 @@ impl<S: Storage> Server<S> {
             Target::Datastore { id, .. } => Some(Resource::Datastore(id)),
             Target::Pool { id, .. } => Some(Resource::Pool(id)),
             Target::Watch { group, .. } => Some(watched(group)),
+            Target::Relay(key) => Some(Resource::Relay(key)),
             Target::Mailbox => None,
         };
         if let Some(Err(error)) = read.map(|resource| grant.check_read(resource)) {
@@ -230,6 +241,7 @@ impl<S: Storage> Server<S> {
                 Subject::Pool(id.into())
             }
             Target::Mailbox => return self.follow_mailbox(connection, asked.id),
+            Target::Relay(key) => return self.follow_relay(connection, asked.id, key),
             Target::Watch { group, key } => {
                 if let Err(error) = check_name("group", group).and_then(|()| check_name("key", key)) {
                     self.hub.unsubscribe(connection, asked.id);
@@ -529,6 +541,10 @@ impl<S: Storage> Server<S> {
             Operation::Reply { trace, reply } => {
                 self.reply_from(now, &caller.grant.user, trace, reply)?;
                 Ok(Effect { position: None, result: None, is_durable: true })
+            }
+            Operation::Relay(envelope) => {
+                self.relay(envelope)?;
+                Ok(Effect::at(None, false))
             }
             Operation::Kv(ref changes) => {
                 self.kv(now).apply(changes)?;

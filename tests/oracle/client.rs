@@ -307,6 +307,7 @@ impl Client {
             | ServerMessage::Following { .. }
             | ServerMessage::Goodbye { .. }
             | ServerMessage::Renew { .. }
+            | ServerMessage::Relayed(_)
             | ServerMessage::Pong => {}
         }
         None

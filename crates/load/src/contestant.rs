@@ -49,6 +49,8 @@ impl Contestant {
                 let mut command = Command::new(&programs.server);
                 command.arg("serve").arg("--data").arg(scratch.join("data"));
                 command.args(["--listen", &format!("127.0.0.1:{port}")]);
+                // The others limit nobody.
+                command.args(["--message-rate", "0", "--write-rate", "0", "--max-connections", "65536"]);
                 command
             }
             Self::Nats => {

@@ -6,10 +6,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tidewire_native::{Client, Connection, Ended, Error, ErrorCode, Open, Status};
-use tidewire_server::{
-    keys::Sources,
-    serve::{Config, serve},
-};
+use tidewire_server::Builder;
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
 /// Longer than anything here takes on a busy machine.
@@ -23,18 +20,11 @@ struct Server {
 
 impl Server {
     async fn start(data: &Path, listen: &str) -> Self {
-        let config = Config {
-            listen: listen.parse().unwrap(),
-            data: data.to_owned(),
-            www: None,
-            allow_origin: Vec::new(),
-            open: false,
-            keys: Sources::default(),
-        };
+        let server = Builder::new(data).listen(listen.parse().unwrap());
         let ((said, ready), (stop, stopped)) = (oneshot::channel(), oneshot::channel());
         let stopped = async { drop(stopped.await) };
         let served = tokio::spawn(async move {
-            serve(config, |address| said.send(address).unwrap(), stopped).await.unwrap();
+            server.serve(|address| said.send(address).unwrap(), stopped).await.unwrap();
         });
         let address = timeout(PATIENCE, ready).await.unwrap().unwrap();
         Self { address, stop, served }

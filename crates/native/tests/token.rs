@@ -12,8 +12,8 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde::Serialize;
 use tidewire_native::{Client, Connection, TokenReason};
 use tidewire_server::{
+    Builder,
     keys::{LEEWAY, Sources},
-    serve::{Config, serve},
 };
 use tokio::{sync::oneshot, time::timeout};
 
@@ -43,16 +43,10 @@ fn token(seconds: u64) -> String {
 
 /// A server that takes tokens of the secret; it stops when the sender is dropped.
 async fn server(data: &Path) -> (String, oneshot::Sender<()>) {
-    let config = Config {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        data: data.to_owned(),
-        www: None,
-        allow_origin: Vec::new(),
-        open: false,
-        keys: Sources { secret: Some(SECRET.to_vec()), ..Sources::default() },
-    };
+    let keys = Sources { secret: Some(SECRET.to_vec()), ..Sources::default() };
+    let server = Builder::new(data).listen("127.0.0.1:0".parse().unwrap()).keys(keys);
     let ((said, ready), (stop, stopped)) = (oneshot::channel(), oneshot::channel());
-    tokio::spawn(serve(config, |address| said.send(address).unwrap(), async { drop(stopped.await) }));
+    tokio::spawn(server.serve(|address| said.send(address).unwrap(), async { drop(stopped.await) }));
     let address = timeout(PATIENCE, ready).await.unwrap().unwrap();
     (format!("ws://{address}/v1/sync"), stop)
 }

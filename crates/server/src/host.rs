@@ -10,6 +10,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use crate::{
+    health::{self, Health},
+    metrics::{Meter, Observation},
+};
 use axum::body::Bytes;
 use thiserror::Error;
 use tidewire::{
@@ -26,8 +30,8 @@ use tokio::{
     time::timeout,
 };
 
-/// Bytes that may wait for a connection. A reader that is further behind is dropped and resumes later: it would hold
-/// memory that all others need.
+/// Bytes that may wait for a connection, unless configured. A reader that is further behind is dropped and resumes later:
+/// it would hold memory that all others need.
 pub const BACKLOG_BYTES: usize = 1024 * 1024;
 
 /// Inputs that may wait for the thread; beyond them the connections stop reading, and their peers stop sending.
@@ -36,8 +40,12 @@ const WAITING_INPUTS: usize = 256;
 /// Inputs that share one commit at most: the wait for the disk is spread over many, and none waits long.
 const BATCH_INPUTS: usize = 1_024;
 
-/// When clients that are sent away by a restart shall come back: about what a restart takes.
+/// When clients that are sent away by a restart shall come back, the first of them: about what a restart takes.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How often a storage that has failed is tried: soon enough that nobody stays away for long, and rare enough for a disk
+/// that is full.
+const PROBE_PERIOD: Duration = Duration::from_secs(1);
 
 /// What a connection's task tells the host.
 #[derive(Debug)]
@@ -54,6 +62,8 @@ pub enum Input {
     Disconnect(ConnectionId),
     /// Something is asked that needs no connection, with the token of who asks.
     Call(Option<String>, Call),
+    /// Somebody looks at the metrics.
+    Observe(oneshot::Sender<Observation>),
     /// Say goodbye to all and end.
     Shutdown,
 }
@@ -122,6 +132,8 @@ pub enum Outgoing {
         /// Whether to tell the host.
         report: bool,
     },
+    /// It has said hello, as this user. For logs.
+    Greeted(Arc<str>),
     /// Close the socket.
     Close {
         /// The close code.
@@ -146,6 +158,8 @@ pub struct Outlet {
     codec: Codec,
     queue: mpsc::UnboundedSender<Outgoing>,
     backlog: Arc<AtomicUsize>,
+    /// Whether its task was told who it is.
+    is_known: bool,
     /// Evicts the connection: whatever is queued is not sent any more.
     evict: oneshot::Sender<()>,
 }
@@ -167,7 +181,7 @@ pub fn queue(codec: Codec) -> (Outlet, Inlet) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let (evict, eviction) = oneshot::channel();
     let backlog = Arc::new(AtomicUsize::new(0));
-    let outlet = Outlet { codec, queue: sender, backlog: backlog.clone(), evict };
+    let outlet = Outlet { codec, queue: sender, backlog: backlog.clone(), is_known: false, evict };
     (outlet, Inlet { queue: receiver, backlog, eviction })
 }
 
@@ -217,23 +231,65 @@ pub struct Host {
     inputs: mpsc::Sender<Input>,
 }
 
-impl Host {
+/// How the thread goes about its work.
+#[derive(Debug, Clone)]
+pub struct Conduct {
+    /// Bytes that may wait for a connection.
+    pub backlog_bytes: usize,
+    /// Where it notes how the storage is.
+    pub health: Arc<Health>,
+    /// Where it notes its commits.
+    pub meter: Meter,
+}
+
+impl Default for Conduct {
+    fn default() -> Self {
+        Self { backlog_bytes: BACKLOG_BYTES, health: Arc::default(), meter: Meter::default() }
+    }
+}
+
+/// A thread that has not started: what is sent to its [`Host`] waits.
+#[derive(Debug)]
+pub struct Waiting {
+    inputs: mpsc::Receiver<Input>,
+}
+
+impl Waiting {
     /// Starts the thread. The receiver yields how it ended.
     ///
     /// # Errors
     /// If the system has no thread left.
     pub fn start<S: Storage + Send + 'static>(
+        self,
         server: Server<S>,
-    ) -> std::io::Result<(Self, oneshot::Receiver<Result<(), HostError>>)> {
-        let (inputs, receiver) = mpsc::channel(WAITING_INPUTS);
+        conduct: Conduct,
+    ) -> std::io::Result<oneshot::Receiver<Result<(), HostError>>> {
         let (ended, end) = oneshot::channel();
         let runtime = Handle::current();
+        // What comes from now on waits for the thread at most.
+        conduct.health.set(health::Condition::Ready);
         thread::Builder::new().name("tidewire".to_owned()).spawn(move || {
-            let thread = Thread { server, clock: Clock::new(), outlets: HashMap::new(), answers: Vec::new() };
+            let thread = Thread {
+                server,
+                conduct,
+                clock: Clock::new(),
+                outlets: HashMap::new(),
+                answers: Vec::new(),
+                probe_due: None,
+            };
             // Nobody waits for the end any more where the receiver is gone.
-            let _ = ended.send(thread.run(&runtime, receiver));
+            let _ = ended.send(thread.run(&runtime, self.inputs));
         })?;
-        Ok((Self { inputs }, end))
+        Ok(end)
+    }
+}
+
+impl Host {
+    /// A way to a thread that is yet to be started.
+    #[must_use]
+    pub fn prepare() -> (Self, Waiting) {
+        let (inputs, receiver) = mpsc::channel(WAITING_INPUTS);
+        (Self { inputs }, Waiting { inputs: receiver })
     }
 
     /// Hands an input over, once there is room. `false`: the host has ended.
@@ -270,10 +326,13 @@ fn held<T: 'static>(answer: Answer<T>, told: Result<T, CallError>) -> Held {
 
 struct Thread<S> {
     server: Server<S>,
+    conduct: Conduct,
     clock: Clock,
     outlets: HashMap<ConnectionId, Outlet>,
     /// Answers of this batch, until it is committed.
     answers: Vec<Held>,
+    /// When a storage that has failed is tried next.
+    probe_due: Option<Timestamp>,
 }
 
 impl<S: Storage> Thread<S> {
@@ -281,9 +340,11 @@ impl<S: Storage> Thread<S> {
         let mut is_ending = false;
         while !is_ending {
             let now = self.clock.now();
-            let wait = self.server.poll_timeout().map_or(Duration::MAX, |due| due.since(now));
+            let due = self.server.poll_timeout().into_iter().chain(self.probe_due).min();
+            let wait = due.map_or(Duration::MAX, |due| due.since(now));
             let first = runtime.block_on(async { timeout(wait, inputs.recv()).await });
             let now = self.clock.now();
+            let mut count = u32::from(matches!(first, Ok(Some(_))));
             match first {
                 Ok(Some(input)) => is_ending |= self.input(now, input),
                 Ok(None) => is_ending = true,
@@ -294,24 +355,80 @@ impl<S: Storage> Thread<S> {
                     Ok(input) => is_ending |= self.input(now, input),
                     Err(_) => break,
                 }
+                count += 1;
             }
             if self.server.poll_timeout().is_some_and(|due| due <= now) {
                 self.server.handle_timeout(now);
             }
-            let is_committed = match self.server.commit(now) {
-                Ok(()) => true,
-                Err(error @ CommitError::Undone(_)) => {
-                    tracing::error!("{error}");
-                    false
-                }
-                Err(error @ CommitError::Lost(_)) => return Err(error.into()),
-            };
+            if self.probe_due.is_some_and(|due| due <= now) {
+                self.probe(now)?;
+            }
+            let is_committed = self.commit(now, count)?;
             for answer in self.answers.drain(..) {
                 answer(is_committed);
             }
             self.transmit();
         }
         Ok(())
+    }
+
+    /// Ends the batch of so many inputs; `false` if it was undone.
+    fn commit(&mut self, now: Timestamp, inputs: u32) -> Result<bool, HostError> {
+        let before = self.server.counters().commits;
+        let started = Instant::now();
+        let committed = self.server.commit(now);
+        if inputs > 0 {
+            self.conduct.meter.batch_inputs.record(inputs);
+        }
+        match committed {
+            Ok(()) => {
+                // One that wrote nothing says nothing about the storage.
+                if self.server.counters().commits > before {
+                    self.conduct.meter.commit_seconds.record(started.elapsed());
+                    self.note_success();
+                }
+                Ok(true)
+            }
+            Err(CommitError::Undone(error)) => {
+                // Once it is known that the storage fails, every write says so again.
+                match self.probe_due {
+                    None => tracing::error!("a batch was undone: {error}"),
+                    Some(_) => tracing::debug!("a batch was undone: {error}"),
+                }
+                self.probe(now)?;
+                Ok(false)
+            }
+            Err(error @ CommitError::Lost(_)) => Err(self.lost(error)),
+        }
+    }
+
+    /// A batch was undone: is it the storage, or was it something in that batch?
+    fn probe(&mut self, now: Timestamp) -> Result<(), HostError> {
+        self.server.probe(now);
+        match self.server.commit(now) {
+            Ok(()) => self.note_success(),
+            Err(CommitError::Undone(_)) => {
+                if self.probe_due.is_none() {
+                    tracing::error!("the storage fails; writes are refused until it works again");
+                }
+                self.conduct.health.set(health::Condition::Failing);
+                self.probe_due = Some(now + PROBE_PERIOD);
+            }
+            Err(error @ CommitError::Lost(_)) => return Err(self.lost(error)),
+        }
+        Ok(())
+    }
+
+    fn note_success(&mut self) {
+        if self.probe_due.take().is_some() {
+            tracing::info!("the storage works again");
+            self.conduct.health.set(health::Condition::Ready);
+        }
+    }
+
+    fn lost(&self, error: CommitError) -> HostError {
+        self.conduct.health.set(health::Condition::Stopping);
+        error.into()
     }
 
     /// Takes one input; `true` if it is the last.
@@ -333,13 +450,26 @@ impl<S: Storage> Thread<S> {
                 let answer = self.call(now, grant, call);
                 self.answers.push(answer);
             }
+            Input::Observe(observer) => {
+                // Whoever looked may be gone.
+                let _ = observer.send(self.observe());
+            }
             Input::Shutdown => {
+                self.conduct.health.set(health::Condition::Stopping);
                 let reason = "the server is restarting";
                 self.server.close_all(CloseCode::Restarting, reason, Some(RETRY_AFTER));
                 return true;
             }
         }
         false
+    }
+
+    fn observe(&self) -> Observation {
+        Observation {
+            counters: self.server.counters().clone(),
+            census: self.server.census(),
+            backlog: self.outlets.values().map(|outlet| outlet.backlog.load(Ordering::Relaxed)).sum(),
+        }
     }
 
     fn call(&mut self, now: Timestamp, grant: Result<Grant, Refusal>, call: Call) -> Held {
@@ -396,9 +526,15 @@ impl<S: Storage> Thread<S> {
     fn transmit(&mut self) {
         let mut texts = Texts::default();
         while let Some(transmit) = self.server.poll_transmit() {
-            let Some(outlet) = self.outlets.get(&transmit.connection) else {
+            let Some(outlet) = self.outlets.get_mut(&transmit.connection) else {
                 continue;
             };
+            if !outlet.is_known
+                && let Some(user) = self.server.user(transmit.connection)
+            {
+                outlet.is_known = true;
+                let _ = outlet.queue.send(Outgoing::Greeted(user));
+            }
             let outgoing = match transmit.action {
                 Action::Frame(frame) => {
                     let bytes = match outlet.codec {
@@ -406,16 +542,13 @@ impl<S: Storage> Thread<S> {
                         Codec::Json => texts.of(frame),
                     };
                     let waiting = outlet.backlog.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
-                    if waiting > BACKLOG_BYTES {
+                    if waiting > self.conduct.backlog_bytes {
                         self.evict(transmit.connection);
                         continue;
                     }
                     Outgoing::Frame { bytes, report: transmit.report }
                 }
-                Action::Close { code, reason } => {
-                    tracing::debug!(connection = transmit.connection.0, code, reason, "closed");
-                    Outgoing::Close { code, reason }
-                }
+                Action::Close { code, reason } => Outgoing::Close { code, reason },
             };
             // A task that is gone reports its disconnection itself.
             let _ = outlet.queue.send(outgoing);
@@ -423,7 +556,6 @@ impl<S: Storage> Thread<S> {
     }
 
     fn evict(&mut self, connection: ConnectionId) {
-        tracing::info!(connection = connection.0, "dropped, as it reads too slowly");
         if let Some(outlet) = self.outlets.remove(&connection) {
             let _ = outlet.evict.send(());
         }

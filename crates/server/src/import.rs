@@ -1,24 +1,26 @@
-//! `tidewire-server import`: a JSON file becomes the records of a permanent datastore.
+//! `tidewire-server import`: a JSON file becomes the records of a permanent datastore, or objects.
 //!
-//! The file is read and checked as a whole before anything is written. The records then take the way of a client's
+//! Values are JSON with the escapes of the JSON codec, as `export` writes them. The file is read and checked as a whole before anything is written. The records then take the way of a client's
 //! writes, as frames through the server module, so that nothing enters by another door.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     fmt, fs, io,
     path::PathBuf,
 };
 
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use thiserror::Error;
 use tidewire::{
     protocol::{
         ClientMessage, DecodeError, EncodedValue, Epoch, Open, Operation, Reader, ServerMessage,
-        Subscription, Target, Timestamp, Writer, from_json,
+        Subscription, Target, Timestamp, Writer, frame_value_from_json,
         limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES},
     },
     server::{
-        self, Action, CommitError, ConnectionId, Options, Server,
+        self, Action, CommitError, ConnectionId, Options, Rules, Server,
         storage::{Storage, StorageError},
     },
 };
@@ -39,14 +41,28 @@ const CONNECTION: ConnectionId = ConnectionId(0);
 pub struct Config {
     /// The JSON file.
     pub file: PathBuf,
-    /// The datastore to fill.
-    pub datastore: String,
-    /// The field that names a record.
-    pub primary: String,
+    /// What becomes of it.
+    pub destination: Destination,
     /// The data directory.
     pub data: PathBuf,
     /// Whether a datastore that holds any record is left alone.
     pub if_empty: bool,
+    /// What holds for the records.
+    pub rules: Rules,
+}
+
+/// What a file becomes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// The records of a permanent datastore: every item is one.
+    Datastore {
+        /// Its id.
+        id: String,
+        /// The field that names a record.
+        primary: String,
+    },
+    /// Objects: every item is `{ "key": ..., "value": ... }`.
+    Objects,
 }
 
 /// What an import did.
@@ -151,6 +167,9 @@ pub enum Reason {
     /// It has no name.
     #[error("it has no text in its field {0}, which is to name it; choose the field with --primary")]
     NoPrimary(String),
+    /// It is no object with its key.
+    #[error("it is not {{\"key\": ..., \"value\": ...}}, as objects are exported ({0})")]
+    NoObject(String),
     /// Its name is too long.
     #[error("its name is longer than {MAX_KEY_BYTES} bytes")]
     LongName,
@@ -170,49 +189,91 @@ pub enum Reason {
 /// Why nothing, or not everything, was imported. To run it again does no harm.
 pub fn import(config: &Config, progress: impl FnMut(usize, usize)) -> Result<Report, ImportError> {
     let is_name = |name: &str| (1..=MAX_KEY_BYTES).contains(&name.len());
-    if !is_name(&config.datastore) || !is_name(&config.primary) {
+    if let Destination::Datastore { id, primary } = &config.destination
+        && !(is_name(id) && is_name(primary))
+    {
         return Err(ImportError::Name);
     }
     let records = read(config)?;
     let storage = Sqlite::open(&config.data)?;
     let seed = serve::seed().map_err(ImportError::System)?;
-    let server = Server::open(storage, Options::new(seed))?;
+    let options = Options { rules: config.rules.clone(), ..Options::new(seed) };
+    let server = Server::open(storage, options)?;
     let mut client = [0; 16];
     client.copy_from_slice(&serve::seed().map_err(ImportError::System)?[..16]);
     Importer { server, client, clock: Clock::new() }.run(config, &records, progress)
 }
 
-/// The file's records by name, encoded and checked.
-fn read(config: &Config) -> Result<Vec<Vec<u8>>, ImportError> {
+/// Something to write.
+struct Item {
+    name: String,
+    /// Its value, encoded and checked.
+    bytes: Vec<u8>,
+}
+
+/// An object in a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Object<'t> {
+    #[serde(borrow)]
+    key: Cow<'t, str>,
+    #[serde(borrow)]
+    value: &'t RawValue,
+}
+
+/// The file's items.
+fn read(config: &Config) -> Result<Vec<Item>, ImportError> {
     let path = &config.file;
     let text = fs::read_to_string(path).map_err(|source| ImportError::Read { path: path.clone(), source })?;
     let json = |source| ImportError::Json { path: path.clone(), source };
     let text = text.trim_start_matches('\u{feff}');
-    let items: Vec<&RawValue> = if text.trim_start().starts_with('[') {
+    let found: Vec<&RawValue> = if text.trim_start().starts_with('[') {
         serde_json::from_str(text).map_err(json)?
     } else {
         serde_json::Deserializer::from_str(text).into_iter().collect::<Result<_, _>>().map_err(json)?
     };
     let mut names = HashMap::new();
-    let mut records = Vec::with_capacity(items.len());
-    for (item, number) in items.into_iter().zip(1..) {
+    let mut items = Vec::with_capacity(found.len());
+    for (text, number) in found.into_iter().zip(1..) {
         let refuse = |reason| ImportError::Record { number, reason };
-        let bytes = from_json(item.get()).map_err(|error| refuse(Reason::Value(error)))?;
-        let value = EncodedValue::check(&bytes).map_err(|error| match error {
-            DecodeError::TooLarge => refuse(Reason::TooLarge),
-            error => refuse(Reason::Value(error)),
-        })?;
-        let name = value.string_field(&config.primary).filter(|name| !name.is_empty());
-        let name = name.ok_or_else(|| refuse(Reason::NoPrimary(config.primary.clone())))?;
-        if name.len() > MAX_KEY_BYTES {
+        let item = item(text, &config.destination).map_err(refuse)?;
+        if item.name.len() > MAX_KEY_BYTES {
             return Err(refuse(Reason::LongName));
         }
-        if let Some(first) = names.insert(name.to_owned(), number) {
-            return Err(refuse(Reason::Twice { name: name.to_owned(), first }));
+        if let Some(first) = names.insert(item.name.clone(), number) {
+            return Err(refuse(Reason::Twice { name: item.name, first }));
         }
-        records.push(bytes);
+        items.push(item);
     }
-    Ok(records)
+    Ok(items)
+}
+
+fn item(text: &RawValue, destination: &Destination) -> Result<Item, Reason> {
+    match destination {
+        Destination::Datastore { primary, .. } => {
+            let bytes = encode(text)?;
+            let name = EncodedValue::trusted(&bytes).string_field(primary).filter(|name| !name.is_empty());
+            let name = name.ok_or_else(|| Reason::NoPrimary(primary.clone()))?.to_owned();
+            Ok(Item { name, bytes })
+        }
+        Destination::Objects => {
+            let Object { key, value } =
+                serde_json::from_str(text.get()).map_err(|error| Reason::NoObject(error.to_string()))?;
+            if key.is_empty() {
+                return Err(Reason::NoObject("its key is empty".to_owned()));
+            }
+            Ok(Item { name: key.into_owned(), bytes: encode(value)? })
+        }
+    }
+}
+
+fn encode(text: &RawValue) -> Result<Vec<u8>, Reason> {
+    let bytes = frame_value_from_json(text.get()).map_err(Reason::Value)?;
+    match EncodedValue::check(&bytes) {
+        Ok(_) => Ok(bytes),
+        Err(DecodeError::TooLarge) => Err(Reason::TooLarge),
+        Err(error) => Err(Reason::Value(error)),
+    }
 }
 
 /// A client of the server module, without a network between.
@@ -226,54 +287,72 @@ impl<S: Storage> Importer<S> {
     fn run(
         mut self,
         config: &Config,
-        records: &[Vec<u8>],
+        items: &[Item],
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Report, ImportError> {
         let now = self.clock.now();
-        let id = config.datastore.as_str();
-        let known = self.server.snapshot(now, id)?.map(|snapshot| snapshot.records).unwrap_or_default();
-        if config.if_empty && !known.is_empty() {
-            return Ok(Report::Skipped);
-        }
-        self.open(now, config)?;
-        let known: BTreeMap<_, _> = known.iter().map(|record| (&*record.key, &*record.value)).collect();
-        let is_new = |bytes: &&Vec<u8>| {
-            let name = EncodedValue::trusted(bytes).string_field(&config.primary);
-            name.and_then(|name| known.get(name)).is_none_or(|stored| stored != bytes)
+        self.connect(now)?;
+        let due = match &config.destination {
+            Destination::Datastore { id, primary } => {
+                let known = self.server.snapshot(now, id)?.map(|snapshot| snapshot.records);
+                let known = known.unwrap_or_default();
+                if config.if_empty && !known.is_empty() {
+                    return Ok(Report::Skipped);
+                }
+                self.open(now, id, primary)?;
+                let known: BTreeMap<_, _> =
+                    known.iter().map(|record| (&*record.key, &*record.value)).collect();
+                let is_new = |item: &&Item| known.get(&*item.name).is_none_or(|stored| *stored != item.bytes);
+                items.iter().filter(is_new).collect::<Vec<_>>()
+            }
+            Destination::Objects => {
+                let mut due = Vec::new();
+                for item in items {
+                    let stored = self.server.object(&item.name)?.and_then(|object| object.value);
+                    if stored.as_deref() != Some(&*item.bytes) {
+                        due.push(item);
+                    }
+                }
+                due
+            }
         };
-        let due: Vec<_> = records.iter().filter(is_new).collect();
         let mut written = 0;
         for batch in due.chunks(BATCH_RECORDS) {
             let now = self.clock.now();
-            for (bytes, request) in batch.iter().zip(1..) {
+            for (Item { name, bytes }, request) in batch.iter().zip(1..) {
                 let value = EncodedValue::trusted(bytes);
-                let operation = Operation::Set { datastore: id, value };
+                let operation = match &config.destination {
+                    Destination::Datastore { id, .. } => Operation::Set { datastore: id, value },
+                    Destination::Objects => Operation::Put { key: name, value },
+                };
                 self.send(now, &ClientMessage::Write { request: written + request, operation });
             }
             self.commit(now, written)?;
             written += batch.len() as u64;
             progress(usize::try_from(written).unwrap_or(usize::MAX), due.len());
         }
-        Ok(Report::Imported { written: due.len(), unchanged: records.len() - due.len() })
+        Ok(Report::Imported { written: due.len(), unchanged: items.len() - due.len() })
     }
 
-    /// Connects, and opens the datastore as any client does.
-    fn open(&mut self, now: Timestamp, config: &Config) -> Result<(), ImportError> {
-        let id = config.datastore.as_str();
+    /// Says hello, as any client does.
+    fn connect(&mut self, now: Timestamp) -> Result<(), ImportError> {
+        // A fresh client id: no request of an earlier import may be taken for one of this.
+        let client = Epoch::from_bytes(self.client).to_string();
+        self.server.handle_connect(now, CONNECTION);
+        self.send(now, &ClientMessage::Hello { client: &client, token: None });
+        self.commit(now, 0)
+    }
+
+    /// Opens the datastore, as any client does.
+    fn open(&mut self, now: Timestamp, id: &str, primary: &str) -> Result<(), ImportError> {
         let found = self.server.datastore(now, id)?;
-        let is_other =
-            |found: &server::Datastore| found.expires.is_some() || *found.primary != *config.primary;
+        let is_other = |found: &server::Datastore| found.expires.is_some() || *found.primary != *primary;
         if let Some(found) = found.filter(is_other) {
             let kind = if found.expires.is_some() { "temporary" } else { "permanent" };
             let found = format!("{kind} with the primary field {}", found.primary);
             return Err(ImportError::Mismatch { id: id.to_owned(), found });
         }
-        let open = Open { permanent: true, primary: &config.primary };
-        let target = Target::Datastore { id, open: Some(open) };
-        // A fresh client id: no request of an earlier import may be taken for one of this.
-        let client = Epoch::from_bytes(self.client).to_string();
-        self.server.handle_connect(now, CONNECTION);
-        self.send(now, &ClientMessage::Hello { client: &client, token: None });
+        let target = Target::Datastore { id, open: Some(Open { permanent: true, primary }) };
         self.send(now, &ClientMessage::Subscribe(vec![Subscription { id: 1, target, position: None }]));
         self.send(now, &ClientMessage::Unsubscribe(1));
         self.commit(now, 0)

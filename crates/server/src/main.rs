@@ -2,20 +2,22 @@
 
 use std::{
     env,
+    error::Error,
     ffi::OsString,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
 use tidewire_server::{
-    backup,
-    check::{self, CheckError},
-    import::{self, ImportError},
-    keys::Sources,
-    serve::{self, ServeError},
+    Limits, backup, check,
+    config::{ConfigError, LogFormat, Settings},
+    export::{self, Report, Source},
+    import::{self, Destination},
+    serve::ServeError,
 };
 use tokio::runtime;
 
@@ -30,9 +32,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the server.
-    Serve(Serve),
-    /// Fills a permanent datastore from a JSON file. Records that are stored already, exactly so, are left alone.
+    Serve(Box<Serve>),
+    /// Fills a permanent datastore from a JSON file, or sets objects. What is stored already, exactly so, is left alone.
     Import(Import),
+    /// Writes the records of a permanent datastore, or all objects, as lines of JSON; the server may run.
+    Export(Export),
     /// Reads the whole database and says what is wrong with it; the server may run.
     Check(Data),
     /// Copies the database into a file; the server may run.
@@ -56,103 +60,159 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Data {
-    /// Directory of the database.
-    #[arg(long, default_value = "data")]
-    data: PathBuf,
+    /// Directory of the database [default: data].
+    #[arg(long, env = "TIDEWIRE_DATA", value_name = "DIRECTORY")]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// TOML file that says what no flag and no variable does; `docs/operating.md` describes it.
+    #[arg(long, env = "TIDEWIRE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    fn read(&self) -> Result<Settings, ConfigError> {
+        Settings::read(self.config.as_deref())
+    }
+}
+
+impl Data {
+    /// What is told to a command that only needs to know where the database is.
+    fn settings(self) -> Result<Settings, ConfigError> {
+        let file = self.file.read()?;
+        Ok(Settings { data: self.data, ..Settings::default() }.over(file))
+    }
 }
 
 #[derive(Debug, Args)]
 struct Serve {
-    /// Address and port to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:4400")]
-    listen: SocketAddr,
-    /// Directory of the database; made if it is not there.
-    #[arg(long, default_value = "data")]
-    data: PathBuf,
-    /// Directory of files to serve beside the API.
-    #[arg(long)]
-    www: Option<PathBuf>,
-    /// Origin whose pages may connect, such as https://app.example.com; may be repeated.
-    #[arg(long)]
-    allow_origin: Vec<String>,
-    /// Lets everybody who can reach the server read and write everything, not only programs on this machine.
-    #[arg(long)]
-    open: bool,
-    /// File with the secret that tokens are signed with (HS256). Where it is not given, TIDEWIRE_JWT_SECRET in the
-    /// environment is the secret itself, if it is set.
-    #[arg(long, value_name = "FILE")]
-    jwt_secret: Option<PathBuf>,
-    /// File with the public keys that tokens are signed with (a JSON Web Key Set: RS256, ES256, EdDSA).
-    #[arg(long, value_name = "FILE")]
-    jwks: Option<PathBuf>,
-    /// Takes only tokens with this audience in `aud`. Without it, tokens that name an audience are refused.
-    #[arg(long, value_name = "NAME")]
-    jwt_audience: Option<String>,
-    /// Logs every connection.
-    #[arg(long)]
-    verbose: bool,
+    #[command(flatten)]
+    file: ConfigFile,
+    #[command(flatten)]
+    settings: Box<Settings>,
 }
 
 #[derive(Debug, Args)]
 struct Import {
     /// A JSON array of objects, or one object per line.
     file: PathBuf,
-    /// The datastore to fill.
-    #[arg(long)]
-    datastore: String,
+    #[command(flatten)]
+    what: What,
     /// The field that names a record.
-    #[arg(long, default_value = "id")]
+    #[arg(long, default_value = "id", conflicts_with = "objects")]
     primary: String,
-    /// Directory of the database; made if it is not there.
-    #[arg(long, default_value = "data")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: Data,
     /// Does nothing if the datastore holds any record.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "objects")]
     if_empty: bool,
 }
 
+/// What is imported or exported.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// The records of this datastore.
+    #[arg(long, value_name = "ID")]
+    datastore: Option<String>,
+    /// All objects, each as {"key": ..., "value": ...}.
+    #[arg(long)]
+    objects: bool,
+}
+
+#[derive(Debug, Args)]
+struct Export {
+    #[command(flatten)]
+    what: What,
+    /// The file to write; it must not exist. Without it, the lines go to the standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
+}
+
+/// Whatever went wrong; each error is the sentence that the user is told.
+type Failure = Box<dyn Error>;
+
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve(options) => run_serve(options).map_err(|error| error.to_string()),
-        Command::Import(options) => run_import(options).map_err(|error| error.to_string()),
-        Command::Check(Data { data }) => run_check(&data).map_err(|error| error.to_string()),
-        Command::Backup { file, data: Data { data } } => backup::backup(&data, &file)
-            .map(|size| println!("{}: {size} bytes", file.display()))
-            .map_err(|error| error.to_string()),
-        Command::Restore { file, data: Data { data }, replace } => backup::restore(&file, &data, replace)
-            .map(|report| println!("{}: {report}", data.display()))
-            .map_err(|error| error.to_string()),
+        Command::Serve(options) => run_serve(*options),
+        Command::Import(options) => run_import(options),
+        Command::Export(options) => run_export(options),
+        Command::Check(data) => run_check(data),
+        Command::Backup { file, data } => run_backup(&file, data),
+        Command::Restore { file, data, replace } => run_restore(&file, data, replace),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(sentence) => {
-            eprintln!("error: {sentence}");
+        Err(error) => {
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run_serve(options: Serve) -> Result<(), ServeError> {
-    let level = if options.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
-    tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(io::stderr).init();
-    let config = serve::Config {
-        listen: options.listen,
-        data: options.data,
-        www: options.www,
-        allow_origin: options.allow_origin,
-        open: options.open,
-        keys: Sources {
-            secret_file: options.jwt_secret,
-            secret: env::var_os("TIDEWIRE_JWT_SECRET").map(OsString::into_encoded_bytes),
-            jwks: options.jwks,
-            audience: options.jwt_audience,
-        },
-    };
+fn run_serve(Serve { file, settings }: Serve) -> Result<(), Failure> {
+    let has_secret_file = settings.jwt_secret.is_some();
+    let mut settings = settings.over(file.read()?);
+    log(settings.log.unwrap_or_default(), settings.verbose.unwrap_or_default());
+    let secret = env::var_os("TIDEWIRE_JWT_SECRET").map(OsString::into_encoded_bytes);
+    if secret.is_some() && !has_secret_file {
+        // The environment goes before the file.
+        settings.jwt_secret = None;
+    }
+    let connections = settings.limits.max_connections;
+    let server = settings.into_builder(secret);
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(ServeError::System)?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let stop = stop_signal().map_err(ServeError::System)?;
-        serve::serve(config, announce, stop).await
-    })
+        let ready = |address| {
+            raise_open_files(connections);
+            announce(address);
+        };
+        server.serve(ready, stop).await
+    });
+    // A database that was still being opened is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(served?)
+}
+
+/// Files that the server has open beside its connections: the database, the listeners, and those it serves.
+const OTHER_FILES: u64 = 256;
+
+/// Takes as many open files as the system gives: what a shell gives is less than a server's connections.
+fn raise_open_files(connections: Option<usize>) {
+    // Where the system says nothing, it has no such limit.
+    let Ok(limit) = rlimit::increase_nofile_limit(u64::MAX) else { return };
+    let needed = connections.unwrap_or(Limits::default().connections) as u64 + OTHER_FILES;
+    if limit >= needed {
+        return;
+    }
+    let hint = "the system allows fewer open files than connections; raise it (LimitNOFILE=, ulimit -n) or lower \
+                --max-connections";
+    // Whoever left the default did not ask for so many.
+    match connections {
+        Some(_) => tracing::warn!(limit, needed, "{hint}"),
+        None => tracing::debug!(limit, needed, "{hint}"),
+    }
+}
+
+/// Logs to the standard error output.
+fn log(format: LogFormat, is_verbose: bool) {
+    let level = if is_verbose { tracing::Level::DEBUG } else { tracing::Level::INFO };
+    let logs = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
+    match format {
+        LogFormat::Text => logs.init(),
+        LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).init(),
+    }
 }
 
 fn announce(address: SocketAddr) {
@@ -175,22 +235,54 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-fn run_check(data: &Path) -> Result<(), CheckError> {
-    println!("{}: {}", data.display(), check::check(data)?);
+fn run_check(data: Data) -> Result<(), Failure> {
+    let data = data.settings()?.data();
+    println!("{}: {}", data.display(), check::check(&data)?);
     Ok(())
 }
 
-fn run_import(options: Import) -> Result<(), ImportError> {
+fn run_backup(file: &Path, data: Data) -> Result<(), Failure> {
+    let size = backup::backup(&data.settings()?.data(), file)?;
+    println!("{}: {size} bytes", file.display());
+    Ok(())
+}
+
+fn run_restore(file: &Path, data: Data, replace: bool) -> Result<(), Failure> {
+    let data = data.settings()?.data();
+    let report = backup::restore(file, &data, replace)?;
+    println!("{}: {report}", data.display());
+    Ok(())
+}
+
+fn run_import(options: Import) -> Result<(), Failure> {
+    let settings = options.data.settings()?;
+    let name = options.what.datastore.clone().unwrap_or_else(|| "objects".to_owned());
+    let destination = match options.what.datastore {
+        Some(id) => Destination::Datastore { id, primary: options.primary },
+        None => Destination::Objects,
+    };
     let config = import::Config {
         file: options.file,
-        datastore: options.datastore,
-        primary: options.primary,
-        data: options.data,
+        destination,
+        data: settings.data(),
         if_empty: options.if_empty,
+        rules: settings.rules(),
     };
-    let name = config.datastore.clone();
     let report =
         import::import(&config, |written, total| eprintln!("{name}: {written} of {total} records written"))?;
     println!("{name}: {report}");
+    Ok(())
+}
+
+fn run_export(options: Export) -> Result<(), Failure> {
+    let name = options.what.datastore.clone().unwrap_or_else(|| "objects".to_owned());
+    let source = options.what.datastore.map_or(Source::Objects, Source::Datastore);
+    let data = options.data.settings()?.data();
+    let Report { count, primary } =
+        export::export(&data, &source, options.output.as_deref(), io::stdout().lock())?;
+    match primary {
+        Some(primary) => eprintln!("{name}: {count} records, named by --primary {primary}"),
+        None => eprintln!("{name}: {count} exported"),
+    }
     Ok(())
 }

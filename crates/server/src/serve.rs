@@ -2,23 +2,30 @@
 
 use std::{
     io::{self, ErrorKind},
-    net::SocketAddr,
-    path::PathBuf,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
-use axum::serve::ListenerExt;
+use axum::{Router, serve::ListenerExt};
 use thiserror::Error;
-use tidewire::server::{self, Admission, Options, Server};
+use tidewire::server::{self, Admission, Options, Rules, Server};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{mpsc, oneshot},
-    time::timeout,
+    sync::{mpsc, watch},
+    task::{JoinHandle, spawn_blocking},
+    time::{interval, timeout},
 };
 
 use crate::{
-    host::{Host, HostError, Input},
+    Limits,
+    door::Door,
+    health::{Condition, Health},
+    host::{Conduct, Host, HostError, Input},
     keys::{Keys, KeysError, Sources},
+    metrics::{Metrics, UPKEEP},
     sqlite::{self, Sqlite},
     web::{Origins, Web},
 };
@@ -26,22 +33,287 @@ use crate::{
 /// How long the last words to clients may take at the end.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What to serve.
+/// What to serve, and how.
+///
+/// ```no_run
+/// use tidewire::server::{EVERYONE, Projection, Rule, Rules};
+/// use tidewire_server::Builder;
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let named = |value: tidewire::protocol::EncodedValue<'_>| {
+///     value.string_field("name").map(drop).ok_or("name: missing".to_owned())
+/// };
+/// let rules = Rules::new()
+///     .viewer("self", |view| Ok(view.key.strip_prefix("user:") == Some(view.viewer)))
+///     .object("user:*", Rule::new().gate(named).projection(Projection::new().others(EVERYONE).field("email", "self")));
+/// Builder::new("data")
+///     .listen("127.0.0.1:4400".parse()?)
+///     .rules(rules)
+///     .serve(|address| println!("http://{address}/"), std::future::pending())
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
-pub struct Config {
-    /// Address to listen on.
-    pub listen: SocketAddr,
-    /// The data directory.
-    pub data: PathBuf,
-    /// The directory of the page.
-    pub www: Option<PathBuf>,
-    /// Further origins whose pages may connect.
-    pub allow_origin: Vec<String>,
-    /// Whether everybody who reaches the server may use it.
-    pub open: bool,
-    /// What tokens are checked with. Without any, only programs of this machine may reach the server, unless it is
-    /// `open`.
-    pub keys: Sources,
+pub struct Builder {
+    data: PathBuf,
+    listen: SocketAddr,
+    metrics_listen: Option<SocketAddr>,
+    www: Option<PathBuf>,
+    allow_origin: Vec<String>,
+    trust_proxy: Vec<IpAddr>,
+    open: bool,
+    keys: Sources,
+    limits: Limits,
+    rules: Rules,
+}
+
+impl Builder {
+    /// A server over the data directory `data`, for the programs of this machine.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 4400)),
+            metrics_listen: None,
+            www: None,
+            allow_origin: Vec::new(),
+            trust_proxy: Vec::new(),
+            open: false,
+            keys: Sources::default(),
+            limits: Limits::default(),
+            rules: Rules::new(),
+        }
+    }
+
+    /// The address to listen on; port 0 takes a free one.
+    #[must_use]
+    pub const fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// An address of its own for `/metrics`, `/healthz` and `/readyz`, which answers everybody who reaches it. Without
+    /// it `/metrics` answers programs of this machine.
+    #[must_use]
+    pub const fn metrics_listen(mut self, address: SocketAddr) -> Self {
+        self.metrics_listen = Some(address);
+        self
+    }
+
+    /// A directory of files to serve beside the API.
+    #[must_use]
+    pub fn www(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.www = Some(directory.into());
+        self
+    }
+
+    /// Lets the pages of an origin connect, such as `https://app.example.com`.
+    #[must_use]
+    pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
+        self.allow_origin.push(origin.into());
+        self
+    }
+
+    /// Takes the word of a proxy at this address, in `X-Forwarded-For`, for where its clients are from.
+    #[must_use]
+    pub fn trust_proxy(mut self, address: IpAddr) -> Self {
+        self.trust_proxy.push(address.to_canonical());
+        self
+    }
+
+    /// Lets everybody who reaches the server use it, if `open`.
+    #[must_use]
+    pub const fn open(mut self, open: bool) -> Self {
+        self.open = open;
+        self
+    }
+
+    /// What tokens are checked with. Without any, only programs of this machine may reach the server, unless it is open.
+    #[must_use]
+    pub fn keys(mut self, keys: Sources) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// How much the server lets in.
+    #[must_use]
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What holds for which objects and datastores.
+    #[must_use]
+    pub fn rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// Serves until `stop` yields, then says goodbye to every client, commits and returns.
+    ///
+    /// `ready` hears the address once the database is open and clients are let in; before that, `/readyz` and everything
+    /// else but `/healthz` answers 503.
+    ///
+    /// # Errors
+    /// Why the server does not run, or why it ended by itself.
+    pub async fn serve(
+        self,
+        ready: impl FnOnce(SocketAddr),
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let is_local = self.listen.ip().is_loopback();
+        let keys = self.check()?;
+        let listener = bind(self.listen, "--listen").await?;
+        let address = listener.local_addr().map_err(ServeError::System)?;
+        let metrics_listener = match self.metrics_listen {
+            Some(address) => Some(bind(address, "--metrics-listen").await?),
+            None => None,
+        };
+
+        let (host, waiting) = Host::prepare();
+        let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
+        let (alive, last_connection) = mpsc::channel(1);
+        let Limits { connections, connections_per_address, backlog_bytes, connection } = self.limits;
+        let web = Arc::new(Web {
+            host: host.clone(),
+            origins: Origins { allowed: self.allow_origin, is_local },
+            health: health.clone(),
+            metrics: metrics.clone(),
+            door: Door::new(connections, connections_per_address, self.trust_proxy).into(),
+            frame_bytes: connection.frame_bytes.min(server::Limits::default().frame_bytes),
+            backlog_bytes,
+            connections: AtomicU64::new(1),
+            alive,
+        });
+        let (shut, shutdown) = watch::channel(());
+        let mut running = vec![run(listener, web.router(self.www), shutdown.clone())];
+        running.extend(metrics_listener.map(|listener| run(listener, web.metrics_router(), shutdown)));
+        drop(web);
+        let upkeep = tokio::spawn({
+            let metrics = metrics.clone();
+            async move {
+                let mut ticks = interval(UPKEEP);
+                loop {
+                    ticks.tick().await;
+                    metrics.upkeep();
+                }
+            }
+        });
+        let doors = Doors { health, host, running, upkeep, shut, last_connection };
+
+        let mut options = Options::new(seed().map_err(ServeError::System)?);
+        options.admission = keys.map_or(Admission::Open, Keys::into_admission);
+        options.limits = connection;
+        options.rules = self.rules;
+        let data = self.data;
+        let mut stop = pin!(stop);
+        // It may take seconds, and the probes are answered meanwhile.
+        let opening = spawn_blocking(move || open(&data, options));
+        let opened = tokio::select! {
+            opened = opening => opened.unwrap_or(Err(HostError::Panicked.into())),
+            () = &mut stop => return doors.close(Ok(())).await,
+        };
+        let server = match opened {
+            Ok(server) => server,
+            Err(error) => return doors.close(Err(error)).await,
+        };
+        let conduct = Conduct { backlog_bytes, health: doors.health.clone(), meter: metrics.meter() };
+        let mut end = waiting.start(server, conduct).map_err(ServeError::System)?;
+        tracing::info!(%address, "ready");
+        ready(address);
+
+        let ended = tokio::select! {
+            () = stop => None,
+            ended = &mut end => Some(ended),
+        };
+        let result = match ended {
+            Some(ended) => ended,
+            None => {
+                tracing::info!("stopping");
+                doors.health.set(Condition::Stopping);
+                doors.host.send(Input::Shutdown).await;
+                end.await
+            }
+        };
+        doors.close(result.unwrap_or(Err(HostError::Panicked)).map_err(ServeError::from)).await
+    }
+
+    /// What can be said before anything is opened.
+    fn check(&self) -> Result<Option<Keys>, ServeError> {
+        let keys = Keys::load(&self.keys)?;
+        if keys.is_some() && self.open {
+            return Err(ServeError::OpenWithKeys);
+        }
+        if keys.is_none() && !self.listen.ip().is_loopback() && !self.open {
+            return Err(ServeError::NotLocal(self.listen));
+        }
+        match self.www.as_ref().filter(|page| !page.is_dir()) {
+            Some(page) => Err(ServeError::NoPage(page.clone())),
+            None => Ok(keys),
+        }
+    }
+}
+
+fn open(data: &Path, options: Options) -> Result<Server<Sqlite>, ServeError> {
+    Ok(Server::open(Sqlite::open(data)?, options)?)
+}
+
+async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        ErrorKind::AddrInUse => ServeError::Taken { address, flag },
+        _ => ServeError::Listen { address, flag, source },
+    })
+}
+
+/// Answers at a listener until the shutdown.
+fn run(
+    listener: TcpListener,
+    router: Router,
+    mut shutdown: watch::Receiver<()>,
+) -> JoinHandle<io::Result<()>> {
+    // A small change must not wait for a larger packet.
+    let listener = listener.tap_io(|stream: &mut TcpStream| drop(stream.set_nodelay(true)));
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(
+        axum::serve(listener, service)
+            .with_graceful_shutdown(async move {
+                // It never changes: its end is the word.
+                let _ = shutdown.changed().await;
+            })
+            .into_future(),
+    )
+}
+
+/// What is open to the outside, to be closed at the end.
+struct Doors {
+    health: Arc<Health>,
+    host: Host,
+    running: Vec<JoinHandle<io::Result<()>>>,
+    upkeep: JoinHandle<()>,
+    shut: watch::Sender<()>,
+    last_connection: mpsc::Receiver<()>,
+}
+
+impl Doors {
+    /// Lets the last words out, and closes.
+    async fn close(self, result: Result<(), ServeError>) -> Result<(), ServeError> {
+        let Self { health, host, running, upkeep, shut, mut last_connection } = self;
+        health.set(Condition::Stopping);
+        upkeep.abort();
+        drop(shut);
+        drop(host);
+        let farewell = async {
+            for listener in running {
+                let _ = listener.await;
+            }
+            while last_connection.recv().await.is_some() {}
+        };
+        if timeout(SHUTDOWN_PATIENCE, farewell).await.is_err() {
+            tracing::info!("some clients did not answer the goodbye");
+        }
+        result
+    }
 }
 
 /// The server does not run, or ended by itself.
@@ -63,13 +335,20 @@ pub enum ServeError {
     #[error("there is no directory {}; build the page first or leave --www out", .0.display())]
     NoPage(PathBuf),
     /// The port is taken.
-    #[error("{0} is taken by another program; stop that one or choose another port with --listen")]
-    Taken(SocketAddr),
+    #[error("{address} is taken by another program; stop that one or choose another port with {flag}")]
+    Taken {
+        /// The address.
+        address: SocketAddr,
+        /// What it is given with.
+        flag: &'static str,
+    },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address} ({source}); choose another address with --listen")]
+    #[error("cannot listen on {address} ({source}); choose another address with {flag}")]
     Listen {
         /// The address.
         address: SocketAddr,
+        /// What it is given with.
+        flag: &'static str,
         /// Why.
         source: io::Error,
     },
@@ -95,77 +374,4 @@ pub fn seed() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     Ok(seed)
-}
-
-/// Serves until `stop` yields, then says goodbye to every client, commits and returns.
-///
-/// `ready` hears the address as soon as connections are accepted.
-///
-/// # Errors
-/// Why the server does not run, or why it ended by itself.
-pub async fn serve(
-    config: Config,
-    ready: impl FnOnce(SocketAddr),
-    stop: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
-    let is_local = config.listen.ip().is_loopback();
-    let keys = Keys::load(&config.keys)?;
-    if keys.is_some() && config.open {
-        return Err(ServeError::OpenWithKeys);
-    }
-    if keys.is_none() && !is_local && !config.open {
-        return Err(ServeError::NotLocal(config.listen));
-    }
-    if let Some(page) = config.www.as_ref().filter(|page| !page.is_dir()) {
-        return Err(ServeError::NoPage(page.clone()));
-    }
-    let listener = TcpListener::bind(config.listen).await.map_err(|source| match source.kind() {
-        ErrorKind::AddrInUse => ServeError::Taken(config.listen),
-        _ => ServeError::Listen { address: config.listen, source },
-    })?;
-    let address = listener.local_addr().map_err(ServeError::System)?;
-
-    let storage = Sqlite::open(&config.data)?;
-    let mut options = Options::new(seed().map_err(ServeError::System)?);
-    options.admission = keys.map_or(Admission::Open, Keys::into_admission);
-    let server = Server::open(storage, options)?;
-    let (host, mut end) = Host::start(server).map_err(ServeError::System)?;
-
-    let (alive, mut last_connection) = mpsc::channel(1);
-    let origins = Origins { allowed: config.allow_origin, is_local };
-    let router = Web::new(host.clone(), origins, alive).router(config.www);
-    let (shut, shutdown) = oneshot::channel::<()>();
-    // A small change must not wait for a larger packet.
-    let listener = listener.tap_io(|stream: &mut TcpStream| drop(stream.set_nodelay(true)));
-    let http = tokio::spawn(
-        axum::serve(listener, router)
-            .with_graceful_shutdown(async {
-                let _ = shutdown.await;
-            })
-            .into_future(),
-    );
-    ready(address);
-
-    let ended = tokio::select! {
-        () = stop => None,
-        ended = &mut end => Some(ended),
-    };
-    let result = match ended {
-        Some(ended) => ended,
-        None => {
-            tracing::info!("stopping");
-            host.send(Input::Shutdown).await;
-            end.await
-        }
-    };
-    let _ = shut.send(());
-    drop(host);
-    let farewell = async {
-        let _ = http.await;
-        while last_connection.recv().await.is_some() {}
-    };
-    if timeout(SHUTDOWN_PATIENCE, farewell).await.is_err() {
-        tracing::info!("some clients did not answer the goodbye");
-    }
-    Ok(result.unwrap_or(Err(HostError::Panicked))?)
 }

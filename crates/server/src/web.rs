@@ -1,7 +1,7 @@
-//! What the server says over HTTP: the WebSocket at `/v1/sync`, `/healthz`, and files.
+//! What the server says over HTTP: the WebSocket at `/v1/sync`, how it is, and files.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{
         Arc,
@@ -13,11 +13,11 @@ use std::{
 use axum::{
     Router,
     extract::{
-        Request, State, WebSocketUpgrade,
+        ConnectInfo, Request, State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
     },
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, uri::Authority},
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -29,11 +29,20 @@ use tidewire::{
     protocol::{CloseCode, SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK, frame_from_json, limits::MAX_FRAME_BYTES},
     server::ConnectionId,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tower_http::services::ServeDir;
+use tracing::Instrument;
 
-use crate::host::{BACKLOG_BYTES, Codec, Host, Inlet, Input, Outgoing, queue};
-use crate::http;
+use crate::{
+    door::Door,
+    health::{Condition, Health},
+    host::{Codec, Host, Inlet, Input, Outgoing, queue},
+    http,
+    metrics::{Metrics, Observation},
+};
 
 /// The library's 128 KiB for each connection would be more than a gigabyte for ten thousand idle ones.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -48,52 +57,122 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(60);
 /// A WebSocket's close frame has room for 123 bytes of text.
 const MAX_REASON_BYTES: usize = 123;
 
+/// How long the host's thread may take to say how it is: a commit to a very slow disk.
+const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What the routes share.
 #[derive(Debug)]
-pub struct Web {
+pub(crate) struct Web {
     pub(crate) host: Host,
     pub(crate) origins: Origins,
-    connections: AtomicU64,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) door: Arc<Door>,
+    /// Bytes of a WebSocket's frame.
+    pub(crate) frame_bytes: usize,
+    /// Bytes that may wait for a connection.
+    pub(crate) backlog_bytes: usize,
+    pub(crate) connections: AtomicU64,
     /// Held by every connection, so that the end of the last one can be awaited.
-    alive: mpsc::Sender<()>,
+    pub(crate) alive: mpsc::Sender<()>,
 }
 
 impl Web {
-    /// Routes to `host`. Every connection holds a clone of `alive`.
-    #[must_use]
-    pub const fn new(host: Host, origins: Origins, alive: mpsc::Sender<()>) -> Self {
-        Self { host, origins, connections: AtomicU64::new(1), alive }
-    }
-
-    /// The routes; `files` is the directory of the page, if there is one.
-    pub fn router(self, files: Option<PathBuf>) -> Router {
-        let web = Arc::new(self);
-        let router = Router::new()
+    /// All routes; `files` is the directory of the page, if there is one.
+    pub(crate) fn router(self: &Arc<Self>, files: Option<PathBuf>) -> Router {
+        let api = Router::new()
             .route("/v1/sync", get(sync))
-            .route("/healthz", get(async || "ok\n"))
-            .merge(http::router(&web))
-            .with_state(web);
+            .merge(http::router(self))
+            .layer(from_fn_with_state(self.clone(), open));
+        let router = Router::new()
+            .merge(api)
+            .route("/metrics", get(metrics).layer(from_fn_with_state(self.clone(), this_machine)))
+            .merge(probes())
+            .with_state(self.clone());
         match files {
             Some(files) => router.fallback_service(ServeDir::new(files)).layer(from_fn(file_headers)),
             None => router,
+        }
+    }
+
+    /// The routes of the address for metrics, which answers everybody who reaches it.
+    pub(crate) fn metrics_router(self: &Arc<Self>) -> Router {
+        Router::new().route("/metrics", get(metrics)).merge(probes()).with_state(self.clone())
+    }
+}
+
+fn probes() -> Router<Arc<Web>> {
+    Router::new().route("/healthz", get(async || "ok\n")).route("/readyz", get(ready))
+}
+
+async fn ready(State(web): State<Arc<Web>>) -> Response {
+    let condition = web.health.condition();
+    let status = if condition == Condition::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, format!("{}\n", condition.name())).into_response()
+}
+
+async fn metrics(State(web): State<Arc<Web>>) -> Response {
+    let (observer, observed) = oneshot::channel();
+    let look = async {
+        web.host.send(Input::Observe(observer)).await;
+        observed.await
+    };
+    // Before the host's thread runs, and after, the rest is still worth knowing; while it hangs, that it does is.
+    let condition = web.health.condition();
+    let seen = match condition {
+        Condition::Opening => Observation::default(),
+        Condition::Ready | Condition::Failing | Condition::Stopping => {
+            match timeout(LOOK_PATIENCE, look).await {
+                Ok(seen) => seen.unwrap_or_default(),
+                Err(_elapsed) => {
+                    let hint = "the storage has not answered for seconds\n";
+                    return (StatusCode::SERVICE_UNAVAILABLE, hint).into_response();
+                }
+            }
+        }
+    };
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (kind, web.metrics.render(condition, &seen)).into_response()
+}
+
+/// Lets programs of this machine pass, and nobody for whom a proxy on it asks.
+async fn this_machine(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
+    let headers = request.headers();
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let is_here = peer.is_some_and(|ConnectInfo(peer)| peer.ip().to_canonical().is_loopback());
+    let is_passed_on =
+        ["forwarded", "x-forwarded-for", "x-real-ip", "via"].iter().any(|name| headers.contains_key(*name));
+    if !is_here || is_passed_on || !web.origins.is_known(text(headers, header::HOST)) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    next.run(request).await
+}
+
+/// Turns everybody away before the database is open, and once the server stops.
+async fn open(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
+    match web.health.condition() {
+        Condition::Ready | Condition::Failing => next.run(request).await,
+        condition @ (Condition::Opening | Condition::Stopping) => {
+            let retry = [(header::RETRY_AFTER, "1")];
+            (StatusCode::SERVICE_UNAVAILABLE, retry, format!("{}\n", condition.name())).into_response()
         }
     }
 }
 
 /// Who may connect from a page: browsers say where the page is from, and let any page try.
 #[derive(Debug, Clone)]
-pub struct Origins {
+pub(crate) struct Origins {
     /// Exact origins, such as `https://app.example.com`.
-    pub allowed: Vec<String>,
+    pub(crate) allowed: Vec<String>,
     /// Whether only this machine can reach the server. Then the name that it was called by must be this machine's too,
     /// or a foreign page could point its own name here.
-    pub is_local: bool,
+    pub(crate) is_local: bool,
 }
 
 impl Origins {
     /// Whether a page of `origin` may connect to the server that it calls `host`. Programs send no origin.
     #[must_use]
-    pub fn is_allowed(&self, origin: Option<&str>, host: Option<&str>) -> bool {
+    pub(crate) fn is_allowed(&self, origin: Option<&str>, host: Option<&str>) -> bool {
         let Some(origin) = origin else {
             return true;
         };
@@ -118,7 +197,7 @@ impl Origins {
     /// Whether the server goes by the name `host`. One that only this machine can reach is called by a name of this
     /// machine, or by that of an allowed origin: whatever else resolves to it was pointed here by somebody else.
     #[must_use]
-    pub fn is_known(&self, host: Option<&str>) -> bool {
+    pub(crate) fn is_known(&self, host: Option<&str>) -> bool {
         let Some(host) = host.filter(|_| self.is_local) else {
             return true;
         };
@@ -153,58 +232,108 @@ pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("invalid"))
 }
 
-async fn sync(State(web): State<Arc<Web>>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+async fn sync(
+    State(web): State<Arc<Web>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     let origin = text(&headers, header::ORIGIN);
     if !web.origins.is_allowed(origin, text(&headers, header::HOST)) {
+        web.metrics.turned_away("origin");
         let hint = "this origin may not connect; start the server with --allow-origin to allow it\n";
         return (StatusCode::FORBIDDEN, hint).into_response();
     }
     let upgrade = upgrade
         .protocols([SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON])
         .read_buffer_size(READ_BUFFER_BYTES)
-        .max_frame_size(MAX_FRAME_BYTES)
-        .max_message_size(MAX_FRAME_BYTES)
+        .max_frame_size(web.frame_bytes)
+        .max_message_size(web.frame_bytes)
         // Frames are written one by one and flushed; the rest waits in the connection's own queue.
         .write_buffer_size(0)
-        .max_write_buffer_size(2 * BACKLOG_BYTES);
+        .max_write_buffer_size(web.backlog_bytes + MAX_FRAME_BYTES);
     let codec = match upgrade.selected_protocol().map(HeaderValue::as_bytes) {
         Some(protocol) if protocol == SUBPROTOCOL_JSON.as_bytes() => Codec::Json,
         Some(_) => Codec::MessagePack,
         None => {
+            web.metrics.turned_away("subprotocol");
             let hint = format!(
                 "this server speaks the WebSocket subprotocols {SUBPROTOCOL_MSGPACK} and {SUBPROTOCOL_JSON}\n"
             );
             return (StatusCode::BAD_REQUEST, hint).into_response();
         }
     };
-    upgrade.on_upgrade(async move |socket| connection(&web, socket, codec).await)
+    let address = web.door.address(peer.ip(), &headers);
+    let pass = match web.door.enter(address) {
+        Ok(pass) => pass,
+        Err(full) => {
+            web.metrics.turned_away(full.name());
+            tracing::debug!(%address, limit = full.name(), "turned away");
+            let retry = [(header::RETRY_AFTER, "10")];
+            let hint = "there are as many connections as there may be; come back later\n";
+            return (StatusCode::SERVICE_UNAVAILABLE, retry, hint).into_response();
+        }
+    };
+    let id = ConnectionId(web.connections.fetch_add(1, Ordering::Relaxed));
+    let span = tracing::info_span!("connection", id = id.0, %address, user = tracing::field::Empty);
+    let run = async move |socket| {
+        connection(&web, id, socket, codec).await;
+        drop(pass);
+    };
+    upgrade.on_upgrade(move |socket| run(socket).instrument(span))
+}
+
+/// How a connection ended.
+enum End {
+    /// The client is gone.
+    Gone,
+    /// The server closed it.
+    Closed {
+        code: u16,
+        /// Whether the peer may still read what was sent.
+        is_peer_there: bool,
+    },
 }
 
 /// Moves the bytes of one connection until either side ends it.
-async fn connection(web: &Web, socket: WebSocket, codec: Codec) {
+async fn connection(web: &Web, id: ConnectionId, socket: WebSocket, codec: Codec) {
     let _alive = web.alive.clone();
-    let id = ConnectionId(web.connections.fetch_add(1, Ordering::Relaxed));
     let (outlet, inlet) = queue(codec);
     if !web.host.send(Input::Connect(id, outlet)).await {
         return;
     }
+    web.metrics.opened();
+    tracing::debug!("opened");
     let (mut sink, mut stream) = socket.split();
-    let is_peer_gone = tokio::select! {
-        () = receive(&web.host, id, &mut stream, codec) => true,
-        is_peer_gone = transmit(&web.host, id, &mut sink, inlet, codec) => is_peer_gone,
+    let end = tokio::select! {
+        () = receive(web, id, &mut stream, codec) => End::Gone,
+        end = transmit(web, id, &mut sink, inlet, codec) => end,
     };
     web.host.send(Input::Disconnect(id)).await;
-    if !is_peer_gone {
-        // The socket is dropped only once the peer has seen the close, or its last bytes could be lost with it.
-        let closing = async { while let Some(Ok(_)) = stream.next().await {} };
-        let _ = timeout(CLOSE_PATIENCE, closing).await;
+    match end {
+        End::Gone => {
+            tracing::debug!("ended by the client");
+            web.metrics.closed(None);
+        }
+        End::Closed { code, is_peer_there } => {
+            web.metrics.closed(Some(code));
+            if is_peer_there {
+                // The socket is dropped only once the peer has seen the close, or its last bytes could be lost with it.
+                let closing = async { while let Some(Ok(_)) = stream.next().await {} };
+                let _ = timeout(CLOSE_PATIENCE, closing).await;
+            }
+        }
     }
 }
 
 /// Hands frames to the host until the peer is gone. After a refusal it only waits for the host's close.
-async fn receive(host: &Host, id: ConnectionId, stream: &mut SplitStream<WebSocket>, codec: Codec) {
+async fn receive(web: &Web, id: ConnectionId, stream: &mut SplitStream<WebSocket>, codec: Codec) {
     loop {
-        let input = match (stream.next().await, codec) {
+        let received = stream.next().await;
+        if let Some(Ok(message @ (Message::Binary(_) | Message::Text(_)))) = &received {
+            web.metrics.received(message_bytes(message));
+        }
+        let input = match (received, codec) {
             (Some(Ok(Message::Binary(frame))), Codec::MessagePack) => Input::Frame(id, frame.into()),
             (Some(Ok(Message::Text(text))), Codec::Json) => match frame_from_json(&text) {
                 Ok(frame) => Input::Frame(id, frame),
@@ -220,24 +349,32 @@ async fn receive(host: &Host, id: ConnectionId, stream: &mut SplitStream<WebSock
             (Some(Err(error)), _) => {
                 // Too large a frame, or no WebSocket at all; nothing can be read after it.
                 let reason = error.to_string();
-                host.send(Input::Refuse(id, CloseCode::LimitExceeded, reason)).await;
+                web.host.send(Input::Refuse(id, CloseCode::LimitExceeded, reason)).await;
                 return std::future::pending().await;
             }
         };
-        if !host.send(input).await {
+        if !web.host.send(input).await {
             return std::future::pending().await;
         }
     }
 }
 
-/// Sends what the host has for the peer. Returns whether the peer is gone.
+fn message_bytes(message: &Message) -> usize {
+    match message {
+        Message::Text(text) => text.len(),
+        Message::Binary(bytes) | Message::Ping(bytes) | Message::Pong(bytes) => bytes.len(),
+        Message::Close(_) => 0,
+    }
+}
+
+/// Sends what the host has for the peer, until the connection ends.
 async fn transmit(
-    host: &Host,
+    web: &Web,
     id: ConnectionId,
     sink: &mut SplitSink<WebSocket, Message>,
     mut inlet: Inlet,
     codec: Codec,
-) -> bool {
+) -> End {
     let (code, reason) = loop {
         let outgoing = tokio::select! {
             biased;
@@ -257,21 +394,34 @@ async fn transmit(
                     Ok(()) = &mut inlet.eviction => break slow(),
                     sent = sending => match sent {
                         Ok(Ok(())) => {}
-                        Ok(Err(_)) => return true,
+                        Ok(Err(_)) => return End::Gone,
                         Err(_elapsed) => break slow(),
                     },
                 }
+                web.metrics.sent(size);
                 inlet.backlog.fetch_sub(size, Ordering::Relaxed);
                 if report {
-                    host.send(Input::Drained(id)).await;
+                    web.host.send(Input::Drained(id)).await;
                 }
+            }
+            Some(Outgoing::Greeted(user)) => {
+                tracing::Span::current().record("user", &*user);
+                tracing::debug!("greeted");
             }
             Some(Outgoing::Close { code, reason }) => break (code, reason),
             None => break (CloseCode::Internal.number(), "the server has stopped".to_owned()),
         }
     };
+    let is_routine =
+        [CloseCode::Restarting, CloseCode::Silent].iter().any(|routine| routine.number() == code);
+    if is_routine {
+        tracing::debug!(code, reason, "closed");
+    } else {
+        tracing::info!(code, reason, "closed");
+    }
     let frame = CloseFrame { code, reason: shortened(&reason).into() };
-    timeout(CLOSE_PATIENCE, sink.send(Message::Close(Some(frame)))).await.is_err()
+    let is_peer_there = timeout(CLOSE_PATIENCE, sink.send(Message::Close(Some(frame)))).await.is_ok();
+    End::Closed { code, is_peer_there }
 }
 
 fn slow() -> (u16, String) {

@@ -343,6 +343,11 @@ fn keys_that_are_of_no_use_are_refused_at_the_start_in_one_sentence() {
         assert!(said.starts_with("error: ") && said.trim().lines().count() == 1, "{said}");
         assert!(said.contains(sentence), "{said}");
     }
-    let refused = program().args(["serve"]).env("TIDEWIRE_JWT_SECRET", "").output().unwrap();
+    let refused = program()
+        .args(["serve"])
+        .stderr(std::process::Stdio::piped())
+        .env("TIDEWIRE_JWT_SECRET", "")
+        .output()
+        .unwrap();
     assert!(!refused.status.success(), "an empty secret is a mistake, not a wish for an open server");
 }

@@ -62,6 +62,42 @@ async fn clients_of_either_codec_see_each_others_values() {
 }
 
 #[tokio::test]
+async fn an_envelope_that_is_relayed_reaches_whoever_follows_its_key_in_their_own_codec() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Program::start(data.path(), &[]);
+    let mut bytes = Client::connect(&server.address, "bytes").await;
+    bytes
+        .send(&[ClientMessage::Subscribe(vec![Subscription {
+            id: 1,
+            target: Target::Relay("cursor:1"),
+            position: None,
+        }])])
+        .await;
+    assert!(matches!(
+        messages(&bytes.frame().await.unwrap())[0],
+        ServerMessage::Following { subscription: 1 }
+    ));
+    let mut text = Client::dial(&server.address, Some(SUBPROTOCOL_JSON), None).await.unwrap();
+    let epoch = "000102030405060708090a0b0c0d0e0f";
+    let envelope = format!(r#""cursor:1",7,null,"1.0","{epoch}",true,{{"x":1}}"#);
+    text.raw(Message::text(format!(
+        r#"[[1,"text",null],[2,[[1,[5,"cursor:1"],null]]],[4,1,[8,{envelope}]]]"#
+    )))
+    .await;
+    let frame = bytes.frame().await.unwrap();
+    let ServerMessage::Relayed(relayed) = messages(&frame)[0] else { panic!("{:?}", messages(&frame)) };
+    assert_eq!((relayed.key, relayed.sequence.get(), relayed.prev), ("cursor:1", 7, None));
+    assert_eq!(relayed.epoch.unwrap().text(), epoch);
+    assert_eq!(tidewire::protocol::to_json(relayed.value.unwrap()).unwrap(), r#"{"x":1}"#);
+    let mut own = String::new();
+    while !(own.contains(&format!("[80,{envelope}]")) && own.contains("[69,1,null]")) {
+        own.push_str(&text.text().await.unwrap());
+    }
+    // The authority knows nothing of it.
+    assert!(get(&server.address, "/v1/objects/cursor:1").0.starts_with("http/1.1 404"));
+}
+
+#[tokio::test]
 async fn a_frame_of_the_other_codec_or_one_that_is_no_json_ends_the_connection() {
     let data = tempfile::tempdir().unwrap();
     let server = Program::start(data.path(), &[]);

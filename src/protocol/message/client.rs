@@ -39,6 +39,8 @@ pub enum Target<'a> {
         /// The key.
         key: &'a str,
     },
+    /// What clients relay on a key.
+    Relay(&'a str),
 }
 
 /// How to open a merge pool that does not exist.
@@ -141,6 +143,7 @@ impl<'a> Target<'a> {
             }
             3 => Target::Mailbox,
             4 => Target::Watch { group: fields.next(Reader::str)?, key: fields.next(Reader::str)? },
+            5 => Target::Relay(fields.next(Reader::key)?),
             other => return Err(DecodeError::UnknownKind(other)),
         };
         fields.close()?;
@@ -179,6 +182,11 @@ impl<'a> Target<'a> {
                 writer.array(3);
                 writer.u64(4);
                 writer.str(group);
+                writer.str(key);
+            }
+            Target::Relay(key) => {
+                writer.array(2);
+                writer.u64(5);
                 writer.str(key);
             }
         }

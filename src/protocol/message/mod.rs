@@ -7,12 +7,14 @@
 
 mod client;
 mod operation;
+mod relay;
 mod server;
 
 use alloc::vec::Vec;
 
 pub use client::{ClientMessage, Open, OpenPool, Subscription, Target};
 pub use operation::{KvChange, Operation, Query};
+pub use relay::Relayed;
 pub use server::{Answer, KvEventKind, Row, ServerMessage};
 
 use super::{
@@ -62,6 +64,7 @@ mod kind {
     pub(super) const EVENT: u64 = 77;
     pub(super) const DROPPED: u64 = 78;
     pub(super) const RENEW: u64 = 79;
+    pub(super) const RELAYED: u64 = 80;
 }
 
 /// The fields of one message: knows how many of them are left, so that shorter and longer ones decode too.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::{Fields, list};
+use super::{Fields, Relayed, list};
 use crate::protocol::{
     msgpack::{DecodeError, EncodedValue, Reader},
     tokens::Tokens,
@@ -64,6 +64,8 @@ pub enum Operation<'a> {
     },
     /// Changes the kv store: all of these, in this order, or none.
     Kv(Vec<KvChange<'a>>),
+    /// Passes an envelope on to whoever follows its key at the moment. The authority keeps nothing of it.
+    Relay(Relayed<'a>),
 }
 
 /// One change of the kv store.
@@ -155,6 +157,7 @@ impl<'a> Operation<'a> {
             },
             6 => Operation::Reply { trace: fields.next(Reader::str)?, reply: fields.next(Reader::value)? },
             7 => Operation::Kv(fields.next(|reader| list(reader, KvChange::read))?),
+            8 => Operation::Relay(Relayed::read(&mut fields)?),
             other => return Err(DecodeError::UnknownKind(other)),
         };
         fields.close()?;
@@ -214,6 +217,7 @@ impl<'a> Operation<'a> {
                     change.write(writer);
                 }
             }
+            Operation::Relay(envelope) => envelope.write(8, writer),
         }
     }
 }

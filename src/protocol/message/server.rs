@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use super::{
-    Fields, QueryId, RequestId, SubscriptionId, TopicId, kind, lineage, list, position, write_lineage,
-    write_position,
+    Fields, QueryId, Relayed, RequestId, SubscriptionId, TopicId, kind, lineage, list, position,
+    write_lineage, write_position,
 };
 use crate::protocol::{
     msgpack::{DecodeError, EncodedValue, Reader},
@@ -214,6 +214,9 @@ pub enum ServerMessage<'a> {
         /// Milliseconds that are left.
         left: u32,
     },
+    /// What another client, or this one, relays on a key that is followed. Sent once per connection, however many of its
+    /// subscriptions follow the key.
+    Relayed(Relayed<'a>),
 }
 
 /// What happened in the kv store.
@@ -455,6 +458,7 @@ impl<'a> ServerMessage<'a> {
                 at: fields.next(Reader::u64)?,
                 value: fields.rest(Reader::value)?,
             },
+            kind::RELAYED => ServerMessage::Relayed(Relayed::read(fields)?),
             kind::DROPPED => ServerMessage::Dropped {
                 subscription: fields.next(Reader::u32)?,
                 count: fields.next(Reader::u64)?,
@@ -599,6 +603,7 @@ impl<'a> ServerMessage<'a> {
                     writer.value(*value);
                 }
             }
+            ServerMessage::Relayed(envelope) => envelope.write(kind::RELAYED, writer),
             ServerMessage::Dropped { subscription, count } => {
                 writer.array(3);
                 writer.u64(kind::DROPPED);

@@ -6,7 +6,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStderr, Command, Output, Stdio},
     time::Duration,
 };
 
@@ -24,13 +24,17 @@ use tokio_tungstenite::{
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// It logs to nowhere, or a hundred servers would fill the tests' output; for the test of logs, to a pipe.
 pub(crate) fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_tidewire-server"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewire-server"));
+    command.stderr(Stdio::null());
+    command
 }
 
 /// A program that ends by itself: whether it succeeded, what it printed and what it complained.
 pub(crate) fn run(arguments: &[&str]) -> (bool, String, String) {
-    let Output { status, stdout, stderr } = program().args(arguments).output().unwrap();
+    let Output { status, stdout, stderr } =
+        program().args(arguments).stderr(Stdio::piped()).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.success(), text(stdout), text(stderr))
 }
@@ -43,7 +47,12 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(data: &Path, arguments: &[&str]) -> Self {
-        let mut child = program()
+        Self::run(program(), data, arguments)
+    }
+
+    /// The program, with an environment or under another one.
+    pub(crate) fn run(mut command: Command, data: &Path, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()])
             .args(arguments)
             .stdout(Stdio::piped())
@@ -55,6 +64,15 @@ impl Program {
             line.trim().strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix('/'));
         let address = address.unwrap_or_else(|| panic!("not the line that says where: {line:?}")).to_owned();
         Self { child, address }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it logs, if that goes to a pipe.
+    pub(crate) fn log(&mut self) -> ChildStderr {
+        self.child.stderr.take().unwrap()
     }
 
     /// `kill -9`.
@@ -131,6 +149,10 @@ impl Client {
                 request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
             }
         }
+        Self::dial_with(request).await
+    }
+
+    pub(crate) async fn dial_with(request: impl IntoClientRequest + Unpin) -> Result<Self, Error> {
         let (socket, _) = timeout(PATIENCE, connect_async(request)).await.unwrap()?;
         Ok(Self { socket })
     }

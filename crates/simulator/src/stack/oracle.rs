@@ -186,6 +186,7 @@ impl Oracle {
             Operation::Merge { .. }
             | Operation::Notify { .. }
             | Operation::Reply { .. }
+            | Operation::Relay(_)
             | Operation::Kv(_) => unreachable!("no client of this world asks for it"),
         };
         self.pending.answered.insert(request, (outcome, is_durable));

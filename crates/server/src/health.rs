@@ -1,0 +1,81 @@
+//! Whether the server may be sent clients.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// How the server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Condition {
+    /// The database is being opened. Next: `Ready`.
+    Opening,
+    /// All is well. Next: `Failing`, `Stopping`.
+    Ready,
+    /// The last commit failed: reads are answered, writes are refused. Next: `Ready`, `Stopping`.
+    Failing,
+    /// Everybody is being sent away. The end.
+    Stopping,
+}
+
+impl Condition {
+    /// In a word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Opening => "opening the database",
+            Self::Ready => "ready",
+            Self::Failing => "the storage fails",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    const fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Opening,
+            1 => Self::Ready,
+            2 => Self::Failing,
+            _ => Self::Stopping,
+        }
+    }
+}
+
+/// The server's condition, for all its threads.
+#[derive(Debug)]
+pub struct Health(AtomicU8);
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(AtomicU8::new(Condition::Opening as u8))
+    }
+}
+
+impl Health {
+    /// How the server is.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        Condition::from_number(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Notes another condition. A server that stops does nothing else any more.
+    pub fn set(&self, condition: Condition) {
+        let keep = |now| (Condition::from_number(now) != Condition::Stopping).then_some(condition as u8);
+        // It fails only where there is nothing to change.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, keep);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_stops_is_never_ready_again() {
+        let health = Health::default();
+        assert_eq!(health.condition(), Condition::Opening);
+        for condition in [Condition::Ready, Condition::Failing, Condition::Ready, Condition::Stopping] {
+            health.set(condition);
+            assert_eq!(health.condition(), condition);
+        }
+        health.set(Condition::Ready);
+        assert_eq!(health.condition(), Condition::Stopping);
+    }
+}
