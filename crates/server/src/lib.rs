@@ -10,6 +10,7 @@ pub mod host;
 mod http;
 pub mod import;
 pub mod keys;
+pub mod listen;
 pub mod serve;
 pub mod sqlite;
 pub mod web;

@@ -7,11 +7,10 @@ use std::{
     time::Duration,
 };
 
-use axum::serve::ListenerExt;
 use thiserror::Error;
 use tidewire::server::{self, Admission, Options, Server};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{mpsc, oneshot},
     time::timeout,
 };
@@ -19,6 +18,7 @@ use tokio::{
 use crate::{
     host::{Host, HostError, Input},
     keys::{Keys, KeysError, Sources},
+    listen,
     sqlite::{self, Sqlite},
     web::{Origins, Web},
 };
@@ -135,15 +135,9 @@ pub async fn serve(
     let origins = Origins { allowed: config.allow_origin, is_local };
     let router = Web::new(host.clone(), origins, alive).router(config.www);
     let (shut, shutdown) = oneshot::channel::<()>();
-    // A small change must not wait for a larger packet.
-    let listener = listener.tap_io(|stream: &mut TcpStream| drop(stream.set_nodelay(true)));
-    let http = tokio::spawn(
-        axum::serve(listener, router)
-            .with_graceful_shutdown(async {
-                let _ = shutdown.await;
-            })
-            .into_future(),
-    );
+    let http = tokio::spawn(listen::serve(listener, router, async {
+        let _ = shutdown.await;
+    }));
     ready(address);
 
     let ended = tokio::select! {
