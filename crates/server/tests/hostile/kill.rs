@@ -1,20 +1,17 @@
 //! The server is killed under load, again and again, and once put back to a backup: what it acknowledged stays, what it
 //! said stays true, and clients come back by themselves.
 
-#![allow(clippy::unwrap_used, reason = "a test whose failures are panics")]
-
-mod rig;
-
 use std::{path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
-use rig::{Client, Program, run, tap::Tap};
 use tidewire_native::{Client as Native, Collection, Error, Object, Open};
 use tokio::{
     sync::watch,
     task::JoinHandle,
     time::{sleep, timeout},
 };
+
+use crate::rig::{Client, Program, run, tap::Tap};
 
 const CYCLES: usize = 20;
 const WRITERS: usize = 4;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part of the rig")]
 #![allow(clippy::unwrap_used, reason = "a test whose failures are panics")]
 
+pub(crate) mod proxy;
 pub(crate) mod tap;
 
 use std::{
