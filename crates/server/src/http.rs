@@ -68,13 +68,19 @@ pub(crate) fn router(web: &Arc<Web>) -> Router<Arc<Web>> {
         .layer(from_fn_with_state(web.clone(), door))
 }
 
-/// Turns pages away whose origin may not connect, and names that a foreign page has pointed here.
+/// Turns pages away whose origin may not connect, names that a foreign page has pointed here, and bodies that say
+/// themselves that they are too large.
 async fn door(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let host = text(headers, header::HOST);
     if !web.origins.is_allowed(text(headers, header::ORIGIN), host) || !web.origins.is_known(host) {
         let message = "this origin may not connect; start the server with --allow-origin to allow it";
         return Failure::new(ErrorCode::Forbidden, message).into_response();
+    }
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > BODY_BYTES as u64) {
+        let message = format!("a value is at most {MAX_VALUE_BYTES} bytes");
+        return Failure::new(ErrorCode::LimitExceeded, message).into_response();
     }
     next.run(request).await
 }

@@ -6,5 +6,6 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod bombs;
 mod half_open;
 mod kill;
