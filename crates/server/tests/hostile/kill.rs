@@ -1,9 +1,10 @@
 //! The server is killed under load, again and again, and once put back to a backup: what it acknowledged stays, what it
 //! said stays true, and clients come back by themselves.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::try_join_all;
+use tidewire::protocol::Position;
 use tidewire_native::{Client as Native, Collection, Error, Object, Open};
 use tokio::{
     sync::watch,
@@ -113,30 +114,51 @@ fn succeeds(arguments: &[&str]) -> String {
     said
 }
 
-/// A client that knows nothing yet finds all that was acknowledged, at its place.
-async fn finds_what_was_acknowledged(address: &str, tap: &Tap) {
-    // First what was told until now, then what is there: what is told in between may only be more.
-    let (records, counters) = {
-        let ledger = tap.ledger.lock().unwrap();
-        let counters: Vec<_> = (0..WRITERS).map(|n| ledger.of(&format!("object counter:{n}"))).collect();
-        (ledger.of("datastore log"), counters)
+/// Entries where they were acknowledged, oldest first.
+type Acknowledged = Vec<(Position, Entry)>;
+
+/// What was acknowledged of the table and of each object.
+fn acknowledged(tap: &Tap) -> (Acknowledged, Vec<Acknowledged>) {
+    let ledger = tap.ledger.lock().unwrap();
+    let of = |target: &str| {
+        let entry = |value: Option<Vec<u8>>| rmp_serde::from_slice(&value.unwrap()).unwrap();
+        ledger.of(target).into_iter().map(|(position, (_, value))| (position, entry(value))).collect()
     };
+    (of("datastore log"), (0..WRITERS).map(|owner| of(&format!("object counter:{owner}"))).collect())
+}
+
+/// A client that knows nothing yet, and comes while others write, finds all that was acknowledged before.
+async fn finds_what_was_acknowledged(tap: &Tap) {
+    let (records, counters) = acknowledged(tap);
+    let auditor = Writer::start(&tap.address, WRITERS).await;
+    for (position, entry) in records {
+        let found = auditor.table.get(&entry.id);
+        let is_there = found.as_ref().is_some_and(|found| match entry.id.ends_with(":hot") {
+            true => found.number >= entry.number,
+            false => **found == entry,
+        });
+        assert!(is_there, "{} was acknowledged at {position:?}, and there is {found:?}", entry.id);
+    }
+    for (mut object, counters) in auditor.objects.into_iter().zip(counters) {
+        let Some((position, newest)) = counters.last() else { continue };
+        let is_there = |found: Option<&Entry>| found.is_some_and(|found| found.number >= newest.number);
+        within("the object", object.wait_for(is_there)).await.unwrap();
+        assert!(object.meta().sequence >= Some(position.sequence.get()));
+    }
+}
+
+/// With nobody writing: every record stands exactly where its last acknowledgement said.
+async fn stands_where_it_was_acknowledged(address: &str, tap: &Tap) {
+    let (records, counters) = acknowledged(tap);
+    let last: HashMap<_, _> =
+        records.into_iter().map(|(position, entry)| (entry.id, position.sequence.get())).collect();
     let mut client = Client::connect(address, "auditor").await;
     let (_, rows) = client.rows("log", "id").await;
-    let rows: std::collections::HashMap<_, _> = rows.into_iter().collect();
-    for (position, (record, _)) in records {
-        let found = rows.get(&record).copied();
-        let is_there = match found {
-            Some(found) if record.ends_with(":hot") => found >= position.sequence.get(),
-            found => found == Some(position.sequence.get()),
-        };
-        assert!(is_there, "{record} was acknowledged at {position:?} and is at {found:?}");
-    }
-    for (owner, counters) in counters.into_iter().enumerate() {
-        let Some((newest, _)) = counters.last() else { continue };
-        let found = client.object(u32::try_from(owner).unwrap() + 2, &format!("counter:{owner}"), None).await;
-        let head: u64 = found.split(' ').next().unwrap().parse().unwrap();
-        assert!(head >= newest.sequence.get(), "{newest:?} was acknowledged, and there is {found}");
+    assert_eq!(rows.into_iter().collect::<HashMap<_, _>>(), last);
+    for (id, counters) in (2..).zip(counters) {
+        let (position, newest) = counters.last().unwrap();
+        let found = client.object(id, &format!("counter:{}", newest.id), None).await;
+        assert!(found.starts_with(&format!("{} ", position.sequence)), "{position:?}, but {found}");
     }
 }
 
@@ -173,7 +195,7 @@ async fn twenty_kills_under_load_and_a_restored_backup_lose_nothing_that_was_ack
         }
         server = Program::start(&data, &[]);
         tap.point_to(&server.address);
-        finds_what_was_acknowledged(&server.address, &tap).await;
+        finds_what_was_acknowledged(&tap).await;
         tap.ledger.lock().unwrap().check();
     }
 
@@ -196,12 +218,13 @@ async fn twenty_kills_under_load_and_a_restored_backup_lose_nothing_that_was_ack
         assert_eq!(clients[0].objects[owner].meta().sequence, Some(*round));
     }
     assert!(clients.iter().flat_map(Writer::rollbacks).all(|rollbacks| rollbacks == 0));
-    let (acknowledged, repeats) = {
+    let (count, repeats) = {
         let ledger = tap.ledger.lock().unwrap();
         ledger.check();
         (ledger.acknowledged.len(), ledger.repeats)
     };
-    assert_eq!(u64::try_from(acknowledged).unwrap(), written * (FRESH + 2));
+    assert_eq!(u64::try_from(count).unwrap(), written * (FRESH + 2));
+    stands_where_it_was_acknowledged(&server.address, &tap).await;
     assert!(repeats > 0, "no kill ever hit a request that was under way");
 
     // Everybody is ahead of the backup.
@@ -226,5 +249,5 @@ async fn twenty_kills_under_load_and_a_restored_backup_lose_nothing_that_was_ack
     assert_eq!((Some(told_head), told.len()), (restored_head, restored.len()));
     assert!(clients.iter().flat_map(Writer::rollbacks).all(|rollbacks| rollbacks == 1));
     tap.ledger.lock().unwrap().check();
-    println!("{CYCLES} kills, {acknowledged} acknowledged, {repeats} repeated");
+    println!("{CYCLES} kills, {count} acknowledged, {repeats} repeated");
 }
