@@ -20,7 +20,7 @@ const MEMORY: u64 = 8 * 1024 * 1024;
 const PROMPT: Duration = Duration::from_millis(500);
 
 /// Resident memory of a process in bytes.
-fn resident(process: u32) -> u64 {
+pub(crate) fn resident(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tidewire::protocol::{ClientMessage, SUBPROTOCOL_MSGPACK, Subscription, Target};
+use tidewire::protocol::{ClientMessage, CloseCode, SUBPROTOCOL_MSGPACK, Subscription, Target};
 use tidewire_native::{Client as Native, Connection};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -135,8 +135,11 @@ async fn a_server_gives_up_a_peer_that_falls_silent_at_any_point_and_one_that_sa
     let silent = join_all(deadlines.into_iter().enumerate().map(async |(point, deadline)| {
         let mut stream = says(&server.address, point).await;
         let began = Instant::now();
-        let ended = timeout(deadline + SLACK, stream.read_to_end(&mut Vec::new())).await;
+        let mut said = Vec::new();
+        let ended = timeout(deadline + SLACK, stream.read_to_end(&mut said)).await;
         assert!(ended.is_ok(), "point {point}: the server still waits after {:?}", began.elapsed());
+        let code = CloseCode::Silent.number().to_be_bytes();
+        assert!(point < 2 || said.windows(2).any(|two| two == code), "point {point}: it says why");
         assert!(began.elapsed() + Duration::from_secs(1) > deadline, "point {point}: that was too early");
     }));
     // One byte of a head now and then is no head.

@@ -7,5 +7,7 @@
 mod rig;
 
 mod bombs;
+mod codes;
+mod flaps;
 mod half_open;
 mod kill;

@@ -11,6 +11,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::watch,
 };
 
 /// How many more things a line lets through in each direction: first the head of the request or response, then
@@ -29,6 +30,8 @@ impl Lets {
 struct Line {
     up: AtomicUsize,
     down: AtomicUsize,
+    /// Gone as soon as either side has ended it.
+    open: watch::Sender<bool>,
 }
 
 /// The proxy.
@@ -37,6 +40,7 @@ pub(crate) struct Proxy {
     pub(crate) address: String,
     next: Arc<Mutex<Lets>>,
     lines: Arc<Mutex<Vec<Arc<Line>>>>,
+    most: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -45,19 +49,25 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (next, lines) = (Arc::new(Mutex::new(first)), Arc::<Mutex<Vec<_>>>::default());
-        let proxy = Self { address, next: next.clone(), lines: lines.clone() };
+        let most = Arc::<AtomicUsize>::default();
+        let proxy = Self { address, next: next.clone(), lines: lines.clone(), most: most.clone() };
         let server = server.to_owned();
         tokio::spawn(async move {
             while let Ok((below, _)) = listener.accept().await {
                 let Ok(above) = TcpStream::connect(&server).await else { continue };
                 let lets = std::mem::replace(&mut *next.lock().unwrap(), Lets::ALL);
-                let line = Arc::new(Line { up: lets.up.into(), down: lets.down.into() });
-                lines.lock().unwrap().push(line.clone());
+                let open = watch::Sender::new(true);
+                let line = Arc::new(Line { up: lets.up.into(), down: lets.down.into(), open });
+                let mut all = lines.lock().unwrap();
+                all.push(line.clone());
+                let open = all.iter().filter(|line| *line.open.borrow()).count();
+                drop(all);
+                most.fetch_max(open, Ordering::Relaxed);
                 let ((from_below, to_below), (from_above, to_above)) =
                     (below.into_split(), above.into_split());
                 let upwards = line.clone();
-                tokio::spawn(async move { pass(from_below, to_above, |line| &line.up, upwards).await });
-                tokio::spawn(async move { pass(from_above, to_below, |line| &line.down, line).await });
+                tokio::spawn(until_cut(pass(from_below, to_above, |line| &line.up, upwards), line.clone()));
+                tokio::spawn(until_cut(pass(from_above, to_below, |line| &line.down, line.clone()), line));
             }
         });
         proxy
@@ -71,10 +81,32 @@ impl Proxy {
         }
     }
 
+    /// Ends the present lines, at both ends.
+    pub(crate) fn cut(&self) {
+        for line in &*self.lines.lock().unwrap() {
+            line.open.send_replace(false);
+        }
+    }
+
+    /// How many lines were open at a time.
+    pub(crate) fn most(&self) -> usize {
+        self.most.load(Ordering::Relaxed)
+    }
+
     /// How many lines there were.
     pub(crate) fn lines(&self) -> usize {
         self.lines.lock().unwrap().len()
     }
+}
+
+/// One direction; its end is the end of both.
+async fn until_cut(passing: impl Future<Output = ()>, line: Arc<Line>) {
+    let mut open = line.open.subscribe();
+    tokio::select! {
+        () = passing => {}
+        _ = open.wait_for(|open| !open) => {}
+    }
+    line.open.send_replace(false);
 }
 
 /// Passes one direction on. A line that is dead swallows what comes, the end of a side included.
