@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 use crate::{
-    build, check, server, setup,
+    build, check, fuzz, server, setup,
     setup::Browser,
     shell::{DEFAULT_LIMIT, Outcome, Shell},
     soak,
@@ -43,6 +43,7 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
         let alone = "cargo test --workspace --profile server";
         step(shell, "native tests, release", alone, &mut native(shell, &["--profile", "server"]))?;
         wasm(shell, &browser, Runtime::Chromium, true)?;
+        fuzz::all(shell, None, fuzz::SECONDS)?;
     }
     Ok(())
 }
