@@ -7,6 +7,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod autobahn;
 mod bench;
 mod build;
 mod check;
@@ -75,6 +76,8 @@ enum Task {
         #[arg(long)]
         stack: bool,
     },
+    /// Run the Autobahn test suite against the WebSocket of the server; skipped where there is no Python 2.
+    Autobahn,
     /// Look for inputs that break a decoder, the server or the client.
     Fuzz {
         /// Only the targets with this in their name.
@@ -119,6 +122,7 @@ fn run(options: Options) -> anyhow::Result<()> {
         Task::Size => size::run(&shell),
         Task::Bench { bench } => bench::run(&shell, &bench),
         Task::Soak { seeds, stack } => soak::run(&shell, seeds, stack),
+        Task::Autobahn => autobahn::run(&shell),
         Task::Fuzz { name, seconds } => fuzz::run(&shell, name.as_deref(), seconds),
         Task::Mutants { name, generated: false } => mutants::run(&shell, name.as_deref()),
         Task::Mutants { name, generated: true } => mutants::generated::run(&shell, name.as_deref()),

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 use crate::{
-    build, check, fuzz, server, setup,
+    autobahn, build, check, fuzz, server, setup,
     setup::Browser,
     shell::{DEFAULT_LIMIT, Outcome, Shell},
     soak,
@@ -44,6 +44,7 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
         step(shell, "native tests, release", alone, &mut native(shell, &["--profile", "server"]))?;
         wasm(shell, &browser, Runtime::Chromium, true)?;
         fuzz::all(shell, None, fuzz::SECONDS)?;
+        autobahn::check(shell)?;
     }
     Ok(())
 }

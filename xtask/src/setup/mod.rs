@@ -52,6 +52,11 @@ pub(crate) fn for_mutants(shell: &Shell) -> anyhow::Result<()> {
     shell.prepare("cargo-mutants", || tools::install(shell, &tools::CARGO_MUTANTS))
 }
 
+/// Where one version of a tool is kept that no other part of the set-up installs.
+pub(crate) fn tool_directory(shell: &Shell, name: &str, version: &str) -> PathBuf {
+    cache(shell).join(format!("{name}-{version}"))
+}
+
 /// Where tools are kept: one directory for each tool and version, shared by all checkouts of this user.
 fn cache(shell: &Shell) -> PathBuf {
     let dir = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
