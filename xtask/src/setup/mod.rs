@@ -30,6 +30,11 @@ pub(crate) fn for_tests(shell: &Shell) -> anyhow::Result<Browser> {
     for_check(shell)
 }
 
+/// Firefox itself, once [`for_tests`] has set it up.
+pub(crate) fn firefox(shell: &Shell) -> anyhow::Result<PathBuf> {
+    browser::find_firefox(shell).ok_or_else(|| anyhow::anyhow!("the set-up of Firefox ended without one"))
+}
+
 /// What the end-to-end check needs on top: the browser with its driver.
 pub(crate) fn for_check(shell: &Shell) -> anyhow::Result<Browser> {
     let mut browser = None;
