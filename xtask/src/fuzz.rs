@@ -26,8 +26,8 @@ const INSTRUMENTATION: [&str; 6] = [
     "--cfg=fuzzing",
 ];
 
-/// What one input may take: none is larger than the first, and all that it makes is far below the second.
-const BOUNDS: [&str; 3] = ["-max_len=65536", "-rss_limit_mb=1024", "-timeout=10"];
+/// What one input may take, far above what any does; and inputs that come closer to a comparison count as new ones.
+const BOUNDS: [&str; 4] = ["-max_len=65536", "-rss_limit_mb=1024", "-timeout=10", "-use_value_profile=1"];
 
 /// How long to look for a smaller input that fails as well.
 const MINIMISING: Duration = Duration::from_secs(30);
@@ -149,12 +149,13 @@ fn minimised(shell: &Shell, program: &Path, input: &Path, regressions: &Path) ->
     let name = input.file_name().context("an input is a file")?;
     let small = regressions.join(name);
     let mut minimise = Command::new(program);
-    minimise.current_dir(shell.root()).args(["-minimize_crash=1", "-runs=100000"]).args(BOUNDS);
+    minimise.current_dir(shell.root()).args(["-minimize_crash=1", "-runs=100000"]);
     minimise.arg(format!("-max_total_time={}", MINIMISING.as_secs()));
     minimise.arg(format!("-exact_artifact_path={}", small.display())).arg(input);
     shell.say("looking for a smaller input that fails as well");
     shell.probe_within(4 * MINIMISING, &mut minimise)?;
-    if !small.is_file() {
+    let is_good = small.is_file() && !shell.probe_within(MINIMISING, Command::new(program).arg(&small))?;
+    if !is_good {
         fs::copy(input, &small).with_context(|| format!("cannot write {}", small.display()))?;
     }
     Ok(small)
