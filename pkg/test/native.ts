@@ -13,11 +13,14 @@ export class NativeServer {
   #process: ChildProcess | undefined;
   address = '127.0.0.1:0';
 
-  /** @param env What its environment has beside this process's. */
-  constructor(readonly env: Record<string, string> = {}) {}
+  /**
+   * @param env What its environment has beside this process's.
+   * @param options What is said on its command line beside where it listens and keeps its data.
+   */
+  constructor(readonly env: Record<string, string> = {}, readonly options: readonly string[] = []) {}
 
-  static async start(env?: Record<string, string>): Promise<NativeServer> {
-    const server = new NativeServer(env);
+  static async start(env?: Record<string, string>, options?: readonly string[]): Promise<NativeServer> {
+    const server = new NativeServer(env, options);
     await server.start();
     return server;
   }
@@ -28,7 +31,7 @@ export class NativeServer {
 
   /** Starts it, on the same address and data as before. */
   async start(): Promise<void> {
-    const child = spawn(SERVER_BIN!, ['serve', '--listen', this.address, '--data', this.#data], {
+    const child = spawn(SERVER_BIN!, ['serve', '--listen', this.address, '--data', this.#data, ...this.options], {
       env: { ...process.env, ...this.env }, stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#process = child;

@@ -34,6 +34,9 @@ const ESCAPE: &str = "$";
 /// Levels that a frame and its message add around a value.
 const MESSAGE_DEPTH: usize = 6;
 
+/// Levels of text that a frame can take: an escaped map takes three for one.
+const TEXT_DEPTH: usize = 3 * MAX_DEPTH + MESSAGE_DEPTH;
+
 /// Whether [`ESCAPE`] means anything.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Escapes {
@@ -87,7 +90,36 @@ pub fn frame_from_json(text: &str) -> Result<Vec<u8>, DecodeError> {
 }
 
 fn parse(text: &str) -> Result<Value, DecodeError> {
-    serde_json::from_str(text).map_err(|_| DecodeError::NotJson)
+    if depth(text) > TEXT_DEPTH {
+        return Err(DecodeError::TooDeep);
+    }
+    let mut parser = serde_json::Deserializer::from_str(text);
+    // Its own limit is below what escapes can take; the text was measured instead.
+    parser.disable_recursion_limit();
+    let mut values = parser.into_iter();
+    match (values.next(), values.next()) {
+        (Some(Ok(value)), None) => Ok(value),
+        _ => Err(DecodeError::NotJson),
+    }
+}
+
+/// How deep brackets nest outside of strings; of what is no JSON, at least as deep as a parser would go.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut is_string, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_string => is_escaped = true,
+            b'"' => is_string = !is_string,
+            b'[' | b'{' if !is_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !is_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn write(writer: &mut Writer, value: &Value, levels: usize, escapes: Escapes) -> Result<(), DecodeError> {

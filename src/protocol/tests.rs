@@ -386,7 +386,8 @@ fn a_json_frame_is_refused_where_it_is_no_array_of_messages_or_an_escape_is_none
     }
     let deep = format!("[{}{}]", "[".repeat(100), "]".repeat(100));
     assert_eq!(frame_from_json(&deep), Err(DecodeError::TooDeep));
-    assert_eq!(frame_from_json(&"[".repeat(100_000)), Err(DecodeError::NotJson));
+    assert_eq!(frame_from_json(&"[".repeat(100_000)), Err(DecodeError::TooDeep));
+    assert_eq!(frame_from_json(r#"["[[[[\"[[[["]1"#), Err(DecodeError::NotJson));
     let lone_surrogate = r#"[[5,1,"\ud800"]]"#;
     assert_eq!(frame_from_json(lone_surrogate), Err(DecodeError::NotJson));
     assert_eq!(frame_from_json("[]"), Ok(Vec::new()));
@@ -418,5 +419,32 @@ fn every_code_has_a_number_and_a_name_of_its_own_and_is_found_by_the_number() {
         assert_eq!(ErrorCode::from_number(number).map(ErrorCode::name), error);
         let close = closes.iter().find(|(known, _)| *known == number).map(|(_, name)| *name);
         assert_eq!(CloseCode::from_number(number).map(CloseCode::name), close);
+    }
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn floats_come_back_through_json_bit_for_bit() {
+    let random = &mut fastrand::Rng::with_seed(7);
+    let edges = [1.233_878_970_932_676_7e-178, 5e-324, f64::MIN_POSITIVE, f64::MAX, -0.0, 0.1, 1e23];
+    for float in edges.into_iter().chain((0..10_000).map(|_| f64::from_bits(random.u64(..)))) {
+        let bytes = encoded(|writer| writer.f64(float));
+        let text = frame_value_to_json(EncodedValue::check(&bytes).unwrap());
+        let again = frame_value_from_json(&text).unwrap();
+        // There are many NaNs, and JSON has one.
+        assert!(again == bytes || float.is_nan(), "{float:e} became {text}");
+    }
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn a_value_as_deep_as_may_be_comes_back_through_json_whatever_it_is_made_of() {
+    for level in [&[0x91][..], &[0x81, 0xa1, b'a'], &[0x81, 0xa1, b'$']] {
+        let bytes = [level.repeat(limits::MAX_DEPTH), vec![0xc0]].concat();
+        let text = frame_value_to_json(EncodedValue::check(&bytes).unwrap());
+        assert_eq!(frame_value_from_json(&text), Ok(bytes));
+        let deeper = [level.repeat(limits::MAX_DEPTH + 1), vec![0xc0]].concat();
+        let text = frame_value_to_json(EncodedValue::trusted(&deeper));
+        assert_eq!(frame_value_from_json(&text), Err(DecodeError::TooDeep));
     }
 }

@@ -7,12 +7,14 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+mod autobahn;
 mod bench;
 mod build;
 mod check;
 mod ci;
 mod control;
 mod demo;
+mod fuzz;
 mod mutants;
 mod server;
 mod setup;
@@ -50,7 +52,7 @@ enum Task {
     },
     /// Run every test: native, simulation, wasm in browsers and Node, npm package, end to end.
     Test {
-        /// Also run the long tiers: the native and the wasm tests once more as release builds.
+        /// Also run the long tiers: the native and the wasm tests once more as release builds, and the fuzz targets.
         #[arg(long)]
         all: bool,
     },
@@ -73,6 +75,16 @@ enum Task {
         /// Only those of the whole stack; without it, a tenth of the seeds are.
         #[arg(long)]
         stack: bool,
+    },
+    /// Run the Autobahn test suite against the WebSocket of the server; skipped where there is no Python 2.
+    Autobahn,
+    /// Look for inputs that break a decoder, the server or the client.
+    Fuzz {
+        /// Only the targets with this in their name.
+        name: Option<String>,
+        /// How long, for each target.
+        #[arg(long, default_value_t = fuzz::SECONDS)]
+        seconds: u64,
     },
     /// Make the reconciler wrong in every way of tests/mutants.json, and fail unless its tests notice each.
     Mutants {
@@ -110,6 +122,8 @@ fn run(options: Options) -> anyhow::Result<()> {
         Task::Size => size::run(&shell),
         Task::Bench { bench } => bench::run(&shell, &bench),
         Task::Soak { seeds, stack } => soak::run(&shell, seeds, stack),
+        Task::Autobahn => autobahn::run(&shell),
+        Task::Fuzz { name, seconds } => fuzz::run(&shell, name.as_deref(), seconds),
         Task::Mutants { name, generated: false } => mutants::run(&shell, name.as_deref()),
         Task::Mutants { name, generated: true } => mutants::generated::run(&shell, name.as_deref()),
     }

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 use crate::{
-    build, check, server, setup,
+    autobahn, build, check, fuzz, server, setup,
     setup::Browser,
     shell::{DEFAULT_LIMIT, Outcome, Shell},
     soak,
@@ -33,6 +33,8 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
     wasm(shell, &browser, Runtime::Node, false)?;
     let mut npm = shell.command("npm");
     npm.args(["test", "--workspace", "pkg"]).env("TIDEWIRE_SERVER", server::binary(shell));
+    // The corpus of numbers and names crosses the engines of both browsers too.
+    npm.env("TIDEWIRE_CHROMIUM", &browser.program).env("TIDEWIRE_FIREFOX", setup::firefox(shell)?);
     shell.step("npm package tests", "npm test --workspace pkg", || {
         shell.run(&mut npm)?;
         Ok(Outcome::Done("passed".to_owned()))
@@ -44,6 +46,8 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
         let alone = "cargo test --workspace --profile server";
         step(shell, "native tests, release", alone, &mut native(shell, &["--profile", "server"]))?;
         wasm(shell, &browser, Runtime::Chromium, true)?;
+        fuzz::all(shell, None, fuzz::SECONDS)?;
+        autobahn::check(shell)?;
     }
     Ok(())
 }

@@ -50,6 +50,8 @@ pub(crate) struct Driver {
     writes: HashMap<RequestId, oneshot::Sender<Result<(), Error>>>,
     /// What gates have decoded, until the client forgets the cell.
     decoded: HashMap<CellId, Decoded>,
+    /// How often each copy was rolled back, if it ever was.
+    rollbacks: HashMap<SlotId, u32>,
     changes: Vec<Change>,
 }
 
@@ -75,6 +77,7 @@ impl Driver {
             subscribers: HashMap::new(),
             writes: HashMap::new(),
             decoded: HashMap::new(),
+            rollbacks: HashMap::new(),
             changes: Vec::new(),
         }
     }
@@ -135,6 +138,7 @@ impl Driver {
 
     pub(crate) fn detach(&mut self, slot: SlotId) {
         self.subscribers.remove(&slot);
+        self.rollbacks.remove(&slot);
         self.client.release(slot);
     }
 
@@ -233,7 +237,11 @@ impl Driver {
                     update(slot, Update::Gone(key.to_owned()));
                 }
             }
-            Change::Meta { slot } | Change::RolledBack { slot } | Change::Quarantined { slot } => {
+            Change::Meta { slot } | Change::Quarantined { slot } => {
+                update(slot, Update::Meta(self.meta(slot)));
+            }
+            Change::RolledBack { slot } => {
+                *self.rollbacks.entry(slot).or_default() += 1;
                 update(slot, Update::Meta(self.meta(slot)));
             }
             Change::Denied { slot } => {
@@ -272,6 +280,7 @@ impl Driver {
             status: self.client.status(slot),
             stats: self.client.stats(slot),
             is_ready: self.client.is_ready(slot),
+            rollbacks: self.rollbacks.get(&slot).copied().unwrap_or_default(),
         }
     }
 

@@ -26,11 +26,21 @@ pub struct Meta {
     pub stats: Stats,
     /// Whether the first value, or the first whole snapshot, is here.
     pub is_ready: bool,
+    /// How often the authority was found to have lost what this copy had shown, as after the restore of a backup. The
+    /// copy shows what the authority has.
+    pub rollbacks: u32,
 }
 
 impl Default for Meta {
     fn default() -> Self {
-        Self { sequence: None, epoch: None, status: Status::Stale, stats: Stats::default(), is_ready: false }
+        Self {
+            sequence: None,
+            epoch: None,
+            status: Status::Stale,
+            stats: Stats::default(),
+            is_ready: false,
+            rollbacks: 0,
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! `ETag`: with `If-None-Match` an unchanged value is not sent again, with `If-Match` a write happens only if nobody
 //! else wrote meanwhile. `Authorization: Bearer` has the token of who asks.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -23,7 +23,10 @@ use tidewire::{
     },
     server::{Object, Record},
 };
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::{
+    cors::{AllowOrigin, CorsLayer},
+    timeout::TimeoutLayer,
+};
 
 use crate::{
     host::{Call, CallError, Condition},
@@ -32,6 +35,9 @@ use crate::{
 
 const MSGPACK: &str = "application/msgpack";
 const JSON: &str = "application/json";
+
+/// How long a request may take, with its body: the largest one over a line of 80 KiB a second.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// JSON takes up to six bytes for one of a value, where every character is an escape.
 const BODY_BYTES: usize = 6 * MAX_VALUE_BYTES;
@@ -57,17 +63,24 @@ pub(crate) fn router(web: &Arc<Web>) -> Router<Arc<Web>> {
         .route("/v1/objects/{*key}", get(object).put(put).delete(delete))
         .route("/v1/datastores/{*id}", get(datastore))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, PATIENCE))
         .layer(cors)
         .layer(from_fn_with_state(web.clone(), door))
 }
 
-/// Turns pages away whose origin may not connect, and names that a foreign page has pointed here.
+/// Turns pages away whose origin may not connect, names that a foreign page has pointed here, and bodies that say
+/// themselves that they are too large.
 async fn door(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let host = text(headers, header::HOST);
     if !web.origins.is_allowed(text(headers, header::ORIGIN), host) || !web.origins.is_known(host) {
         let message = "this origin may not connect; start the server with --allow-origin to allow it";
         return Failure::new(ErrorCode::Forbidden, message).into_response();
+    }
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > BODY_BYTES as u64) {
+        let message = format!("a value is at most {MAX_VALUE_BYTES} bytes");
+        return Failure::new(ErrorCode::LimitExceeded, message).into_response();
     }
     next.run(request).await
 }

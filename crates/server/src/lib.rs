@@ -17,10 +17,11 @@ mod http;
 pub mod import;
 pub mod keys;
 mod limits;
+pub mod listen;
 pub mod metrics;
 pub mod serve;
 pub mod sqlite;
-mod web;
+pub mod web;
 
 pub use limits::Limits;
 pub use serve::Builder;

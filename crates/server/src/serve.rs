@@ -9,11 +9,11 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, serve::ListenerExt};
+use axum::Router;
 use thiserror::Error;
 use tidewire::server::{self, Admission, Options, Rules, Server};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
     time::{interval, timeout},
@@ -25,6 +25,7 @@ use crate::{
     health::{Condition, Health},
     host::{Conduct, Host, HostError, Input},
     keys::{Keys, KeysError, Sources},
+    listen,
     metrics::{Metrics, UPKEEP},
     sqlite::{self, Sqlite},
     web::{Origins, Web},
@@ -272,17 +273,10 @@ fn run(
     router: Router,
     mut shutdown: watch::Receiver<()>,
 ) -> JoinHandle<io::Result<()>> {
-    // A small change must not wait for a larger packet.
-    let listener = listener.tap_io(|stream: &mut TcpStream| drop(stream.set_nodelay(true)));
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(
-        axum::serve(listener, service)
-            .with_graceful_shutdown(async move {
-                // It never changes: its end is the word.
-                let _ = shutdown.changed().await;
-            })
-            .into_future(),
-    )
+    tokio::spawn(listen::serve(listener, router, async move {
+        // It never changes: its end is the word.
+        let _ = shutdown.changed().await;
+    }))
 }
 
 /// What is open to the outside, to be closed at the end.

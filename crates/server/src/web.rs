@@ -232,6 +232,17 @@ pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("invalid"))
 }
 
+/// A WebSocket as every connection has it, with the largest frame that it takes and the most that may wait in it.
+pub fn tuned(upgrade: WebSocketUpgrade, frame_bytes: usize, waiting_bytes: usize) -> WebSocketUpgrade {
+    upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .max_frame_size(frame_bytes)
+        .max_message_size(frame_bytes)
+        // Frames are written one by one and flushed; the rest waits in the connection's own queue.
+        .write_buffer_size(0)
+        .max_write_buffer_size(waiting_bytes)
+}
+
 async fn sync(
     State(web): State<Arc<Web>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -244,14 +255,8 @@ async fn sync(
         let hint = "this origin may not connect; start the server with --allow-origin to allow it\n";
         return (StatusCode::FORBIDDEN, hint).into_response();
     }
-    let upgrade = upgrade
-        .protocols([SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON])
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .max_frame_size(web.frame_bytes)
-        .max_message_size(web.frame_bytes)
-        // Frames are written one by one and flushed; the rest waits in the connection's own queue.
-        .write_buffer_size(0)
-        .max_write_buffer_size(web.backlog_bytes + MAX_FRAME_BYTES);
+    let upgrade = upgrade.protocols([SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON]);
+    let upgrade = tuned(upgrade, web.frame_bytes, web.backlog_bytes + MAX_FRAME_BYTES);
     let codec = match upgrade.selected_protocol().map(HeaderValue::as_bytes) {
         Some(protocol) if protocol == SUBPROTOCOL_JSON.as_bytes() => Codec::Json,
         Some(_) => Codec::MessagePack,

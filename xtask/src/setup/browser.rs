@@ -35,13 +35,18 @@ pub(super) fn chromium(shell: &Shell) -> anyhow::Result<(Browser, Outcome)> {
 
 /// Finds Firefox, or installs it where that is the system's way and we may.
 pub(super) fn firefox(shell: &Shell) -> anyhow::Result<Outcome> {
-    if shell.find(&FIREFOX).is_some() {
+    if find_firefox(shell).is_some() {
         return Ok(present());
     }
     let by_hand = "the browser tests need Firefox; on Debian run `apt-get install firefox-esr`, elsewhere install it \
                    so that `firefox` is on the PATH";
     apt_get(shell, &["firefox-esr"], by_hand)?;
     Ok(Outcome::Done("installed".to_owned()))
+}
+
+/// Firefox, if it is there.
+pub(super) fn find_firefox(shell: &Shell) -> Option<PathBuf> {
+    shell.find(&FIREFOX)
 }
 
 /// Finds geckodriver, or builds it into the tool cache.

@@ -31,6 +31,11 @@ pub(crate) fn for_tests(shell: &Shell) -> anyhow::Result<Browser> {
     for_check(shell)
 }
 
+/// Firefox itself, once [`for_tests`] has set it up.
+pub(crate) fn firefox(shell: &Shell) -> anyhow::Result<PathBuf> {
+    browser::find_firefox(shell).ok_or_else(|| anyhow::anyhow!("the set-up of Firefox ended without one"))
+}
+
 /// What the end-to-end check needs on top: the browser with its driver.
 pub(crate) fn for_check(shell: &Shell) -> anyhow::Result<Browser> {
     let mut browser = None;
@@ -57,6 +62,11 @@ pub(crate) fn for_load(shell: &Shell) -> anyhow::Result<()> {
 /// What making mutants needs.
 pub(crate) fn for_mutants(shell: &Shell) -> anyhow::Result<()> {
     shell.prepare("cargo-mutants", || tools::install(shell, &tools::CARGO_MUTANTS))
+}
+
+/// Where one version of a tool is kept that no other part of the set-up installs.
+pub(crate) fn tool_directory(shell: &Shell, name: &str, version: &str) -> PathBuf {
+    cache(shell).join(format!("{name}-{version}"))
 }
 
 /// Where tools are kept: one directory for each tool and version, shared by all checkouts of this user.

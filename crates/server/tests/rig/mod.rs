@@ -3,6 +3,9 @@
 #![allow(dead_code, reason = "each test file uses its part of the rig")]
 #![allow(clippy::unwrap_used, reason = "a test whose failures are panics")]
 
+pub(crate) mod proxy;
+pub(crate) mod tap;
+
 use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
@@ -66,6 +69,7 @@ impl Program {
         Self { child, address }
     }
 
+    /// Its process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

@@ -1,0 +1,107 @@
+//! Accepts connections and reads what they ask, as long as they do it in time and in few words.
+//!
+//! A peer that says nothing, or one byte now and then, holds a socket and a buffer. So a request's head has a deadline
+//! and a size; whatever comes after it is the business of the routes. axum's own loop sets neither.
+
+use std::{io, net::SocketAddr, pin::pin, time::Duration};
+
+use axum::{Router, extract::ConnectInfo};
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    time::sleep,
+};
+
+/// How long the head of a request may take, from the first moment of the connection or the end of the request before:
+/// several round trips over a very slow line.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of a head: twice the largest token, for the headers around it.
+const HEAD_BYTES: usize = 16 * 1024;
+
+/// Lines of a head: several times as many as browsers and proxies send.
+const HEAD_LINES: usize = 100;
+
+/// How long to wait when the system has no socket left, for some to be closed.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Serves `router` until `stop` yields, then lets what has been asked be answered.
+///
+/// Handlers find the peer's address in [`ConnectInfo`].
+///
+/// # Errors
+/// Never: a connection that cannot be accepted is the next one's chance.
+pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) -> io::Result<()> {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_headers(HEAD_LINES)
+        .max_buf_size(HEAD_BYTES);
+    // Dropped by the last connection, so that its end can be awaited.
+    let (stopping, stopped) = watch::channel(());
+    let mut stop = pin!(stop);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut stop => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                tokio::spawn(connection(http.clone(), stream, peer, router.clone(), stopped.clone()));
+            }
+            // The peer was gone before it was met.
+            Err(error) if is_of_the_peer(&error) => {}
+            Err(error) => {
+                tracing::error!("cannot accept connections ({error}); trying again");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+    drop((listener, stopped));
+    // Fails where nobody listens any more.
+    let _ = stopping.send(());
+    stopping.closed().await;
+    Ok(())
+}
+
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+async fn connection(
+    http: http1::Builder,
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    mut stopped: watch::Receiver<()>,
+) {
+    // A small change must not wait for a larger packet.
+    let _ = stream.set_nodelay(true);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.call(request)
+    });
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%peer, "a connection ended early: {error}");
+    }
+}
