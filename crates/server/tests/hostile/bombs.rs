@@ -109,8 +109,8 @@ async fn a_bomb_ends_its_own_connection_at_once_and_takes_neither_memory_nor_any
     let data = tempfile::tempdir().unwrap();
     let server = Program::start(data.path(), &[]);
     let mut other = Client::connect(&server.address, "other").await;
-    // The first rounds show what they take at most, on every thread that reads; the last that no more of it is kept.
-    for allowed in [4 * MEMORY, 4 * MEMORY, 4 * MEMORY, MEMORY] {
+    // The first rounds show what they take at most, the last that no more of it is kept.
+    for allowed in [4 * MEMORY, 4 * MEMORY, MEMORY] {
         let before = resident(server.id());
         for (name, message, code) in bombs() {
             let protocol = if message.is_text() { SUBPROTOCOL_JSON } else { SUBPROTOCOL_MSGPACK };

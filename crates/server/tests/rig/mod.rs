@@ -28,7 +28,10 @@ use tokio_tungstenite::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) fn program() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_tidewire-server"))
+    let mut program = Command::new(env!("CARGO_BIN_EXE_tidewire-server"));
+    // What is measured is then what the server keeps, and not how many of its threads have an arena of their own.
+    program.env("MALLOC_ARENA_MAX", "1");
+    program
 }
 
 /// A program that ends by itself: whether it succeeded, what it printed and what it complained.
