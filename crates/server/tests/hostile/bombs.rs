@@ -13,11 +13,12 @@ use tokio_tungstenite::{MaybeTlsStream, tungstenite::Message};
 
 use crate::rig::{Client, Program, messages};
 
-/// What one of these may cost beside its own bytes: a frame in its two forms, and the allocator's habits.
+/// What these may cost: the allocator's habits, and frames of a megabyte; one of JSON takes up to twenty times its size
+/// while it is read, where it is an object of nothing but keys.
 const MEMORY: u64 = 8 * 1024 * 1024;
 
-/// Longer than any answer takes on a busy machine; a bomb takes seconds.
-const PROMPT: Duration = Duration::from_millis(500);
+/// Longer than any answer takes on a busy machine, by code that is not optimised: there it is some milliseconds.
+const PROMPT: Duration = Duration::from_secs(2);
 
 /// Resident memory of a process in bytes.
 pub(crate) fn resident(process: u32) -> u64 {
@@ -108,20 +109,23 @@ async fn a_bomb_ends_its_own_connection_at_once_and_takes_neither_memory_nor_any
     let data = tempfile::tempdir().unwrap();
     let server = Program::start(data.path(), &[]);
     let mut other = Client::connect(&server.address, "other").await;
-    let base = resident(server.id());
-    for (name, message, code) in bombs() {
-        let protocol = if message.is_text() { SUBPROTOCOL_JSON } else { SUBPROTOCOL_MSGPACK };
-        let mut client = Client::dial(&server.address, Some(protocol), None).await.unwrap();
-        // A server that has seen enough closes before it has read all; then sending fails, and that is no fault.
-        let began = Instant::now();
-        let _ = futures_util::SinkExt::send(&mut client.socket, message).await;
-        let answered = asks(&mut other).await;
-        assert!(answered < PROMPT, "{name}: somebody else waited for {answered:?}");
-        let (closed, reason) = client.close().await;
-        assert_eq!(closed, code.number(), "{name}: {reason}");
-        assert!(began.elapsed() < 2 * PROMPT, "{name}: it took {:?}", began.elapsed());
-        let grown = resident(server.id()).saturating_sub(base);
-        assert!(grown < MEMORY, "{name}: the server has grown by {grown} bytes");
+    // The first rounds show what they take at most, the last that no more of it is kept.
+    for allowed in [4 * MEMORY, 4 * MEMORY, MEMORY] {
+        let before = resident(server.id());
+        for (name, message, code) in bombs() {
+            let protocol = if message.is_text() { SUBPROTOCOL_JSON } else { SUBPROTOCOL_MSGPACK };
+            let mut client = Client::dial(&server.address, Some(protocol), None).await.unwrap();
+            let began = Instant::now();
+            // A server that has seen enough closes before it has read all; then sending fails, and that is no fault.
+            let _ = futures_util::SinkExt::send(&mut client.socket, message).await;
+            let answered = asks(&mut other).await;
+            assert!(answered < PROMPT, "{name}: somebody else waited for {answered:?}");
+            let (closed, reason) = client.close().await;
+            assert_eq!(closed, code.number(), "{name}: {reason}");
+            assert!(began.elapsed() < 3 * PROMPT, "{name}: it took {:?}", began.elapsed());
+            let grown = resident(server.id()).saturating_sub(before);
+            assert!(grown < allowed, "{name}: the server has grown by {grown} bytes");
+        }
     }
     assert_eq!(other.object(1, "k", None).await, "Absent { sequence: #0 }", "nothing of a bomb was written");
 }
@@ -139,7 +143,7 @@ async fn a_million_tiny_messages_in_a_frame_are_answered_while_others_are_served
     let pings = MAX_FRAME_BYTES / ping.len();
     client.raw(Message::binary(ping.repeat(pings))).await;
     let answered = asks(&mut other).await;
-    assert!(answered < 10 * PROMPT, "somebody else waited for {answered:?}");
+    assert!(answered < 3 * PROMPT, "somebody else waited for {answered:?}");
     // Either each is answered, or the connection is ended for what it asks; it never falls silent.
     let mut pongs = 0;
     while pongs < pings {

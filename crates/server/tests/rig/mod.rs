@@ -29,9 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// It logs to nowhere, or a hundred servers would fill the tests' output; for the test of logs, to a pipe.
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewire-server"));
-    command.stderr(Stdio::null());
-    command
+    let mut program = Command::new(env!("CARGO_BIN_EXE_tidewire-server"));
+    // What is measured is then what the server keeps, and not how many of its threads have an arena of their own.
+    program.env("MALLOC_ARENA_MAX", "1").stderr(Stdio::null());
+    program
 }
 
 /// A program that ends by itself: whether it succeeded, what it printed and what it complained.
