@@ -20,8 +20,21 @@ use thiserror::Error;
 use self::{keyword::Keyword, number::Number};
 use crate::protocol::EncodedValue;
 
+/// Where there are threads, whatever a client holds may move to another.
+#[cfg(not(target_arch = "wasm32"))]
+#[doc(hidden)]
+pub trait Movable: Send {}
+#[cfg(not(target_arch = "wasm32"))]
+impl<T: Send + ?Sized> Movable for T {}
+/// A page has one thread, and what belongs to JavaScript stays there.
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub trait Movable {}
+#[cfg(target_arch = "wasm32")]
+impl<T: ?Sized> Movable for T {}
+
 /// Regular expressions are the host's: in a page, JavaScript's own.
-pub trait Patterns {
+pub trait Patterns: Movable {
     /// Makes a pattern ready and returns its number; `None` where it is none that the host understands.
     fn prepare(&mut self, pattern: &str) -> Option<u32>;
 
@@ -104,6 +117,17 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// Whether this is the gate of that schema.
+    pub(crate) fn is_of(&self, schema: EncodedValue<'_>, dialect: Dialect) -> bool {
+        *self.schema == *schema.as_bytes() && self.dialect == dialect
+    }
+
+    /// What its verdicts say.
+    #[must_use]
+    pub const fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
     /// Whether `value` passes.
     ///
     /// Linear in the value for most schemas. Branches and references may make it more; then it is bounded: see

@@ -233,7 +233,7 @@ impl Driver {
                     update(slot, Update::Gone(key.to_owned()));
                 }
             }
-            Change::Meta { slot } | Change::RolledBack { slot } | Change::Quarantined { slot } => {
+            Change::Meta { slot } | Change::RolledBack { slot } | Change::Quarantined { slot, .. } => {
                 update(slot, Update::Meta(self.meta(slot)));
             }
             Change::Denied { slot } => {
