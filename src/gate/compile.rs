@@ -1,6 +1,6 @@
 //! From a schema to a gate.
 
-use alloc::{borrow::ToOwned, string::String, vec, vec::Vec};
+use alloc::{borrow::ToOwned, vec, vec::Vec};
 
 use super::{
     ANYTHING, Dialect, Gate, List, NOTHING, Node, NodeId, ObjectRules, Op, Patterns, Property, Span,
@@ -15,8 +15,18 @@ use crate::protocol::{EncodedValue, Head, Reader};
 /// A node whose schema is not compiled yet: nothing is known of it.
 const UNKNOWN: Node = Node { kinds: kind::ANY, reach: kind::ANY, first: 0, end: 0 };
 
-/// How many properties of one object can be required by a bit.
-const MAX_BITS: u32 = 64;
+/// The rules of an object of which nothing is asked.
+const NO_RULES: ObjectRules = ObjectRules {
+    properties: List { first: 0, end: 0 },
+    first: 0,
+    patterns: List { first: 0, end: 0 },
+    others: ANYTHING,
+    names: ANYTHING,
+    required: 0,
+};
+
+/// The version of JSON Schema that gates speak.
+const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 impl Gate {
     /// Compiles the JSON Schema that `schema` encodes. References stay inside the schema, and may be recursive.
@@ -46,23 +56,24 @@ impl Gate {
             targets: Vec::new(),
             pending: Vec::new(),
             host,
+            at: 0,
+            keyword: "",
         };
         match compiler.run() {
             Ok(()) => Ok(compiler.gate),
-            Err(Refusal { at, keyword }) => {
-                Err(Unsupported { path: pointer::write(schema.as_bytes(), at), keyword })
-            }
+            Err(Refused) => Err(Unsupported {
+                path: pointer::write(schema.as_bytes(), compiler.at),
+                keyword: compiler.keyword.to_owned(),
+            }),
         }
     }
 }
 
-/// What cannot be compiled: a keyword of the schema object at an offset.
-struct Refusal {
-    at: usize,
-    keyword: String,
-}
+/// Something cannot be compiled; the compiler knows what.
+#[derive(Clone, Copy)]
+struct Refused;
 
-type Compiled<T> = Result<T, Refusal>;
+type Compiled<T> = Result<T, Refused>;
 
 struct Compiler<'a> {
     schema: EncodedValue<'a>,
@@ -74,6 +85,9 @@ struct Compiler<'a> {
     /// Those of them that are not compiled: a chain of references must not become one of calls.
     pending: Vec<(EncodedValue<'a>, NodeId)>,
     host: &'a mut dyn Patterns,
+    /// The schema object that is being compiled, and its keyword: where a refusal is.
+    at: usize,
+    keyword: &'a str,
 }
 
 fn small(number: usize) -> u32 {
@@ -84,41 +98,94 @@ fn head(value: EncodedValue<'_>) -> Head<'_> {
     Reader::new(value.as_bytes()).head().unwrap_or(Head::Nil)
 }
 
-fn text(value: EncodedValue<'_>) -> Option<&str> {
+fn text(value: EncodedValue<'_>) -> Compiled<&str> {
     match head(value) {
-        Head::Str(bytes) => core::str::from_utf8(bytes).ok(),
-        _ => None,
+        Head::Str(bytes) => core::str::from_utf8(bytes).map_err(|_| Refused),
+        _ => Err(Refused),
     }
 }
 
-fn number(value: EncodedValue<'_>) -> Option<Number> {
-    Number::of(head(value))
+fn number(value: EncodedValue<'_>) -> Compiled<Number> {
+    Number::of(head(value)).ok_or(Refused)
 }
 
-fn field<'a>(schema: EncodedValue<'a>, keyword: Keyword) -> Option<EncodedValue<'a>> {
-    find(schema, keyword.text().as_bytes())
+fn count(value: EncodedValue<'_>) -> Compiled<u32> {
+    number(value)?.count().ok_or(Refused)
 }
 
-fn find<'a>(map: EncodedValue<'a>, name: &[u8]) -> Option<EncodedValue<'a>> {
-    map.fields()?.find(|(key, _)| key.as_bytes() == name).map(|(_, value)| value)
+fn entries(value: EncodedValue<'_>) -> Compiled<Vec<(&str, EncodedValue<'_>)>> {
+    let mut reader = Reader::new(value.as_bytes());
+    let Ok(Head::Map(count)) = reader.head() else { return Err(Refused) };
+    let mut entries = Vec::new();
+    for _ in 0..count {
+        let (Ok(name), Ok(value)) = (reader.str(), reader.value()) else { return Err(Refused) };
+        entries.push((name, value));
+    }
+    Ok(entries)
 }
 
-fn kinds_of(head: Head<'_>) -> u8 {
-    match head {
+fn items(value: EncodedValue<'_>) -> Compiled<Vec<EncodedValue<'_>>> {
+    let mut reader = Reader::new(value.as_bytes());
+    let Ok(Head::Array(count)) = reader.head() else { return Err(Refused) };
+    let mut items = Vec::new();
+    for _ in 0..count {
+        items.push(reader.value().map_err(|_| Refused)?);
+    }
+    Ok(items)
+}
+
+fn names(value: EncodedValue<'_>) -> Compiled<Vec<&str>> {
+    let mut names = Vec::new();
+    for item in items(value)? {
+        names.push(text(item)?);
+    }
+    Ok(names)
+}
+
+/// The kinds of values that may equal a constant.
+fn kinds_of(constant: EncodedValue<'_>) -> u8 {
+    match head(constant) {
         Head::Nil => kind::NULL,
         Head::Bool(_) => kind::BOOLEAN,
         Head::Map(_) => kind::OBJECT,
         Head::Array(_) => kind::ARRAY,
         Head::Str(_) => kind::STRING,
-        Head::Natural(_) | Head::Negative(_) | Head::Float(_) => kind::FRACTION | kind::INTEGER,
-        Head::Bin(_) => kind::FOREIGN,
+        _ => kind::FRACTION | kind::INTEGER | kind::FOREIGN,
+    }
+}
+
+fn kinds(value: EncodedValue<'_>) -> Compiled<u8> {
+    let names = if let Ok(name) = text(value) { Vec::from([name]) } else { names(value)? };
+    let mut kinds = 0;
+    for name in names {
+        kinds |= match name {
+            "null" => kind::NULL,
+            "boolean" => kind::BOOLEAN,
+            "object" => kind::OBJECT,
+            "array" => kind::ARRAY,
+            "string" => kind::STRING,
+            "number" => kind::FRACTION | kind::INTEGER,
+            "integer" => kind::INTEGER,
+            _ => return Err(Refused),
+        };
+    }
+    Ok(kinds)
+}
+
+/// The keywords of one schema object that others of it speak of.
+struct Fields<'s, 'a>(&'s [(&'a str, EncodedValue<'a>)]);
+
+impl<'a> Fields<'_, 'a> {
+    fn get(&self, keyword: Keyword) -> Option<EncodedValue<'a>> {
+        let name = keyword.text();
+        self.0.iter().find(|(field, _)| *field == name).map(|(_, value)| *value)
     }
 }
 
 impl<'a> Compiler<'a> {
     fn run(&mut self) -> Compiled<()> {
         self.gate.nodes.extend([UNKNOWN, UNKNOWN]);
-        self.finish(NOTHING, kind::ANY, 0, &[Op::Never]);
+        self.finish(NOTHING, UNKNOWN, &[Op::Never]);
         self.gate.root = self.target(self.schema);
         while let Some((schema, node)) = self.pending.pop() {
             self.compile(schema, node)?;
@@ -126,9 +193,9 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// The node of something that is referred to, compiled now or later.
+    /// The node of something that is referred to, compiled later.
     fn target(&mut self, schema: EncodedValue<'a>) -> NodeId {
-        let at = self.offset(schema);
+        let at = self.offset(schema.as_bytes());
         if let Some((_, node)) = self.targets.iter().find(|(target, _)| *target == at) {
             return *node;
         }
@@ -143,11 +210,11 @@ impl<'a> Compiler<'a> {
         small(self.gate.nodes.len() - 1)
     }
 
-    fn finish(&mut self, node: NodeId, kinds: u8, reach: u8, ops: &[Op]) {
-        let first = small(self.gate.ops.len());
+    fn finish(&mut self, id: NodeId, mut node: Node, ops: &[Op]) {
+        node.first = small(self.gate.ops.len());
         self.gate.ops.extend_from_slice(ops);
-        let end = small(self.gate.ops.len());
-        self.gate.nodes[node as usize] = Node { kinds, reach, first, end };
+        node.end = small(self.gate.ops.len());
+        self.gate.nodes[id as usize] = node;
     }
 
     fn reach(&self, node: NodeId) -> u8 {
@@ -161,8 +228,11 @@ impl<'a> Compiler<'a> {
             Head::Bool(false) => return Ok(NOTHING),
             // A reference alone needs no node of its own.
             Head::Map(1) => {
-                if let Some(reference) = field(schema, Keyword::Ref) {
-                    return self.resolve(schema, reference);
+                if let [(name, reference)] = entries(schema)?[..]
+                    && name == Keyword::Ref.text()
+                {
+                    (self.at, self.keyword) = (self.offset(schema.as_bytes()), name);
+                    return self.resolve(reference);
                 }
             }
             _ => {}
@@ -172,11 +242,17 @@ impl<'a> Compiler<'a> {
         Ok(node)
     }
 
-    fn nodes(&mut self, at: EncodedValue<'a>, keyword: Keyword, list: EncodedValue<'a>) -> Compiled<List> {
-        let items = self.items(at, keyword, list)?;
+    fn optional(&mut self, schema: Option<EncodedValue<'a>>) -> Compiled<NodeId> {
+        match schema {
+            Some(schema) => self.node(schema),
+            None => Ok(ANYTHING),
+        }
+    }
+
+    fn nodes(&mut self, list: EncodedValue<'a>) -> Compiled<List> {
         // Not while the items are compiled: lists inside of them must not come between.
         let mut nodes = Vec::new();
-        for item in items {
+        for item in items(list)? {
             nodes.push(self.node(item)?);
         }
         let first = small(self.gate.links.len());
@@ -184,46 +260,46 @@ impl<'a> Compiler<'a> {
         Ok(List { first, end: small(self.gate.links.len()) })
     }
 
-    fn compile(&mut self, schema: EncodedValue<'a>, node: NodeId) -> Compiled<()> {
-        let (mut kinds, mut reach) = (kind::ANY, kind::ANY);
+    fn compile(&mut self, schema: EncodedValue<'a>, id: NodeId) -> Compiled<()> {
+        let at = self.offset(schema.as_bytes());
+        let mut node = UNKNOWN;
         let mut ops = Vec::new();
-        let mut has_object = false;
-        let mut has_array = false;
-        let Some(fields) = schema.fields() else {
-            match head(schema) {
-                Head::Bool(true) => {}
-                Head::Bool(false) => ops.push(Op::Never),
-                _ => return Err(self.refusal(schema, "no schema")),
+        let is_boolean = match head(schema) {
+            Head::Bool(true) => true,
+            Head::Bool(false) => {
+                ops.push(Op::Never);
+                true
             }
-            self.finish(node, kinds, reach, &ops);
-            return Ok(());
+            _ => false,
         };
-        for (name, value) in fields {
+        (self.at, self.keyword) = (at, "no schema");
+        let all = if is_boolean { Vec::new() } else { entries(schema)? };
+        let fields = Fields(&all);
+        let (mut has_object, mut has_array) = (false, false);
+        for (name, value) in &all {
+            (self.at, self.keyword) = (at, name);
             let Some(keyword) = Keyword::find(name) else {
                 if keyword::is_annotation(name) {
                     continue;
                 }
-                return Err(self.refusal(schema, name));
+                return Err(Refused);
             };
-            let bad = |compiler: &Self| compiler.refusal(schema, name);
+            let value = *value;
             match keyword {
                 Keyword::Type => {
-                    kinds = self.kinds(schema, value)?;
-                    reach &= kinds;
+                    node.kinds = kinds(value)?;
+                    node.reach &= node.kinds;
                 }
                 Keyword::Enum | Keyword::Const => {
-                    let values = match keyword {
-                        Keyword::Const => Vec::from([value]),
-                        _ => self.items(schema, keyword, value)?,
-                    };
+                    let values = if keyword == Keyword::Const { Vec::from([value]) } else { items(value)? };
                     let first = small(self.gate.constants.len());
-                    let mut constants_reach = 0;
+                    let mut reach = 0;
                     for constant in values {
-                        constants_reach |= kinds_of(head(constant));
+                        reach |= kinds_of(constant);
                         let span = self.span(constant.as_bytes());
                         self.gate.constants.push(span);
                     }
-                    reach &= constants_reach;
+                    node.reach &= reach;
                     let constants = List { first, end: small(self.gate.constants.len()) };
                     ops.push(Op::OneOfConstants { constants, rule: keyword });
                 }
@@ -232,9 +308,10 @@ impl<'a> Compiler<'a> {
                 | Keyword::ExclusiveMinimum
                 | Keyword::ExclusiveMaximum
                 | Keyword::MultipleOf => {
-                    let limit = number(value)
-                        .filter(|limit| keyword != Keyword::MultipleOf || limit.is_above_zero())
-                        .ok_or_else(|| bad(self))?;
+                    let limit = number(value)?;
+                    if keyword == Keyword::MultipleOf && !limit.is_above_zero() {
+                        return Err(Refused);
+                    }
                     ops.push(Op::Bound { limit, rule: keyword });
                 }
                 Keyword::MinLength
@@ -242,158 +319,155 @@ impl<'a> Compiler<'a> {
                 | Keyword::MinItems
                 | Keyword::MaxItems
                 | Keyword::MinProperties
-                | Keyword::MaxProperties => {
-                    let limit = number(value).and_then(Number::count).ok_or_else(|| bad(self))?;
-                    ops.push(Op::Size { limit, rule: keyword });
-                }
-                Keyword::Pattern => {
-                    let pattern = text(value).and_then(|source| self.host.prepare(source));
-                    ops.push(Op::Pattern(pattern.ok_or_else(|| bad(self))?));
-                }
+                | Keyword::MaxProperties => ops.push(Op::Size { limit: count(value)?, rule: keyword }),
+                Keyword::Pattern => ops.push(Op::Pattern(self.pattern(text(value)?)?)),
                 Keyword::Properties
                 | Keyword::PatternProperties
                 | Keyword::AdditionalProperties
                 | Keyword::PropertyNames
                 | Keyword::Required => {
                     if !core::mem::replace(&mut has_object, true) {
-                        self.object(schema, &mut ops)?;
+                        self.object(&fields, &mut ops)?;
                     }
                 }
                 Keyword::DependentRequired => {
-                    for (name, required) in value.fields().ok_or_else(|| bad(self))? {
-                        let node = self.reserve();
+                    for (name, required) in entries(value)? {
+                        let id = self.reserve();
                         let mut inner = Vec::new();
-                        let names = self.names(schema, keyword, required)?;
-                        self.rules(Vec::new(), &names, Vec::new(), ANYTHING, ANYTHING, &mut inner);
-                        self.finish(node, kind::ANY, kind::ANY, &inner);
-                        ops.push(Op::Depends { name: self.span(name.as_bytes()), node });
+                        self.rules(Vec::new(), &names(required)?, NO_RULES, &mut inner);
+                        self.finish(id, UNKNOWN, &inner);
+                        ops.push(Op::Depends { name: self.span(name.as_bytes()), node: id });
                     }
                 }
                 Keyword::DependentSchemas => {
-                    for (name, inner) in value.fields().ok_or_else(|| bad(self))? {
+                    for (name, inner) in entries(value)? {
                         let node = self.node(inner)?;
                         ops.push(Op::Depends { name: self.span(name.as_bytes()), node });
                     }
                 }
                 Keyword::Items | Keyword::PrefixItems => {
                     if !core::mem::replace(&mut has_array, true) {
-                        let first = match field(schema, Keyword::PrefixItems) {
-                            Some(first) => self.nodes(schema, Keyword::PrefixItems, first)?,
+                        let first = match fields.get(Keyword::PrefixItems) {
+                            Some(first) => self.nodes(first)?,
                             None => List { first: 0, end: 0 },
                         };
-                        let others = self.optional(field(schema, Keyword::Items))?;
+                        let others = self.optional(fields.get(Keyword::Items))?;
                         ops.push(Op::Array { first, others });
                     }
                 }
                 Keyword::Contains => {
-                    let least = self.count(schema, Keyword::MinContains, 1)?;
-                    let most = self.count(schema, Keyword::MaxContains, u32::MAX)?;
+                    let least = fields.get(Keyword::MinContains).map_or(Ok(1), count)?;
+                    let most = fields.get(Keyword::MaxContains).map_or(Ok(u32::MAX), count)?;
                     ops.push(Op::Contains { node: self.node(value)?, least, most });
                 }
                 Keyword::UniqueItems => match head(value) {
                     Head::Bool(true) => ops.push(Op::Unique),
                     Head::Bool(false) => {}
-                    _ => return Err(bad(self)),
+                    _ => return Err(Refused),
                 },
                 Keyword::AllOf => {
-                    let nodes = self.nodes(schema, keyword, value)?;
+                    let nodes = self.nodes(value)?;
                     for link in nodes.first..nodes.end {
-                        let node = self.gate.links[link as usize];
-                        reach &= self.reach(node);
-                        ops.push(Op::All(node));
+                        let one = self.gate.links[link as usize];
+                        node.reach &= self.reach(one);
+                        ops.push(Op::All(one));
                     }
                 }
                 Keyword::AnyOf => {
-                    let nodes = self.nodes(schema, keyword, value)?;
+                    let nodes = self.nodes(value)?;
                     let (mut all, mut is_disjoint) = (0, true);
                     for link in nodes.first..nodes.end {
                         let option = self.reach(self.gate.links[link as usize]);
                         is_disjoint &= all & option == 0;
                         all |= option;
                     }
-                    reach &= all;
+                    node.reach &= all;
                     ops.push(Op::Any { nodes, is_disjoint });
                 }
-                Keyword::OneOf => ops.push(Op::One(self.nodes(schema, keyword, value)?)),
+                Keyword::OneOf => ops.push(Op::One(self.nodes(value)?)),
                 Keyword::Not => ops.push(Op::Not(self.node(value)?)),
                 Keyword::If => {
                     let condition = self.node(value)?;
-                    let then = self.optional(field(schema, Keyword::Then))?;
-                    let otherwise = self.optional(field(schema, Keyword::Else))?;
+                    let then = self.optional(fields.get(Keyword::Then))?;
+                    let otherwise = self.optional(fields.get(Keyword::Else))?;
                     ops.push(Op::If { condition, then, otherwise });
                 }
-                Keyword::Ref => ops.push(Op::All(self.resolve(schema, value)?)),
+                Keyword::Ref => ops.push(Op::All(self.resolve(value)?)),
                 Keyword::Schema => {
-                    text(value).filter(|text| text.contains("/2020-12/")).ok_or_else(|| bad(self))?;
+                    if text(value)? != DRAFT {
+                        return Err(Refused);
+                    }
                 }
                 // Another `$id` would give the references beside it another base.
                 Keyword::Id => {
-                    text(value).filter(|_| self.offset(schema) == 0).ok_or_else(|| bad(self))?;
+                    if at > 0 {
+                        return Err(Refused);
+                    }
                 }
                 Keyword::MinContains | Keyword::MaxContains | Keyword::Then | Keyword::Else => {}
-                Keyword::Never | Keyword::TooComplex | Keyword::Unsure => return Err(bad(self)),
+                Keyword::Never | Keyword::TooComplex | Keyword::Unsure => return Err(Refused),
             }
         }
-        self.finish(node, kinds, reach, &ops);
+        self.finish(id, node, &ops);
         Ok(())
     }
 
-    fn kinds(&self, schema: EncodedValue<'a>, value: EncodedValue<'a>) -> Compiled<u8> {
-        let names = match text(value) {
-            Some(name) => Vec::from([name]),
-            None => self.names(schema, Keyword::Type, value)?,
-        };
-        names.iter().try_fold(0, |kinds, name| {
-            let kind = match *name {
-                "null" => kind::NULL,
-                "boolean" => kind::BOOLEAN,
-                "object" => kind::OBJECT,
-                "array" => kind::ARRAY,
-                "string" => kind::STRING,
-                "number" => kind::FRACTION | kind::INTEGER,
-                "integer" => kind::INTEGER,
-                _ => return Err(self.refusal(schema, Keyword::Type.text())),
-            };
-            Ok(kinds | kind)
-        })
+    fn pattern(&mut self, source: &str) -> Compiled<u32> {
+        self.host.prepare(source).ok_or(Refused)
     }
 
-    fn object(&mut self, schema: EncodedValue<'a>, ops: &mut Vec<Op>) -> Compiled<()> {
-        let mut properties = Vec::new();
-        for (name, value) in self.entries(schema, Keyword::Properties)? {
-            let node = self.node(value)?;
-            properties.push((name, Some(node)));
-        }
-        let required = match field(schema, Keyword::Required) {
-            Some(names) => self.names(schema, Keyword::Required, names)?,
+    fn object(&mut self, fields: &Fields<'_, 'a>, ops: &mut Vec<Op>) -> Compiled<()> {
+        let at = self.at;
+        let required = match fields.get(Keyword::Required) {
+            Some(required) => {
+                self.keyword = Keyword::Required.text();
+                names(required)?
+            }
             None => Vec::new(),
         };
         let mut patterns = Vec::new();
-        for (source, value) in self.entries(schema, Keyword::PatternProperties)? {
-            let pattern = self.host.prepare(source);
-            let pattern = pattern.ok_or_else(|| self.refusal(schema, Keyword::PatternProperties.text()))?;
-            patterns.push((pattern, self.node(value)?));
+        if let Some(value) = fields.get(Keyword::PatternProperties) {
+            self.keyword = Keyword::PatternProperties.text();
+            for (source, value) in entries(value)? {
+                patterns.push((self.pattern(source)?, value));
+            }
         }
-        let others = self.optional(field(schema, Keyword::AdditionalProperties))?;
-        let names = self.optional(field(schema, Keyword::PropertyNames))?;
-        self.rules(properties, &required, patterns, others, names, ops);
+        let mut properties = Vec::new();
+        if let Some(value) = fields.get(Keyword::Properties) {
+            (self.at, self.keyword) = (at, Keyword::Properties.text());
+            for (name, value) in entries(value)? {
+                properties.push((name, Some(self.node(value)?)));
+            }
+        }
+        let mut named = Vec::new();
+        for (pattern, value) in patterns {
+            named.push((pattern, self.node(value)?));
+        }
+        let first = small(self.gate.patterns.len());
+        self.gate.patterns.extend(named);
+        let rest = ObjectRules {
+            patterns: List { first, end: small(self.gate.patterns.len()) },
+            others: self.optional(fields.get(Keyword::AdditionalProperties))?,
+            names: self.optional(fields.get(Keyword::PropertyNames))?,
+            ..NO_RULES
+        };
+        self.rules(properties, &required, rest, ops);
         Ok(())
     }
 
-    /// Adds the rules of an object, and an op that asks for them.
+    /// Adds rules of an object, and an op that asks for them.
     fn rules(
         &mut self,
         mut properties: Vec<(&'a str, Option<NodeId>)>,
         required: &[&'a str],
-        patterns: Vec<(u32, NodeId)>,
-        others: NodeId,
-        names: NodeId,
+        rest: ObjectRules,
         ops: &mut Vec<Op>,
     ) {
         let mut bits = vec![0_u64; properties.len()];
-        let mut count = 0;
+        let mut all = 0_u64;
         for name in required {
-            if count == MAX_BITS {
+            let bit = all.wrapping_add(1);
+            if bit == 0 {
                 ops.push(Op::Has(self.span(name.as_bytes())));
                 continue;
             }
@@ -403,112 +477,51 @@ impl<'a> Compiler<'a> {
                 bits.push(0);
             }
             if bits[index] == 0 {
-                bits[index] = 1 << count;
-                count += 1;
+                bits[index] = bit;
+                all |= bit;
             }
         }
         // Sorted by insertion: `sorted` holds indices of `properties`.
         let mut sorted: Vec<usize> = Vec::new();
-        for index in 0..properties.len() {
-            let place = sorted.partition_point(|other| properties[*other].0 < properties[index].0);
+        for (index, (name, _)) in properties.iter().enumerate() {
+            let place = sorted.partition_point(|other| properties[*other].0 < *name);
             sorted.insert(place, index);
         }
-        let base = self.gate.properties.len();
-        let mut places = vec![small(base); properties.len() + 1];
-        for (place, index) in sorted.iter().enumerate() {
-            places[*index] = small(base + place);
+        let first = small(self.gate.properties.len());
+        let mut places = vec![first; properties.len() + 1];
+        for (place, index) in (first..).zip(&sorted) {
+            places[*index] = place;
         }
         for index in sorted {
             let (name, node) = properties[index];
             let name = self.span(name.as_bytes());
             self.gate.properties.push(Property { name, node, bit: bits[index], next: places[index + 1] });
         }
-        let first = small(self.gate.patterns.len());
-        self.gate.patterns.extend(patterns);
-        self.gate.objects.push(ObjectRules {
-            properties: List { first: small(base), end: small(self.gate.properties.len()) },
-            first: places[0],
-            patterns: List { first, end: small(self.gate.patterns.len()) },
-            others,
-            names,
-            required: bits.iter().fold(0, |all, bit| all | bit),
-        });
+        let properties = List { first, end: small(self.gate.properties.len()) };
+        self.gate.objects.push(ObjectRules { properties, first: places[0], required: all, ..rest });
         ops.push(Op::Object(small(self.gate.objects.len() - 1)));
     }
 
-    fn optional(&mut self, schema: Option<EncodedValue<'a>>) -> Compiled<NodeId> {
-        schema.map_or(Ok(ANYTHING), |schema| self.node(schema))
-    }
-
-    fn count(&self, schema: EncodedValue<'a>, keyword: Keyword, default: u32) -> Compiled<u32> {
-        let Some(value) = field(schema, keyword) else { return Ok(default) };
-        number(value).and_then(Number::count).ok_or_else(|| self.refusal(schema, keyword.text()))
-    }
-
-    /// The entries of the map that a keyword has; none where there is no such keyword.
-    fn entries(
-        &self,
-        schema: EncodedValue<'a>,
-        keyword: Keyword,
-    ) -> Compiled<Vec<(&'a str, EncodedValue<'a>)>> {
-        let Some(value) = field(schema, keyword) else { return Ok(Vec::new()) };
-        let fields = value.fields().ok_or_else(|| self.refusal(schema, keyword.text()))?;
-        Ok(fields.collect())
-    }
-
-    fn items(
-        &self,
-        schema: EncodedValue<'a>,
-        keyword: Keyword,
-        list: EncodedValue<'a>,
-    ) -> Compiled<Vec<EncodedValue<'a>>> {
-        let mut reader = Reader::new(list.as_bytes());
-        let Ok(count) = reader.array() else { return Err(self.refusal(schema, keyword.text())) };
-        Ok((0..count).map_while(|_| reader.value().ok()).collect())
-    }
-
-    fn names(
-        &self,
-        schema: EncodedValue<'a>,
-        keyword: Keyword,
-        list: EncodedValue<'a>,
-    ) -> Compiled<Vec<&'a str>> {
-        let names = self.items(schema, keyword, list)?.into_iter().map(text).collect::<Option<_>>();
-        names.ok_or_else(|| self.refusal(schema, keyword.text()))
-    }
-
     /// The node of what a reference points to: `#`, a JSON Pointer behind it, or either behind the schema's own `$id`.
-    fn resolve(&mut self, schema: EncodedValue<'a>, reference: EncodedValue<'a>) -> Compiled<NodeId> {
-        let target = text(reference).and_then(|text| {
-            let fragment = text.strip_prefix(self.id).unwrap_or(text);
-            let steps = match fragment.strip_prefix('#') {
-                Some(steps) => steps,
-                None if fragment.is_empty() => fragment,
-                None => return None,
-            };
-            pointer::read(self.schema, steps)
-        });
-        match target {
-            Some(target) => Ok(self.target(target)),
-            None => Err(self.refusal(schema, Keyword::Ref.text())),
-        }
-    }
-
-    fn refusal(&self, schema: EncodedValue<'a>, keyword: &str) -> Refusal {
-        Refusal { at: self.offset(schema), keyword: keyword.to_owned() }
+    fn resolve(&mut self, reference: EncodedValue<'a>) -> Compiled<NodeId> {
+        let reference = text(reference)?.as_bytes();
+        let fragment = reference.strip_prefix(self.id.as_bytes()).unwrap_or(reference);
+        let pointer = match fragment {
+            [b'#', pointer @ ..] => pointer,
+            [] => fragment,
+            _ => return Err(Refused),
+        };
+        let target = pointer::read(self.schema, pointer).ok_or(Refused)?;
+        Ok(self.target(target))
     }
 
     /// Where a part of the schema begins.
-    fn offset(&self, part: EncodedValue<'a>) -> usize {
-        self.offset_of(part.as_bytes())
-    }
-
-    fn offset_of(&self, part: &[u8]) -> usize {
+    fn offset(&self, part: &[u8]) -> usize {
         (part.as_ptr() as usize).wrapping_sub(self.schema.as_bytes().as_ptr() as usize)
     }
 
     fn span(&self, part: &[u8]) -> Span {
-        let start = self.offset_of(part);
+        let start = self.offset(part);
         Span { start: small(start), end: small(start + part.len()) }
     }
 }

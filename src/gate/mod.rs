@@ -60,7 +60,7 @@ pub enum Dialect {
     Json,
     /// Whether a schema library in JavaScript accepts the value as it is and changes nothing about it. A fault says
     /// that this is not certain: then the library itself decides. The schema speaks of what JavaScript makes of the
-    /// value (strings are as long as their UTF-16), and `additionalProperties: false` stands for keys that a library
+    /// value (how long a string is, libraries do not agree on), and `additionalProperties: false` stands for keys that a library
     /// refuses or takes away.
     Library,
 }

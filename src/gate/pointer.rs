@@ -53,19 +53,17 @@ fn write_index(path: &mut String, index: usize) {
 
 /// What the pointer in a URI fragment points to, unless that lies in a schema with an `$id`: there it would have
 /// another base.
-pub(super) fn read<'a>(root: EncodedValue<'a>, pointer: &str) -> Option<EncodedValue<'a>> {
+pub(super) fn read<'a>(root: EncodedValue<'a>, pointer: &[u8]) -> Option<EncodedValue<'a>> {
     let mut at = root;
-    let mut steps = pointer.split('/');
-    if !steps.next()?.is_empty() {
-        return None;
-    }
-    for (depth, step) in steps.enumerate() {
-        if depth > 0 && at.string_field("$id").is_some() {
+    let mut rest = pointer;
+    while let [b'/', tail @ ..] = rest {
+        let end = tail.iter().position(|byte| *byte == b'/').unwrap_or(tail.len());
+        let name = decode(&tail[..end])?;
+        if rest.len() < pointer.len() && at.string_field("$id").is_some() {
             return None;
         }
-        let name = decode(step)?;
-        let bytes = at.as_bytes();
-        let mut reader = Reader::new(bytes);
+        rest = &tail[end..];
+        let mut reader = Reader::new(at.as_bytes());
         let (count, is_map) = match reader.head().ok()? {
             Head::Map(count) => (count, true),
             Head::Array(count) => (count, false),
@@ -88,33 +86,31 @@ pub(super) fn read<'a>(root: EncodedValue<'a>, pointer: &str) -> Option<EncodedV
         }
         at = found?;
     }
-    Some(at)
+    rest.is_empty().then_some(at)
 }
 
 /// A step of a pointer without its escapes: `%25` of the URI, `~0` and `~1` of the pointer.
-fn decode(step: &str) -> Option<Vec<u8>> {
-    let mut decoded = Vec::new();
-    let mut bytes = step.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
+fn decode(step: &[u8]) -> Option<Vec<u8>> {
+    let mut name: Vec<u8> = Vec::new();
+    let mut bytes = step.iter().copied();
+    let mut is_escaped = false;
+    while let Some(mut byte) = bytes.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(bytes.next()?).to_digit(16);
+            byte = u8::try_from(digit()? * 16 + digit()?).ok()?;
         }
-        let mut digit = || char::from(bytes.next()?).to_digit(16);
-        let code = digit()? * 16 + digit()?;
-        decoded.push(u8::try_from(code).ok()?);
-    }
-    let mut name = Vec::new();
-    let mut bytes = decoded.into_iter();
-    while let Some(byte) = bytes.next() {
-        name.push(match byte {
-            b'~' => match bytes.next()? {
+        if is_escaped {
+            name.push(match byte {
                 b'0' => b'~',
                 b'1' => b'/',
                 _ => return None,
-            },
-            other => other,
-        });
+            });
+            is_escaped = false;
+        } else if byte == b'~' {
+            is_escaped = true;
+        } else {
+            name.push(byte);
+        }
     }
-    Some(name)
+    (!is_escaped).then_some(name)
 }

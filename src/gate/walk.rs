@@ -270,7 +270,7 @@ impl<'a> Walk<'a> {
         let size = match (head, rule) {
             (Head::Str(text), Keyword::MinLength | Keyword::MaxLength) => {
                 self.charge(at, text.len() / BYTES_PER_STEP)?;
-                // Beyond the basic plane JavaScript counts twice.
+                // Libraries do not agree on how long what lies beyond the basic plane is.
                 if self.gate.dialect == Dialect::Library && text.iter().any(|byte| *byte >= 0xf0) {
                     return fail(at, Keyword::Unsure);
                 }
@@ -535,7 +535,8 @@ fn is_special(head: Head<'_>, kinds: u8) -> bool {
         Head::Negative(number) => number.unsigned_abs() > MAX_SAFE,
         Head::Bin(_) => true,
         Head::Array(_) => kinds & (kind::ARRAY | kind::OBJECT) == kind::OBJECT,
-        Head::Nil | Head::Bool(_) | Head::Float(_) | Head::Str(_) | Head::Map(_) => false,
+        Head::Float(float) => !float.is_finite(),
+        Head::Nil | Head::Bool(_) | Head::Str(_) | Head::Map(_) => false,
     }
 }
 
