@@ -102,6 +102,17 @@ impl Client {
         }
     }
 
+    /// Judges a value that is the host's own.
+    ///
+    /// # Errors
+    /// What the gate says against it.
+    pub fn check(&self, gate: GateId, value: EncodedValue<'_>) -> Result<(), Fault> {
+        match self.gates.gates.get(gate.0 as usize) {
+            Some(Compiled { gate, host }) => gate.check(value, &**host),
+            None => Ok(()),
+        }
+    }
+
     /// What a [`Change::Quarantined`](super::Change::Quarantined) of the last change list names.
     #[must_use]
     pub fn fault(&self, number: u32) -> Option<&Fault> {

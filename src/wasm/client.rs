@@ -9,7 +9,7 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 use super::host::Host;
 use crate::{
     client::{CellId, Change, Client, GateId, Offered, OwnOptions, SlotId, WriteError},
-    gate::{Dialect, Patterns},
+    gate::{Dialect, Fault, Patterns},
     protocol::{EncodedValue, Operation, RequestId, Sequence},
     replica::{EpochId, Header, OnGap, Source, Status, Token, Verdict, Version},
     session::{Generation, Phase},
@@ -156,9 +156,7 @@ impl Core {
             return Some(self.refusal.clone());
         }
         if which == 7 {
-            return self
-                .host
-                .read(|client| client.fault(number).map(|fault| [fault.rule, &fault.path].join("\n")));
+            return self.host.read(|client| client.fault(number).map(fault_text));
         }
         self.host.read(|client| {
             let text = match which {
@@ -207,6 +205,13 @@ impl Core {
                 -1
             }
         }
+    }
+
+    /// What of `value` a gate refuses, as `text` says it; none where it passes.
+    pub fn check(&self, gate: u32, value: &[u8]) -> Option<String> {
+        let Ok(value) = EncodedValue::check(value) else { return Some(String::new()) };
+        let gate = GateId::from_number(gate);
+        self.host.read(|client| client.check(gate, value).err().map(|fault| fault_text(&fault)))
     }
 
     /// Forgets a replica.
@@ -371,6 +376,11 @@ impl Core {
             }
         });
     }
+}
+
+/// The rule and, after a line feed, the path.
+fn fault_text(fault: &Fault) -> String {
+    [fault.rule, &fault.path].join("\n")
 }
 
 fn offered(offered: Offered) -> u32 {
