@@ -18,7 +18,6 @@ const UNKNOWN: Node = Node { kinds: kind::ANY, reach: kind::ANY, first: 0, end: 
 /// The rules of an object of which nothing is asked.
 const NO_RULES: ObjectRules = ObjectRules {
     properties: List { first: 0, end: 0 },
-    first: 0,
     patterns: List { first: 0, end: 0 },
     others: ANYTHING,
     names: ANYTHING,
@@ -481,24 +480,13 @@ impl<'a> Compiler<'a> {
                 all |= bit;
             }
         }
-        // Sorted by insertion: `sorted` holds indices of `properties`.
-        let mut sorted: Vec<usize> = Vec::new();
-        for (index, (name, _)) in properties.iter().enumerate() {
-            let place = sorted.partition_point(|other| properties[*other].0 < *name);
-            sorted.insert(place, index);
-        }
         let first = small(self.gate.properties.len());
-        let mut places = vec![first; properties.len() + 1];
-        for (place, index) in (first..).zip(&sorted) {
-            places[*index] = place;
-        }
-        for index in sorted {
-            let (name, node) = properties[index];
+        for ((name, node), bit) in properties.into_iter().zip(bits) {
             let name = self.span(name.as_bytes());
-            self.gate.properties.push(Property { name, node, bit: bits[index], next: places[index + 1] });
+            self.gate.properties.push(Property { name, node, bit });
         }
         let properties = List { first, end: small(self.gate.properties.len()) };
-        self.gate.objects.push(ObjectRules { properties, first: places[0], required: all, ..rest });
+        self.gate.objects.push(ObjectRules { properties, required: all, ..rest });
         ops.push(Op::Object(small(self.gate.objects.len() - 1)));
     }
 

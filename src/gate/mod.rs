@@ -237,10 +237,7 @@ enum Op {
 /// What a schema asks of a map's entries.
 #[derive(Debug, Clone, Copy)]
 struct ObjectRules {
-    /// Sorted by name.
     properties: List,
-    /// The property that was written first.
-    first: u32,
     patterns: List,
     /// What entries that no other rule names must be.
     others: NodeId,
@@ -257,8 +254,6 @@ struct Property {
     node: Option<NodeId>,
     /// Its bit if it is required, else 0.
     bit: u64,
-    /// The property that was written after it: values mostly come in the order of their schema.
-    next: u32,
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::protocol::{EncodedValue, Head, Reader};
 /// The pointer to the part of a value that begins at `offset`. Costs a walk over what lies before it, so it is written
 /// once a verdict is final.
 pub(super) fn write(value: &[u8], offset: usize) -> String {
-    let mut path = String::new();
+    let mut path = Vec::new();
     let mut reader = Reader::new(value);
     while reader.offset() < offset {
         let (count, is_map) = match reader.head() {
@@ -17,11 +17,17 @@ pub(super) fn write(value: &[u8], offset: usize) -> String {
             _ => break,
         };
         for index in 0..count {
-            let name = if is_map { reader.str().ok() } else { None };
+            let name = match (is_map, reader.clone().head()) {
+                (true, Ok(Head::Str(name))) => Some(name),
+                _ => None,
+            };
+            if is_map && reader.skip().is_err() {
+                return String::new();
+            }
             let start = reader.offset();
             let end = skip(value, start).unwrap_or(offset);
             if offset < end || start == end {
-                path.push('/');
+                path.push(b'/');
                 match name {
                     Some(name) => write_name(&mut path, name),
                     None => write_index(&mut path, index),
@@ -31,24 +37,25 @@ pub(super) fn write(value: &[u8], offset: usize) -> String {
             reader = Reader::resumed(value, end);
         }
     }
-    path
+    String::from_utf8(path).unwrap_or_default()
 }
 
-fn write_name(path: &mut String, name: &str) {
-    for character in name.chars() {
-        match character {
-            '~' => path.push_str("~0"),
-            '/' => path.push_str("~1"),
-            other => path.push(other),
-        }
+fn write_name(path: &mut Vec<u8>, name: &[u8]) {
+    for byte in name {
+        let escaped: &[u8] = match byte {
+            b'~' => b"~0",
+            b'/' => b"~1",
+            other => core::slice::from_ref(other),
+        };
+        path.extend_from_slice(escaped);
     }
 }
 
-fn write_index(path: &mut String, index: usize) {
+fn write_index(path: &mut Vec<u8>, index: usize) {
     if index >= 10 {
         write_index(path, index / 10);
     }
-    path.push(char::from_digit(u32::try_from(index % 10).unwrap_or(0), 10).unwrap_or('0'));
+    path.extend(u8::try_from(index % 10).map(|digit| b'0' + digit));
 }
 
 /// What the pointer in a URI fragment points to, unless that lies in a schema with an `$id`: there it would have
@@ -74,9 +81,9 @@ pub(super) fn read<'a>(root: EncodedValue<'a>, pointer: &[u8]) -> Option<Encoded
             let is_it = if is_map {
                 reader.str().ok()?.as_bytes() == name
             } else {
-                let mut text = String::new();
+                let mut text = Vec::new();
                 write_index(&mut text, index);
-                text.as_bytes() == name
+                text == name
             };
             let value = reader.value().ok()?;
             if is_it {

@@ -5,8 +5,8 @@
 //! bytes are passed over.
 
 use super::{
-    ANYTHING, Dialect, Fault, Gate, List, NOTHING, NodeId, ObjectRules, Op, Patterns, Property, Span,
-    keyword::Keyword, kind, number::Number, pointer,
+    ANYTHING, Dialect, Fault, Gate, List, NOTHING, NodeId, ObjectRules, Op, Patterns, Span, keyword::Keyword,
+    kind, number::Number, pointer,
 };
 use crate::protocol::{DecodeError, EncodedValue, Head, Reader};
 
@@ -18,6 +18,9 @@ const STEPS_PER_BYTE: usize = 32;
 /// So many bytes are passed over in the time of a step.
 const BYTES_PER_STEP: usize = 16;
 
+/// So many names are compared in the time of a step.
+const COMPARED_PER_STEP: usize = 16;
+
 /// The most nodes inside each other: several for each level of the deepest value, and few enough for any stack.
 const MAX_FRAMES: usize = 400;
 
@@ -27,18 +30,15 @@ const WINDOW: usize = 4;
 /// The largest integer that JavaScript reads as a number.
 const MAX_SAFE: u64 = (1 << 53) - 1;
 
-/// A verdict that is no: what broke which rule where.
-pub(super) struct Stop {
-    at: usize,
-    rule: Keyword,
-}
+/// A verdict that is no; the walk knows what broke which rule where.
+pub(super) struct Stop;
 
 pub(super) type Step<T> = Result<T, Stop>;
 
 impl From<DecodeError> for Stop {
     /// Only checked values come in, so nobody sees this.
     fn from(_: DecodeError) -> Self {
-        Self { at: 0, rule: Keyword::TooComplex }
+        Self
     }
 }
 
@@ -54,10 +54,19 @@ pub(super) fn check(
         return Ok(());
     }
     let steps = STEPS + bytes.len().saturating_mul(STEPS_PER_BYTE);
-    let mut walk = Walk { gate, host, bytes, old: old.unwrap_or_default(), steps, frames: 0 };
+    let mut walk = Walk {
+        gate,
+        host,
+        bytes,
+        old: old.unwrap_or_default(),
+        steps,
+        frames: 0,
+        at: 0,
+        rule: Keyword::TooComplex,
+    };
     match walk.run(gate.root, 0, old.map(|_| 0)) {
         Ok(_) => Ok(()),
-        Err(Stop { at, rule }) => Err(Fault { path: pointer::write(bytes, at), rule: rule.text() }),
+        Err(Stop) => Err(Fault { path: pointer::write(bytes, walk.at), rule: walk.rule.text() }),
     }
 }
 
@@ -83,6 +92,9 @@ pub(super) struct Walk<'a> {
     old: &'a [u8],
     steps: usize,
     frames: usize,
+    /// What the last refusal was about.
+    at: usize,
+    rule: Keyword,
 }
 
 /// Entries of an old container that are still to come.
@@ -92,18 +104,19 @@ struct Before {
     left: usize,
 }
 
-const fn fail<T>(at: usize, rule: Keyword) -> Step<T> {
-    Err(Stop { at, rule })
-}
-
 impl<'a> Walk<'a> {
+    fn fail<T>(&mut self, at: usize, rule: Keyword) -> Step<T> {
+        (self.at, self.rule) = (at, rule);
+        Err(Stop)
+    }
+
     pub(super) fn charge(&mut self, at: usize, steps: usize) -> Step<()> {
         match self.steps.checked_sub(steps) {
             Some(left) => {
                 self.steps = left;
                 Ok(())
             }
-            None => fail(at, Keyword::TooComplex),
+            None => self.fail(at, Keyword::TooComplex),
         }
     }
 
@@ -120,7 +133,7 @@ impl<'a> Walk<'a> {
         }
         self.charge(at, 1)?;
         if self.frames == MAX_FRAMES {
-            return fail(at, Keyword::TooComplex);
+            return self.fail(at, Keyword::TooComplex);
         }
         self.frames += 1;
         let end = self.judge(node, at, old);
@@ -148,15 +161,15 @@ impl<'a> Walk<'a> {
             },
         };
         if gate.dialect == Dialect::Library && is_special(head, node.kinds) {
-            return fail(at, Keyword::Unsure);
+            return self.fail(at, Keyword::Unsure);
         }
         if node.kinds & kind == 0 {
-            return fail(at, Keyword::Type);
+            return self.fail(at, Keyword::Type);
         }
         let mut end = if let Head::Map(1..) | Head::Array(1..) = head { None } else { Some(inner) };
         for op in &gate.ops[node.first as usize..node.end as usize] {
             match (*op, head) {
-                (Op::Never, _) => return fail(at, Keyword::Never),
+                (Op::Never, _) => return self.fail(at, Keyword::Never),
                 (Op::OneOfConstants { constants, rule }, _) => {
                     let mut is_one = false;
                     for constant in &gate.constants[constants.first as usize..constants.end as usize] {
@@ -165,19 +178,19 @@ impl<'a> Walk<'a> {
                         is_one = is_one || self.is_equal(&mut one, &mut other)?;
                     }
                     if !is_one {
-                        return fail(at, rule);
+                        return self.fail(at, rule);
                     }
                 }
                 (Op::Bound { limit, rule }, _) => {
                     if number.is_some_and(|number| !is_within(number, limit, rule)) {
-                        return fail(at, rule);
+                        return self.fail(at, rule);
                     }
                 }
                 (Op::Size { limit, rule }, _) => self.size(at, head, limit, rule)?,
                 (Op::Pattern(pattern), Head::Str(text)) => {
                     self.charge(at, text.len() / BYTES_PER_STEP)?;
                     if !self.is_match(pattern, text) {
-                        return fail(at, Keyword::Pattern);
+                        return self.fail(at, Keyword::Pattern);
                     }
                 }
                 (Op::Object(rules), Head::Map(count)) => {
@@ -185,7 +198,7 @@ impl<'a> Walk<'a> {
                 }
                 (Op::Has(name), Head::Map(count)) => {
                     if !self.has(at, inner, count, name)? {
-                        return fail(at, Keyword::Required);
+                        return self.fail(at, Keyword::Required);
                     }
                 }
                 (Op::Depends { name, node }, Head::Map(count)) => {
@@ -201,29 +214,31 @@ impl<'a> Walk<'a> {
                 }
                 (Op::Unique, Head::Array(count)) => {
                     if !self.is_unique(at, inner, count)? {
-                        return fail(at, Keyword::UniqueItems);
+                        return self.fail(at, Keyword::UniqueItems);
                     }
                 }
                 (Op::All(node), _) => end = Some(self.run(node, at, old)?),
                 (Op::Any { nodes, is_disjoint }, _) => {
                     // Only where one option alone can pass is it known which one `old` has passed.
                     let old = old.filter(|_| is_disjoint);
-                    let passing = self.first_passing(nodes, at, old)?;
-                    end = Some(passing.ok_or(Stop { at, rule: Keyword::AnyOf })?.1);
+                    let Some((_, found)) = self.first_passing(nodes, at, old)? else {
+                        return self.fail(at, Keyword::AnyOf);
+                    };
+                    end = Some(found);
                 }
                 (Op::One(nodes), _) => {
                     let Some((link, found)) = self.first_passing(nodes, at, None)? else {
-                        return fail(at, Keyword::OneOf);
+                        return self.fail(at, Keyword::OneOf);
                     };
                     let others = List { first: link + 1, end: nodes.end };
                     if self.first_passing(others, at, None)?.is_some() {
-                        return fail(at, Keyword::OneOf);
+                        return self.fail(at, Keyword::OneOf);
                     }
                     end = Some(found);
                 }
                 (Op::Not(node), _) => {
                     if self.passes(node, at, None)?.is_some() {
-                        return fail(at, Keyword::Not);
+                        return self.fail(at, Keyword::Not);
                     }
                 }
                 (Op::If { condition, then, otherwise }, _) => {
@@ -252,7 +267,7 @@ impl<'a> Walk<'a> {
     fn passes(&mut self, node: NodeId, at: usize, old: Option<usize>) -> Step<Option<usize>> {
         match self.run(node, at, old) {
             Ok(end) => Ok(Some(end)),
-            Err(stop) if stop.rule.is_final() => Err(stop),
+            Err(stop) if self.rule.is_final() => Err(stop),
             Err(_) => Ok(None),
         }
     }
@@ -272,7 +287,7 @@ impl<'a> Walk<'a> {
                 self.charge(at, text.len() / BYTES_PER_STEP)?;
                 // Libraries do not agree on how long what lies beyond the basic plane is.
                 if self.gate.dialect == Dialect::Library && text.iter().any(|byte| *byte >= 0xf0) {
-                    return fail(at, Keyword::Unsure);
+                    return self.fail(at, Keyword::Unsure);
                 }
                 // Every code point has one byte that continues none.
                 text.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
@@ -284,7 +299,7 @@ impl<'a> Walk<'a> {
         let is_least = matches!(rule, Keyword::MinLength | Keyword::MinItems | Keyword::MinProperties);
         let limit = limit as usize;
         let is_within = if is_least { size >= limit } else { size <= limit };
-        if is_within { Ok(()) } else { fail(at, rule) }
+        if is_within { Ok(()) } else { self.fail(at, rule) }
     }
 
     fn is_match(&self, pattern: u32, text: &[u8]) -> bool {
@@ -305,18 +320,20 @@ impl<'a> Walk<'a> {
         let mut before = old.and_then(|old| self.before(old, true));
         let mut reader = Reader::resumed(self.bytes, inner);
         let mut seen = 0;
-        let mut expected = rules.first;
+        // Entries mostly come in the order of their properties.
+        let mut expected = rules.properties.first;
         let mut stray = None;
         for _ in 0..count {
             self.charge(at, 1)?;
             let name_at = reader.offset();
             let Head::Str(name) = reader.head()? else { return Err(DecodeError::Truncated.into()) };
             let start = reader.offset();
-            let property = self.property(rules.properties, name, expected);
-            if let Some(property) = property {
-                seen |= property.bit;
-                expected = property.next;
-            }
+            self.charge(at, (rules.properties.end - rules.properties.first) as usize / COMPARED_PER_STEP)?;
+            let property = self.property(rules.properties, name, expected).map(|index| {
+                expected = index + 1;
+                gate.properties[index as usize]
+            });
+            seen |= property.map_or(0, |property| property.bit);
             let mut end = None;
             let mut was = None;
             if let Some(before) = &mut before
@@ -337,7 +354,7 @@ impl<'a> Walk<'a> {
                 is_named = true;
                 end = Some(self.run(node, start, was)?);
             } else if gate.dialect == Dialect::Library && is_inherited(name) {
-                return fail(at, Keyword::Unsure);
+                return self.fail(at, Keyword::Unsure);
             }
             for (pattern, node) in &gate.patterns[rules.patterns.first as usize..rules.patterns.end as usize]
             {
@@ -350,7 +367,7 @@ impl<'a> Walk<'a> {
                 if rules.others != NOTHING {
                     end = Some(self.run(rules.others, start, was)?);
                 } else if gate.dialect == Dialect::Json {
-                    return fail(start, Keyword::AdditionalProperties);
+                    return self.fail(start, Keyword::AdditionalProperties);
                 } else {
                     // A library may refuse the key or take it away; if the object fails anyway, it fails.
                     stray = Some(start);
@@ -358,7 +375,7 @@ impl<'a> Walk<'a> {
             }
             if rules.names != ANYTHING && was.is_none() && self.passes(rules.names, name_at, None)?.is_none()
             {
-                return fail(at, Keyword::PropertyNames);
+                return self.fail(at, Keyword::PropertyNames);
             }
             let end = match end {
                 Some(end) => end,
@@ -367,26 +384,20 @@ impl<'a> Walk<'a> {
             reader = Reader::resumed(self.bytes, end);
         }
         if seen != rules.required {
-            return fail(at, Keyword::Required);
+            return self.fail(at, Keyword::Required);
         }
         match stray {
-            Some(at) => fail(at, Keyword::Unsure),
+            Some(at) => self.fail(at, Keyword::Unsure),
             None => Ok(reader.offset()),
         }
     }
 
-    /// The property of a name: the expected one, or else by halving.
-    fn property(&self, properties: List, name: &[u8], expected: u32) -> Option<&'a Property> {
+    /// The property of a name. The search begins with the one that is expected.
+    fn property(&self, properties: List, name: &[u8], expected: u32) -> Option<u32> {
         let gate = self.gate;
-        if let Some(property) = gate.properties.get(expected as usize)
-            && (properties.first..properties.end).contains(&expected)
-            && gate.name(property.name) == name
-        {
-            return Some(property);
-        }
-        let sorted = &gate.properties[properties.first as usize..properties.end as usize];
-        let found = sorted.binary_search_by(|property| gate.name(property.name).cmp(name)).ok()?;
-        Some(&sorted[found])
+        (expected..properties.end)
+            .chain(properties.first..expected)
+            .find(|index| gate.name(gate.properties[*index as usize].name) == name)
     }
 
     /// Whether a map has a key.
@@ -447,7 +458,7 @@ impl<'a> Walk<'a> {
             let link = (first.first..first.end).nth(index);
             let node = link.map_or(others, |link| self.gate.links[link as usize]);
             if node == NOTHING {
-                return fail(start, if link.is_some() { Keyword::Never } else { Keyword::Items });
+                return self.fail(start, if link.is_some() { Keyword::Never } else { Keyword::Items });
             }
             start = self.run(node, start, was)?;
         }
@@ -477,9 +488,9 @@ impl<'a> Walk<'a> {
             start = end;
         }
         if found < least {
-            return fail(at, Keyword::Contains);
+            return self.fail(at, Keyword::Contains);
         }
-        if found > most { fail(at, Keyword::MaxContains) } else { Ok(()) }
+        if found > most { self.fail(at, Keyword::MaxContains) } else { Ok(()) }
     }
 
     // ---- the old value
