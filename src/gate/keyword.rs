@@ -57,7 +57,7 @@ keywords! {
 }
 
 /// What describes a value and judges none.
-const ANNOTATIONS: [&str; 14] = [
+const ANNOTATIONS: [&str; 15] = [
     "$defs",
     "definitions",
     "$anchor",
@@ -72,6 +72,7 @@ const ANNOTATIONS: [&str; 14] = [
     "format",
     "contentEncoding",
     "contentMediaType",
+    "contentSchema",
 ];
 
 impl Keyword {
