@@ -3,9 +3,12 @@
 
 #![cfg(not(target_arch = "wasm32"))]
 
+#[path = "gate_rig/dice.rs"]
+mod dice;
 mod gate_rig;
 
-use gate_rig::{Dice, Regexes};
+use dice::Dice;
+use gate_rig::Regexes;
 use serde_json::Value;
 use tidewire::{
     gate::{Dialect, Gate},

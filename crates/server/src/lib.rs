@@ -6,6 +6,7 @@
 
 pub mod backup;
 pub mod check;
+pub mod gate;
 pub mod host;
 mod http;
 pub mod import;
