@@ -15,7 +15,7 @@ use tidewire::{
     protocol::{EncodedValue, from_json},
 };
 
-const SCHEMAS: u64 = 4_000;
+const SCHEMAS: u64 = 2_000;
 const VALUES: usize = 40;
 
 fn encode(value: &Value) -> Vec<u8> {
@@ -51,7 +51,7 @@ fn generated_values_get_the_verdict_of_another_validator() {
         }
     }
     // Verdicts that are all the same would prove little.
-    assert!(verdicts.iter().all(|count| *count > 20_000), "{verdicts:?}");
+    assert!(verdicts.iter().all(|count| *count > 10_000), "{verdicts:?}");
 }
 
 #[test]
@@ -84,5 +84,5 @@ fn what_comes_after_a_value_that_has_passed_gets_the_same_verdict() {
             }
         }
     }
-    assert!(verdicts.iter().all(|count| *count > 20_000), "{verdicts:?}");
+    assert!(verdicts.iter().all(|count| *count > 10_000), "{verdicts:?}");
 }

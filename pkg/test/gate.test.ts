@@ -101,6 +101,16 @@ describe('a JSON Schema', () => {
     replica.dispose();
   });
 
+  test('a schema that leads nowhere ends, and so does one that branches for ever', async () => {
+    const deep = (value: unknown, levels: number): unknown => levels === 0 ? value : [deep(value, levels - 1)];
+    const again = { items: { $ref: '#' } };
+    for (const schema of [{ $ref: '#' }, { type: 'array', anyOf: [again, again] }]) {
+      expect(await receive(schema, deep(1, 60))).toMatchObject({ error: { rule: 'too_complex' } });
+    }
+    const nested = { anyOf: [{ type: 'number' }, { allOf: [{ type: 'array' }, { items: { $ref: '#' } }] }] };
+    expect(await receive(nested, deep(1, 60))).toEqual({ shown: deep(1, 60) });
+  });
+
   test('every row that is refused has its own fault', async () => {
     const rows = writer.datastore('gated', undefined, { kind: 'permanent' });
     await Promise.all([rows.set({ id: '1', n: 1 }), rows.set({ id: '2', n: 'x' }), rows.set({ id: '3', m: 1 })]);
