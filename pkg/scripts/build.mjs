@@ -15,9 +15,10 @@ const dist = join(root, 'dist');
 const BUNDLES = {
   browser: { entry: 'index', loader: 'browser' },
   node: { entry: 'index', loader: 'node', platform: 'node' },
+  library: { entry: 'gate/library', loader: 'browser' },
   workerd: { entry: 'index', loader: 'workerd' },
-  inline: { entry: 'index', loader: 'inline' },
-  standalone: { entry: 'standalone', loader: 'browser', whole: true },
+  inline: { entry: 'index', loader: 'inline', alone: true },
+  standalone: { entry: 'standalone', loader: 'browser', whole: true, alone: true },
   'server.browser': { entry: 'server/index', loader: 'server_browser', server: true },
   'server.node': { entry: 'server/index', loader: 'server_node', platform: 'node', server: true },
   'server.workerd': { entry: 'server/index', loader: 'server_workerd', server: true },
@@ -29,7 +30,7 @@ function fail(message) {
 }
 
 /** Finds the loader of a bundle and the generated modules; keeps references to the wasm as they are. */
-function resolver({ loader }) {
+function resolver({ loader, alone }) {
   return {
     name: 'tidewire',
     setup({ onResolve }) {
@@ -37,6 +38,10 @@ function resolver({ loader }) {
       onResolve({ filter: /^#glue\// }, ({ path }) => ({
         path: join(dist, 'wasm', path.slice('#glue/'.length), 'tidewire.js'),
       }));
+      // What few pages need is a file of its own, but for bundles that are to be the only one.
+      onResolve({ filter: /\/library\.js$/ }, ({ kind }) => (
+        kind === 'dynamic-import' && !alone ? { path: './library.js', external: true } : undefined
+      ));
       onResolve({ filter: /\.wasm$/ }, ({ path }) => ({ path, external: true }));
       onResolve({ filter: /\.wasm\?base64$/ }, ({ path }) => ({
         path: join(dist, path.replace('?base64', '')),

@@ -161,6 +161,7 @@ class SessionClient implements Client {
     const gate = compileGate(schema);
     const runtime = this.#open();
     const slot = runtime.core.subscribe(Target.Object, key, '', runtime.gate(gate)) || unnamed();
+    runtime.adopt(slot, gate);
     const replica = new SyncedReplica(this.#runtime, slot, gate, key, options as SyncedOptions<unknown>);
     this.#runtime.settle();
     return replica as Replica<unknown> as Replica<never>;
@@ -173,6 +174,7 @@ class SessionClient implements Client {
     const target = kind === undefined ? Target.Datastore : kind === 'permanent' ? Target.Permanent : Target.Temporary;
     const runtime = this.#open();
     const slot = runtime.core.subscribe(target, id, primary, runtime.gate(gate)) || unnamed();
+    runtime.adopt(slot, gate);
     const collection = new DatastoreCollection(this.#runtime, slot, gate, id, createCell);
     this.#runtime.settle();
     return collection as Collection<unknown> as Collection<never>;

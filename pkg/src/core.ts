@@ -63,6 +63,7 @@ export interface Core {
   gate(schema: Uint8Array, isLibrary: boolean, regexes: (pattern: string | number, text?: string) => number | boolean): number;
   check(gate: number, value: Uint8Array): string | undefined;
   subscribe(kind: Target, key: string, primary: string, gate: number): number;
+  adopt(slot: number, gate: number): void;
   release(slot: number): void;
   refresh(slot: number): void;
   write(kind: Write, datastore: string, key: string, value: Uint8Array): number;

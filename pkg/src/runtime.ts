@@ -149,8 +149,17 @@ export class Runtime {
   gate(gate: Gate | undefined): number {
     if (gate === undefined) return NoGate.Trust;
     let number = this.#gates.get(gate);
+    if (number === undefined && gate.loading !== undefined) return NoGate.Host;
     if (number === undefined) this.#gates.set(gate, (number = this.#compile(gate)));
     return number;
+  }
+
+  /** Has the core judge the values of `slot` as soon as it can, where it cannot yet. */
+  adopt(slot: number, gate: Gate | undefined): void {
+    void gate?.loading?.then(() => {
+      const number = this.gate(gate);
+      if (number >= 0) this.input(() => this.core.adopt(slot, number));
+    });
   }
 
   #compile({ compiled }: Gate): number {

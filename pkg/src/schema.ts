@@ -1,7 +1,6 @@
 // The gate, seen from JavaScript: which shapes of schema there are, what comes out of them, and how one is run.
 
 import { TidewireError } from './errors.js';
-import { convert, Lossy } from './gate/library.js';
 import { encode } from './value/encode.js';
 
 /** What a `parse` of the first kind of schema returns. */
@@ -65,7 +64,9 @@ export interface Compiled {
 /** @internal A schema made ready to run. It never throws. */
 export interface Gate {
   (value: unknown): Verdict;
-  readonly compiled?: Compiled;
+  compiled?: Compiled;
+  /** Resolves when it is known whether there is `compiled`. */
+  loading?: Promise<void>;
 }
 
 /** Where it is there at all. */
@@ -92,7 +93,7 @@ function makeGate(schema: Schema): Gate {
       if (isThenable(result)) return refused('the schema is asynchronous; a gate must answer at once');
       return result.issues ? refused(describe(result.issues), result.issues) : { ok: true, value: result.value };
     });
-    return Object.assign(gate, compileLibrary(schema, standard.vendor));
+    return compileLibrary(gate, schema, standard.vendor);
   }
   const tagged = schema as Partial<TaggedSchema>;
   if (typeof tagged.parse === 'function') {
@@ -131,7 +132,25 @@ function compileJson(schema: object): Gate {
   return Object.assign(() => refused('a JSON Schema is run by the core'), { compiled });
 }
 
-function compileLibrary(schema: object, vendor: string): { compiled?: Compiled } {
+type Library = typeof import('./gate/library.js');
+
+let library: Library | undefined;
+
+/** Compiles a library's schema, once the code for it is here: pages without such a schema do not load it. */
+function compileLibrary(gate: Gate, schema: object, vendor: string): Gate {
+  if (library !== undefined) return Object.assign(gate, convertWith(library, schema, vendor));
+  gate.loading = import('./gate/library.js').then(
+    (loaded) => {
+      library = loaded;
+      Object.assign(gate, convertWith(loaded, schema, vendor));
+    },
+    // Without it the library runs, as it does now.
+    () => {},
+  ).then(() => void delete gate.loading);
+  return gate;
+}
+
+function convertWith({ convert, Lossy }: Library, schema: object, vendor: string): { compiled?: Compiled } {
   try {
     const { schema: converted, patterns } = convert(schema, vendor);
     const regexes = (pattern: string | number, text?: string): number | boolean => {

@@ -17,6 +17,10 @@ let reader: Client;
 beforeAll(async () => {
   server = await ReferenceServer.create();
   [writer, reader] = [await connect(server), await connect(server)];
+  // The first schema of a library loads the code that compiles them.
+  reader.synced('first', z.string()).dispose();
+  await import('../dist/library.js' as string);
+  await turn();
 });
 
 afterAll(() => {
@@ -182,6 +186,31 @@ const outcome = (schema: StandardSchema, value: unknown): unknown => {
 };
 
 describe('a schema of a library', () => {
+  test('the core judges as soon as the code that compiles such schemas is loaded', async () => {
+    // A copy of the package of its own, which has loaded nothing yet.
+    vi.resetModules();
+    const fresh = await import('tidewire');
+    const client = await fresh.connect(server);
+    await writer.put('early', { n: 1 });
+    let asked = 0;
+    const schema = z.object({ n: z.number() });
+    const standard = schema['~standard'];
+    const counting = new Proxy(schema, {
+      get: (target, name) => name === '~standard'
+        ? { ...standard, validate: (input: unknown) => (asked++, standard.validate(input)) }
+        : Reflect.get(target, name),
+    });
+    const replica = client.synced('early', counting);
+    await replica.ready();
+    await turn();
+    await turn();
+    const before = asked;
+    for (const n of [2, 3, 4]) await writer.put('early', { n });
+    await until(() => replica.peek()?.n === 4, 'the last value');
+    expect(asked).toBe(before);
+    client.close();
+  });
+
   test.each(lossless)('%s: the gate lets good values in unasked', async (_, schema, value) => {
     expect(outcome(schema, value)).toEqual({ shown: value });
     expect(await watched(schema, value)).toEqual({ asked: 0, shown: value });

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { connect } from 'tidewire';
 import { ReferenceServer } from 'tidewire/server';
-import { randomFrom } from './support.js';
+import { randomFrom, turn } from './support.js';
 
 const SCHEMAS = 400;
 const VALUES = 150;
@@ -62,6 +62,10 @@ const omit = ({ k: _, ...rest }: z.ZodRawShape): z.ZodRawShape => rest;
 test('what a collection shows is what zod makes of its rows', async () => {
   const server = await ReferenceServer.create();
   const client = await connect(server);
+  // The first schema of a library loads the code that compiles them.
+  client.synced('first', z.string()).dispose();
+  await import('../dist/library.js' as string);
+  await turn();
   const random = randomFrom(5);
   const all = client.datastore<{ id: string; v: unknown }>('rows', undefined, { kind: 'permanent' });
   await all.ready();

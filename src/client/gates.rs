@@ -95,7 +95,8 @@ impl Client {
         Ok(GateId(u32::try_from(index).unwrap_or(u32::MAX)))
     }
 
-    /// Has a gate judge the values of a gated replica, in the place of the host. For a slot that was made just now.
+    /// Has a gate judge the values of a gated replica from now on, in the place of the host. For a slot that was made
+    /// just now, or whose values the host has judged until now.
     pub fn use_gate(&mut self, slot: SlotId, gate: GateId) {
         if let Some(entry) = self.slots.get_mut(slot.number()) {
             entry.gate = Some(gate);

@@ -193,3 +193,37 @@ fn the_dialect_of_libraries_is_sure_only_of_what_javascript_takes_as_it_is() {
     // The first option fails for another reason, whatever it thinks of `b`.
     assert_eq!(judge(&gate, &bytes(r#"{ "b": 1, "a": 2 }"#)), Ok(()));
 }
+
+#[test]
+fn what_stayed_the_same_is_judged_again_where_another_branch_may_have_let_it_in() {
+    let text = r#"{ "properties": { "a": { "type": "string" }, "b": { "const": 1 } } }"#;
+    let number = r#"{ "properties": { "a": { "type": "integer" } } }"#;
+    for schema in [
+        format!(r#"{{ "anyOf": [{text}, {number}] }}"#),
+        format!(r#"{{ "oneOf": [{text}, {number}] }}"#),
+        format!(r#"{{ "if": {text}, "else": {number} }}"#),
+        format!(r#"{{ "not": {{ "allOf": [{{ "not": {text} }}, {{ "not": {number} }}] }} }}"#),
+        format!(
+            r#"{{ "dependentSchemas": {{ "c": {number} }}, "properties": {{ "b": {{ "enum": [1, 2] }} }} }}"#
+        ),
+    ] {
+        let gate = compiled(&schema, Dialect::Json).unwrap();
+        let (old, new) = (bytes(r#"{ "a": "x", "b": 1 }"#), bytes(r#"{ "a": "x", "b": 2, "c": 0 }"#));
+        let (old, new) = (EncodedValue::check(&old).unwrap(), EncodedValue::check(&new).unwrap());
+        assert_eq!(gate.check(old, &()), Ok(()), "{schema}");
+        assert!(gate.check_against(old, new, &()).is_err(), "{schema}");
+    }
+}
+
+#[test]
+fn elements_that_move_into_another_place_of_a_tuple_are_judged_there() {
+    let schema = r#"{ "prefixItems": [{ "type": "string" }, { "type": "integer" }] }"#;
+    let gate = compiled(schema, Dialect::Json).unwrap();
+    let against = |old: &str, new: &str| {
+        let (old, new) = (bytes(old), bytes(new));
+        gate.check_against(EncodedValue::check(&old).unwrap(), EncodedValue::check(&new).unwrap(), &())
+    };
+    assert!(against(r#"["a", 1, true]"#, r#"[1, true]"#).is_err());
+    assert!(against(r#"["a", 1]"#, r#"["b", "a", 1]"#).is_err());
+    assert_eq!(against(r#"["a", 1, true]"#, r#"["b", 1, 0, true]"#), Ok(()));
+}
