@@ -20,6 +20,7 @@
 //! Layers, from the inside out:
 //!
 //! - [`protocol`]: messages, codecs, positions, limits. Nothing else decodes a peer's bytes.
+//! - [`gate`]: a schema compiled to run over encoded values.
 //! - [`replica`]: the reconciler. It judges headers and never sees a value.
 //! - [`session`]: one connection after another: dial, greet, stay alive, come back.
 //! - [`client`]: all of a client behind one surface.
@@ -42,6 +43,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod client;
+pub mod gate;
 pub mod protocol;
 pub mod replica;
 #[cfg(feature = "server")]

@@ -11,7 +11,8 @@ wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
 use std::{collections::VecDeque, time::Duration};
 
 use tidewire::{
-    client::{Change, Client, Output, SlotId},
+    client::{Change, Client, GateId, Output, SlotId},
+    gate::{Dialect, Fault},
     protocol::{EncodedValue, Timestamp, Writer, from_json, to_json},
     replica::{Status, Verdict},
     server::{Action, ConnectionId, Options, Server, Transmit, storage::Memory},
@@ -27,6 +28,7 @@ struct Peer {
     link: Option<(Generation, ConnectionId)>,
     inbox: VecDeque<Vec<u8>>,
     changes: Vec<Change>,
+    faults: Vec<Fault>,
 }
 
 struct Rig {
@@ -49,7 +51,8 @@ impl Rig {
         let seed = [u8::try_from(index).unwrap() + 1; 16];
         let mut client = Client::new(seed, None);
         client.start(self.now);
-        self.peers.push(Peer { client, gate, link: None, inbox: VecDeque::new(), changes: Vec::new() });
+        let (inbox, changes, faults) = (VecDeque::new(), Vec::new(), Vec::new());
+        self.peers.push(Peer { client, gate, link: None, inbox, changes, faults });
         self.settle();
         index
     }
@@ -124,6 +127,9 @@ impl Rig {
                 let value = peer.client.value(cell).map(|value| to_json(value).unwrap()).unwrap_or_default();
                 let verdict = if (peer.gate)(&value) { Verdict::Accepted } else { Verdict::Refused };
                 peer.client.judged(*now, ticket, verdict);
+            }
+            if let Change::Quarantined { fault, .. } = *change {
+                peer.faults.extend(peer.client.fault(fault).cloned());
             }
         }
         peer.changes.extend(changes);
@@ -359,4 +365,99 @@ fn a_value_written_by_hand_is_the_one_that_json_writes() {
     writer.str("id");
     writer.str("1");
     assert_eq!(writer.into_bytes(), from_json(r#"{"id":"1"}"#).unwrap());
+}
+
+const TODO: &str = r#"{ "type": "object", "properties": { "id": { "type": "string" }, "n": { "type": "integer" } },
+    "required": ["id"], "additionalProperties": false }"#;
+
+fn add_gate(rig: &mut Rig, index: usize, dialect: Dialect) -> GateId {
+    let schema = from_json(TODO).unwrap();
+    let schema = EncodedValue::check(&schema).unwrap();
+    rig.peers[index].client.add_gate(schema, dialect, Box::new(())).unwrap()
+}
+
+fn gated_todos(rig: &mut Rig, index: usize, dialect: Dialect) -> SlotId {
+    let gate = add_gate(rig, index, dialect);
+    let client = &mut rig.peers[index].client;
+    let slot = client.subscribe_datastore("todos", Some(true), "id", true).unwrap();
+    client.use_gate(slot, gate);
+    rig.settle();
+    slot
+}
+
+fn asked(rig: &Rig, index: usize) -> usize {
+    rig.peers[index].changes.iter().filter(|change| matches!(change, Change::Judge { .. })).count()
+}
+
+/// The host of such a client must not be asked.
+const NEVER: Gate = |value| panic!("the host was asked about {value}");
+
+#[test]
+fn a_compiled_gate_judges_rows_alone_and_says_where_a_bad_one_is_bad() {
+    let mut rig = Rig::new();
+    let (ada, bob) = (rig.connect(ANY), rig.connect(NEVER));
+    todos(&mut rig, ada, false);
+    for row in [r#"{"id":"1","n":1}"#, r#"{"id":"2","n":"two"}"#, r#"{"id":"3"}"#] {
+        rig.set(ada, "todos", row);
+    }
+    let slot = gated_todos(&mut rig, bob, Dialect::Json);
+    // From the snapshot.
+    assert_eq!(rig.rows(bob, slot), [r#"{"id":"1","n":1}"#, r#"{"id":"3"}"#]);
+    assert_eq!(rig.peers[bob].faults, [Fault { path: "/n".to_owned(), rule: "type" }]);
+    // Live, each beside the row that is shown.
+    rig.set(ada, "todos", r#"{"id":"1","n":2.5}"#);
+    rig.set(ada, "todos", r#"{"id":"3","title":"?"}"#);
+    rig.set(ada, "todos", r#"{"id":"1","n":3}"#);
+    assert_eq!(rig.rows(bob, slot), [r#"{"id":"1","n":3}"#, r#"{"id":"3"}"#]);
+    let faults: Vec<_> =
+        rig.peers[bob].faults.iter().map(|fault| (fault.path.as_str(), fault.rule)).collect();
+    assert_eq!(faults, [("/n", "type"), ("/n", "type"), ("/title", "additionalProperties")]);
+    assert_eq!(rig.peers[bob].client.stats(slot).parse_errors, 3);
+    assert_eq!(rig.peers[bob].client.status(slot), Status::Ok);
+}
+
+#[test]
+fn a_gate_of_a_library_asks_the_host_about_what_it_is_not_sure_of() {
+    let mut rig = Rig::new();
+    let (ada, bob) = (rig.connect(ANY), rig.connect(|value| !value.contains("bad")));
+    todos(&mut rig, ada, false);
+    rig.set(ada, "todos", r#"{"id":"1","n":1}"#);
+    rig.set(ada, "todos", r#"{"id":"2","more":true}"#);
+    rig.set(ada, "todos", r#"{"id":"3","bad":true}"#);
+    let slot = gated_todos(&mut rig, bob, Dialect::Library);
+    assert_eq!(rig.rows(bob, slot), [r#"{"id":"1","n":1}"#, r#"{"id":"2","more":true}"#]);
+    assert_eq!(asked(&rig, bob), 2);
+    // What the host let in says nothing about the bytes that stayed the same.
+    rig.set(ada, "todos", r#"{"id":"2","more":true,"n":2}"#);
+    assert_eq!(asked(&rig, bob), 3);
+    rig.set(ada, "todos", r#"{"id":"1","n":2}"#);
+    assert_eq!((asked(&rig, bob), rig.peers[bob].faults.len()), (3, 0));
+    assert_eq!(rig.rows(bob, slot), [r#"{"id":"1","n":2}"#, r#"{"id":"2","more":true,"n":2}"#]);
+}
+
+#[test]
+fn a_compiled_gate_judges_objects_and_keeps_the_last_good_value() {
+    let mut rig = Rig::new();
+    let (ada, bob) = (rig.connect(ANY), rig.connect(NEVER));
+    let gate = add_gate(&mut rig, bob, Dialect::Json);
+    assert_eq!(gate, add_gate(&mut rig, bob, Dialect::Json), "the same schema is the same gate");
+    assert_ne!(gate, add_gate(&mut rig, bob, Dialect::Library));
+    let slot = rig.peers[bob].client.subscribe_object("todo", true).unwrap();
+    rig.peers[bob].client.use_gate(slot, gate);
+    rig.settle();
+    let put = |rig: &mut Rig, json: &str| {
+        let bytes = from_json(json).unwrap();
+        rig.peers[ada].client.put(rig.now, "todo", EncodedValue::check(&bytes).unwrap()).unwrap();
+        rig.settle();
+    };
+    put(&mut rig, r#"{"id":"1","n":1}"#);
+    put(&mut rig, r#"{"id":"1","n":"1"}"#);
+    assert_eq!(rig.object(bob, slot).as_deref(), Some(r#"{"id":"1","n":1}"#));
+    // Once as a receipt, and once more as the answer to the recovery that it started.
+    assert_eq!(rig.peers[bob].faults, vec![Fault { path: "/n".to_owned(), rule: "type" }; 2]);
+    put(&mut rig, r#"{"id":"1","n":2}"#);
+    assert_eq!(rig.object(bob, slot).as_deref(), Some(r#"{"id":"1","n":2}"#));
+    rig.peers[ada].client.delete(rig.now, "todo").unwrap();
+    rig.settle();
+    assert_eq!(rig.object(bob, slot), None);
 }

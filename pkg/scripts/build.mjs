@@ -15,12 +15,13 @@ const dist = join(root, 'dist');
 const BUNDLES = {
   browser: { entry: 'index', loader: 'browser' },
   workerd: { entry: 'index', loader: 'workerd' },
-  inline: { entry: 'index', loader: 'inline', required: true },
+  inline: { entry: 'index', loader: 'inline', required: true, alone: true },
   slim: { entry: 'slim', loader: 'slim', required: true },
-  standalone: { entry: 'standalone', loader: 'browser', whole: true },
+  standalone: { entry: 'standalone', loader: 'browser', whole: true, alone: true },
   'server.browser': { entry: 'server/index', loader: 'server_browser' },
   'server.inline': { entry: 'server/index', loader: 'server_inline', required: true },
   'server.workerd': { entry: 'server/index', loader: 'server_workerd' },
+  library: { entry: 'gate/library', loader: 'browser' },
 };
 
 function fail(message) {
@@ -29,7 +30,7 @@ function fail(message) {
 }
 
 /** Finds the loader of a bundle and the generated modules; keeps references to the wasm as they are. */
-function resolver({ loader }) {
+function resolver({ loader, alone }) {
   return {
     name: 'tidewire',
     setup({ onResolve }) {
@@ -37,6 +38,10 @@ function resolver({ loader }) {
       onResolve({ filter: /^#glue\// }, ({ path }) => ({
         path: join(dist, 'wasm', path.slice('#glue/'.length), 'tidewire.js'),
       }));
+      // What few pages need is a file of its own, but for bundles that are to be the only one.
+      onResolve({ filter: /\/library\.js$/ }, ({ kind }) => (
+        kind === 'dynamic-import' && !alone ? { path: './library.js', external: true } : undefined
+      ));
       onResolve({ filter: /\.wasm$/ }, ({ path }) => ({ path, external: true }));
       onResolve({ filter: /\.wasm\?base64$/ }, ({ path }) => ({
         path: join(dist, path.replace('?base64', '')),
@@ -60,7 +65,7 @@ try {
   fail('the declarations could not be made; the errors are above');
 }
 
-async function bundle(name, { entry, loader, whole }, format) {
+async function bundle(name, { entry, loader, whole, alone }, format) {
   const file = `${name}.${format === 'cjs' ? 'cjs' : 'js'}`;
   await build({
     entryPoints: [join(root, 'src', `${entry}.ts`)],
@@ -82,7 +87,7 @@ async function bundle(name, { entry, loader, whole }, format) {
     define: { Request: 'undefined', Response: 'undefined', ...(format === 'cjs' ? { 'import.meta.url': '""' } : {}) },
     sourcemap: true,
     legalComments: 'none',
-    plugins: [resolver({ loader })],
+    plugins: [resolver({ loader, alone })],
     logLevel: 'warning',
   }).catch(() => fail(`the bundle ${file} could not be made; the errors are above`));
 }

@@ -159,7 +159,9 @@ class SessionClient implements Client {
   synced(key: string, schema?: Schema, options: SyncedOptions<never> = {}): Replica<never> {
     checkKey(key, 'synced: the key');
     const gate = compileGate(schema);
-    const slot = this.#open().core.subscribe(Target.Object, key, '', gate !== undefined) || unnamed();
+    const runtime = this.#open();
+    const slot = runtime.core.subscribe(Target.Object, key, '', runtime.gate(gate)) || unnamed();
+    runtime.adopt(slot, gate);
     const replica = new SyncedReplica(this.#runtime, slot, gate, key, options as SyncedOptions<unknown>);
     this.#runtime.settle();
     return replica as Replica<unknown> as Replica<never>;
@@ -170,7 +172,9 @@ class SessionClient implements Client {
     checkKey(primary, 'datastore: `primary`');
     const gate = compileGate(schema);
     const target = kind === undefined ? Target.Datastore : kind === 'permanent' ? Target.Permanent : Target.Temporary;
-    const slot = this.#open().core.subscribe(target, id, primary, gate !== undefined) || unnamed();
+    const runtime = this.#open();
+    const slot = runtime.core.subscribe(target, id, primary, runtime.gate(gate)) || unnamed();
+    runtime.adopt(slot, gate);
     const collection = new DatastoreCollection(this.#runtime, slot, gate, id, createCell);
     this.#runtime.settle();
     return collection as Collection<unknown> as Collection<never>;

@@ -56,6 +56,8 @@ export function createClientReplica(options: ClientReplicaOptions<Schema | undef
   const gate = compileGate(options.schema);
   const declared = major(options.schemaVersion);
   const runtime = sharedRuntime();
+  // Says at once what of a JSON Schema cannot be compiled.
+  runtime.gate(gate);
   const slot = runtime.core.replica(declared, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry);
   const replica = new ClientReplica(runtime, slot, gate, options);
   replica.listen(transport, key);

@@ -36,8 +36,11 @@ export const enum LinkFact { State, RetryIn, Code }
 /** @internal What `Core.meta` finds; the counters follow. */
 export const enum MetaFact { Sequence, Cursor, Status, IsReady, IsIdle, Stats }
 
-/** @internal What `Core.text` tells of the link, a slot, a write or a cell. */
-export const enum Text { LinkReason, Denial, Settlement, Epoch, SchemaVersion, Key }
+/** @internal What `Core.text` tells of the link, a slot, a write, a cell, a refused schema or value. */
+export const enum Text { LinkReason, Denial, Settlement, Epoch, SchemaVersion, Key, Unsupported, Fault }
+
+/** @internal What `Core.subscribe` takes in the place of a gate. */
+export const enum NoGate { Host = -2, Trust }
 
 /** @internal What `Core.subscribe` subscribes to. The last two are made where they do not exist. */
 export const enum Target { Object, Datastore, Temporary, Permanent }
@@ -57,7 +60,10 @@ export interface Core {
   link(): number;
   text(which: Text, number: number): string | undefined;
 
-  subscribe(kind: Target, key: string, primary: string, gated: boolean): number;
+  gate(schema: Uint8Array, isLibrary: boolean, regexes: (pattern: string | number, text?: string) => number | boolean): number;
+  check(gate: number, value: Uint8Array): string | undefined;
+  subscribe(kind: Target, key: string, primary: string, gate: number): number;
+  adopt(slot: number, gate: number): void;
   release(slot: number): void;
   refresh(slot: number): void;
   write(kind: Write, datastore: string, key: string, value: Uint8Array): number;

@@ -30,14 +30,26 @@ export class TidewireError extends Error {
       cause?: unknown;
       /** Whether the same call may succeed later. */
       retryable?: boolean;
+      /** Where a value is bad. */
+      path?: string;
+      /** What it breaks there. */
+      rule?: string;
     } = {},
   ) {
     super(message, 'cause' in options ? { cause: options.cause } : undefined);
     this.retryable = options.retryable ?? false;
+    this.path = options.path;
+    this.rule = options.rule;
   }
 
   /** Whether the same call may succeed later. */
   readonly retryable: boolean;
+
+  /** Of `gate_failed` by a JSON Schema: a JSON Pointer to the part of the value that is bad. */
+  readonly path: string | undefined;
+
+  /** Of `gate_failed` by a JSON Schema: the keyword that it breaks. */
+  readonly rule: string | undefined;
 
   /** A page may hold two copies of this class (`tidewire` and `tidewire/server`): the brand counts, not the copy. */
   static override [Symbol.hasInstance](value: unknown): boolean {
@@ -66,6 +78,13 @@ export function refusal(number: number, message: string): TidewireError {
 /** The error of a session that ended for good with the close code `number`. */
 export function closure(number: number, message: string): TidewireError {
   return new TidewireError(CLOSURES[number] ?? 'closed', message || 'the session is closed');
+}
+
+/** The error of a value that a gate refused, from the core's text: the rule, a line feed, and the path. */
+export function gateFault(text: string): TidewireError {
+  const rule = text.split('\n', 1)[0]!;
+  const path = text.slice(rule.length + 1);
+  return new TidewireError('gate_failed', `the value at "${path}" breaks "${rule}"`, { path, rule });
 }
 
 /** What to throw for wrong arguments. */

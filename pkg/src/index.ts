@@ -13,7 +13,7 @@ export type {
   Observable, Position, Replica, ReplicaEvents, ReplicaMeta, ReplicaStats, ReplicaStatus,
 } from './replica.js';
 export type {
-  Output, ParseResult, Schema, StandardIssue, StandardResult, StandardSchema, TaggedSchema,
+  JsonSchema, Output, ParseResult, Schema, StandardIssue, StandardResult, StandardSchema, TaggedSchema,
 } from './schema.js';
 export type { SyncedOptions } from './synced.js';
 export { InProcessTransport } from './transport/in_process.js';

@@ -3,7 +3,7 @@
 
 import { type Core, Change, MetaFact, STATS, Text } from './core.js';
 import { type CreateCell, Lazy, signalCell } from './cell.js';
-import { TidewireError } from './errors.js';
+import { gateFault, TidewireError } from './errors.js';
 import { failure, report, type Runtime, type Slot } from './runtime.js';
 import type { Gate, Verdict } from './schema.js';
 
@@ -209,7 +209,7 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
   // Slot
 
   take(kind: Change, a: number, b: number): void {
-    if (kind === Change.Event) this.#event(a);
+    if (kind === Change.Event) this.#event(a, b);
     else if (kind === Change.Meta) this.metaDue();
     else this.takeValue(kind, a, b);
   }
@@ -298,9 +298,11 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
     }
   }
 
-  #event(kind: number): void {
+  #event(kind: number, fault: number): void {
     if (kind === 1) this.emit('rollback', { epoch: this.epoch(), sequence: this.fact(MetaFact.Sequence) });
     else if (kind === 2) {
+      const text = fault > 0 ? this.core.text(Text.Fault, fault) : undefined;
+      if (text !== undefined) this.refused(gateFault(text));
       this.emit('quarantine', this.error ?? new TidewireError('gate_failed', 'the value did not pass the schema'));
     } else {
       const error = new TidewireError('denied', this.core.text(Text.Denial, this.slot) || 'the server denied the subscription');

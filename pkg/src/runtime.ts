@@ -5,11 +5,12 @@
 // outermost call returns.
 
 import { batch } from '@preact/signals-core';
-import { type Core, Change, type Loaded, Text, Write } from './core.js';
-import { badKey, refusal, TidewireError, tooMany } from './errors.js';
+import { type Core, Change, type Loaded, NoGate, Text, Write } from './core.js';
+import { badKey, gateFault, refusal, TidewireError, tooMany } from './errors.js';
 import { core as loadedCore } from './init.js';
-import type { Gate, Verdict } from './schema.js';
+import { explain, type Gate, type Verdict } from './schema.js';
 import { decode } from './value/decode.js';
+import { encode } from './value/encode.js';
 
 /** What stands behind a slot of the core. */
 export interface Slot {
@@ -63,6 +64,7 @@ export class Runtime {
   readonly #self: { runtime: Runtime | undefined } = { runtime: this };
   readonly #epochs = new Map<string, number>();
   readonly #versions = new Map<string, number>();
+  readonly #gates = new WeakMap<Gate, number>();
   #link: Slot | undefined;
   #reading = false;
   #judging = false;
@@ -139,14 +141,58 @@ export class Runtime {
     return interned(this.#versions, text, () => this.core.intern(true, text));
   }
 
+  /**
+   * The core's number of `gate`, or what stands for one that is not compiled.
+   *
+   * @throws TidewireError `unsupported_schema` for a JSON Schema that cannot be compiled, as nothing else could run it.
+   */
+  gate(gate: Gate | undefined): number {
+    if (gate === undefined) return NoGate.Trust;
+    let number = this.#gates.get(gate);
+    if (number === undefined && gate.loading !== undefined) return NoGate.Host;
+    if (number === undefined) this.#gates.set(gate, (number = this.#compile(gate)));
+    return number;
+  }
+
+  /** Has the core judge the values of `slot` as soon as it can, where it cannot yet. */
+  adopt(slot: number, gate: Gate | undefined): void {
+    void gate?.loading?.then(() => {
+      const number = this.gate(gate);
+      if (number >= 0) this.input(() => this.core.adopt(slot, number));
+    });
+  }
+
+  #compile({ compiled }: Gate): number {
+    if (compiled === undefined) return NoGate.Host;
+    const number = this.core.gate(compiled.bytes, compiled.isLibrary, compiled.regexes);
+    if (number >= 0) return number;
+    const text = this.core.text(Text.Unsupported, 0) ?? '';
+    const keyword = text.split('\n', 1)[0]!;
+    const reason = `the gate does not support "${keyword}" at "${text.slice(keyword.length + 1)}"`;
+    if (!compiled.isLibrary) throw new TidewireError('unsupported_schema', `${reason} of this JSON Schema`);
+    explain(reason);
+    return NoGate.Host;
+  }
+
   /** Runs a gate. What it brings in meanwhile waits until its verdict is told. */
   judge(gate: Gate, value: unknown): Verdict {
     const outer = this.#judging;
     this.#judging = true;
     try {
-      return gate(value);
+      return gate.compiled?.isLibrary === false ? this.#check(gate, value) : gate(value);
     } finally {
       this.#judging = outer;
+    }
+  }
+
+  /** Has the core judge a value that it does not hold. */
+  #check(gate: Gate, value: unknown): Verdict {
+    try {
+      const fault = this.core.check(this.gate(gate), encode(value));
+      return fault === undefined ? { ok: true, value } : { ok: false, error: gateFault(fault) };
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      return { ok: false, error: new TidewireError('gate_failed', message, { cause: error }) };
     }
   }
 

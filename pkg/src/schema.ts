@@ -1,6 +1,7 @@
 // The gate, seen from JavaScript: which shapes of schema there are, what comes out of them, and how one is run.
 
 import { TidewireError } from './errors.js';
+import { encode } from './value/encode.js';
 
 /** What a `parse` of the first kind of schema returns. */
 export type ParseResult<T> = { readonly tag: 'Ok'; readonly value: T } | { readonly tag: 'Err'; readonly error: unknown };
@@ -31,33 +32,68 @@ export interface StandardIssue {
   readonly path?: ReadonlyArray<PropertyKey | { readonly key: PropertyKey }> | undefined;
 }
 
+/** A JSON Schema of version 2020-12, written by hand or by TypeBox. docs/gate.md has the keywords. */
+export interface JsonSchema {
+  readonly parse?: never;
+  readonly '~standard'?: never;
+  readonly [keyword: string]: unknown;
+}
+
 /** Everything that may be given as `schema`. */
-export type Schema = TaggedSchema | StandardSchema;
+export type Schema = TaggedSchema | StandardSchema | JsonSchema;
 
 /** The type of the values that pass `S`. */
 export type Output<S> = S extends { readonly '~standard': { readonly types?: { readonly output: infer T } | undefined } }
   ? T
   : S extends { parse(value: never): infer R }
     ? R extends { readonly tag: 'Ok'; readonly value: infer T } ? T : never
-    : unknown;
+    : S extends { readonly static: infer T } ? T : unknown;
 
 /** @internal The verdict on one value. */
 export type Verdict = { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly error: TidewireError };
 
-/** @internal A schema made ready to run. It never throws. */
-export type Gate = (value: unknown) => Verdict;
+/** @internal What the core makes a gate of that runs over encoded values. */
+export interface Compiled {
+  readonly bytes: Uint8Array;
+  /** Whether a library stands behind it, which is asked about values that do not pass. */
+  readonly isLibrary: boolean;
+  /** Makes a regular expression and returns its number or -1; with a text, whether the one of a number occurs in it. */
+  readonly regexes: (pattern: string | number, text?: string) => number | boolean;
+}
 
-/** @internal The gate of `schema`; none where values are trusted. */
+/** @internal A schema made ready to run. It never throws. */
+export interface Gate {
+  (value: unknown): Verdict;
+  compiled?: Compiled;
+  /** Resolves when it is known whether there is `compiled`. */
+  loading?: Promise<void>;
+}
+
+/** Where it is there at all. */
+declare const process: { readonly env: { readonly NODE_ENV?: string } };
+
+const gates = new WeakMap<object, Gate>();
+
+/** @internal The gate of `schema`, the same one for the same schema; none where values are trusted. */
 export function compileGate(schema: Schema | undefined): Gate | undefined {
   if (schema === undefined || schema === null) return undefined;
+  const known = gates.get(schema);
+  if (known !== undefined) return known;
+  const gate = makeGate(schema);
+  gates.set(schema, gate);
+  return gate;
+}
+
+function makeGate(schema: Schema): Gate {
   // A library's schema may have a `parse` of its own that throws: the standard comes first.
   const standard = (schema as Partial<StandardSchema>)['~standard'];
   if (standard !== undefined && typeof standard.validate === 'function') {
-    return guarded((value) => {
+    const gate = guarded((value) => {
       const result = standard.validate(value);
       if (isThenable(result)) return refused('the schema is asynchronous; a gate must answer at once');
       return result.issues ? refused(describe(result.issues), result.issues) : { ok: true, value: result.value };
     });
+    return compileLibrary(gate, schema, standard.vendor);
   }
   const tagged = schema as Partial<TaggedSchema>;
   if (typeof tagged.parse === 'function') {
@@ -70,10 +106,72 @@ export function compileGate(schema: Schema | undefined): Gate | undefined {
         : refused("`parse` did not return { tag: 'Ok', value } or { tag: 'Err', error }", result);
     });
   }
+  if (typeof schema === 'object') return compileJson(schema);
   throw new TidewireError(
     'unsupported_schema',
-    "this is no schema that can be run: give one with `parse` returning { tag: 'Ok' | 'Err' }, or a Standard Schema (zod, valibot, arktype); JSON Schema documents are not supported yet",
+    "this is no schema that can be run: give one with `parse` returning { tag: 'Ok' | 'Err' }, a Standard Schema (zod, valibot, arktype), or a JSON Schema",
   );
+}
+
+function compileJson(schema: object): Gate {
+  const made: RegExp[] = [];
+  const regexes = (pattern: string | number, text?: string): number | boolean => {
+    if (text !== undefined) return made[pattern as number]!.test(text);
+    try {
+      return made.push(new RegExp(pattern as string, 'u')) - 1;
+    } catch {
+      return -1;
+    }
+  };
+  let compiled: Compiled;
+  try {
+    compiled = { bytes: encode(schema), isLibrary: false, regexes };
+  } catch (cause) {
+    throw new TidewireError('unsupported_schema', 'this is no JSON Schema: it holds what JSON has not', { cause });
+  }
+  return Object.assign(() => refused('a JSON Schema is run by the core'), { compiled });
+}
+
+type Library = typeof import('./gate/library.js');
+
+let library: Library | undefined;
+
+/** Compiles a library's schema, once the code for it is here: pages without such a schema do not load it. */
+function compileLibrary(gate: Gate, schema: object, vendor: string): Gate {
+  if (library !== undefined) return Object.assign(gate, convertWith(library, schema, vendor));
+  gate.loading = import('./gate/library.js').then(
+    (loaded) => {
+      library = loaded;
+      Object.assign(gate, convertWith(loaded, schema, vendor));
+    },
+    // Without it the library runs, as it does now.
+    () => {},
+  ).then(() => void delete gate.loading);
+  return gate;
+}
+
+function convertWith({ convert, Lossy }: Library, schema: object, vendor: string): { compiled?: Compiled } {
+  try {
+    const { schema: converted, patterns } = convert(schema, vendor);
+    const regexes = (pattern: string | number, text?: string): number | boolean => {
+      if (text === undefined) return Number.parseInt(pattern as string, 10);
+      return patterns[pattern as number]!.test(text);
+    };
+    return { compiled: { bytes: encode(converted), isLibrary: true, regexes } };
+  } catch (reason) {
+    explain(reason instanceof Lossy ? reason.message : 'its definition is of no known form');
+    return {};
+  }
+}
+
+/** @internal Says in development why a schema is run by its library, on decoded values. */
+export function explain(reason: string): void {
+  try {
+    // Bundlers put the text of the environment here; elsewhere there is none, and nothing is said.
+    if (process.env.NODE_ENV === 'development') console.info(`tidewire: a schema is run in JavaScript, value by value: ${reason}`);
+  } catch {
+    // No environment.
+  }
 }
 
 function refused(message: string, cause?: unknown): Verdict {

@@ -51,7 +51,7 @@ client.datastore('users', Zod, { kind: 'forever' });
 // @ts-expect-error a record of another shape
 void client.datastore('users', Zod).set({ nom: 'Ada' });
 // @ts-expect-error no schema
-createClientReplica({ key: 'k', transport, schema: { type: 'object' } });
+createClientReplica({ key: 'k', transport, schema: 'object' });
 // @ts-expect-error a cell of another value
 createClientReplica({ key: 'k', transport, schema: Zod, cell: cell as Cell<number> });
 // @ts-expect-error replicas are read-only

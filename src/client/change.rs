@@ -129,6 +129,8 @@ pub enum Change {
     Quarantined {
         /// The slot.
         slot: SlotId,
+        /// What [`Client::fault`](super::Client::fault) says about it, until the next list; 0 where the host refused it.
+        fault: u32,
     },
     /// The authority denied a subscription; [`Client::denial`](super::Client::denial) has the message.
     Denied {

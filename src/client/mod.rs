@@ -7,6 +7,7 @@
 mod cells;
 mod change;
 mod collection;
+mod gates;
 mod intern;
 mod receive;
 mod slab;
@@ -21,12 +22,14 @@ use thiserror::Error;
 pub use self::{
     cells::CellId,
     change::{Change, HostTicket, Output},
+    gates::GateId,
     slot::{OwnOptions, SlotId},
     writes::Outcome,
 };
 use self::{
     cells::Cells,
     collection::Rows,
+    gates::Gates,
     intern::Interner,
     slab::Slab,
     slot::{About, Slot},
@@ -97,6 +100,7 @@ pub struct Client {
     epochs: Interner,
     versions: Interner,
     cells: Cells,
+    gates: Gates,
     writes: Writes,
     settlements: Vec<(RequestId, String)>,
     last_page: u32,
@@ -127,6 +131,7 @@ impl Client {
             epochs: Interner::new(folded),
             versions: Interner::new(folded),
             cells: Cells::default(),
+            gates: Gates::default(),
             writes: Writes::default(),
             settlements: Vec::new(),
             last_page: 0,
@@ -291,7 +296,7 @@ impl Client {
         }
     }
 
-    /// Subscribes an object. With `gated`, the host judges each value.
+    /// Subscribes an object. With `gated`, the host judges each value, or a gate does ([`Self::use_gate`]).
     pub fn subscribe_object(&mut self, key: &str, gated: bool) -> Result<SlotId, WriteError> {
         check_key(key)?;
         let slot = Slot::object(key.into(), gated, self.random.u64(..));
@@ -507,6 +512,7 @@ impl Client {
     pub fn poll_changes(&mut self, changes: &mut Vec<Change>) {
         changes.clear();
         core::mem::swap(changes, &mut self.changes);
+        self.gates.announce();
         changes.extend(self.cells.announce().iter().map(|cell| Change::Freed { cell: *cell }));
     }
 

@@ -319,16 +319,19 @@ impl Client {
         self.settle_acknowledged();
     }
 
-    /// Asks the host's gate; a deletion needs none.
+    /// Has the value judged, by the slot's gate or by the host; a deletion needs no verdict.
     fn ask(&mut self, now: Timestamp, slot: SlotId, ticket: replica::Ticket, token: Token) {
         let cell = CellId::from_number(token.0);
         let is_deletion = self.cells.get(cell).is_some_and(|cell| cell.value().is_none());
         if self.is_own(slot) {
             let ticket = self.owe(Pending::Value { slot, ticket, token });
             self.changes.push(Change::JudgeOwn { slot, token, ticket });
-        } else if is_deletion {
+            return;
+        }
+        let verdict = if is_deletion { Some(Verdict::Accepted) } else { self.judge(slot, cell) };
+        if let Some(verdict) = verdict {
             if let Some(replica) = self.replica_mut(slot) {
-                replica.judged(now, ticket, Verdict::Accepted);
+                replica.judged(now, ticket, verdict);
             }
         } else {
             let ticket = self.owe(Pending::Value { slot, ticket, token });
@@ -385,7 +388,7 @@ impl Client {
 
     /// A value was refused: an object's goes into the quarantine slot, a row's is forgotten and its last good stays.
     fn quarantine(&mut self, slot: SlotId, token: Token, previous: Option<Token>) {
-        self.changes.push(Change::Quarantined { slot });
+        self.tell_quarantined(slot);
         let Some(entry) = self.slots.get_mut(slot.number()) else { return };
         if matches!(entry.about, About::Collection(_)) {
             self.disown(slot, token);
@@ -395,6 +398,12 @@ impl Client {
             self.disown(slot, previous);
             self.forget(slot, previous);
         }
+    }
+
+    fn tell_quarantined(&mut self, slot: SlotId) {
+        let fault = self.slots.get_mut(slot.number()).and_then(|entry| entry.fault.take());
+        let fault = self.gates.report(fault);
+        self.changes.push(Change::Quarantined { slot, fault });
     }
 
     // ---- collections
@@ -479,17 +488,35 @@ impl Client {
             }
             staging.fold(&mut self.cells, row);
         }
-        staging.unjudged += u32::try_from(asked.len()).unwrap_or(u32::MAX);
         let next = page.next.as_ref().map(|_| PagePlace { number: page.place.number + 1, ..page.place });
         collection.asked.extend(next);
         for cell in asked {
-            let ticket = self.owe(Pending::Row { slot, cell });
-            self.changes.push(Change::Judge { slot, cell, ticket });
+            match self.judge(slot, cell) {
+                Some(Verdict::Accepted) => {}
+                Some(Verdict::Refused) => self.refuse_row(slot, cell),
+                None => {
+                    if let Some(staging) = self.staging(slot) {
+                        staging.unjudged += 1;
+                    }
+                    let ticket = self.owe(Pending::Row { slot, cell });
+                    self.changes.push(Change::Judge { slot, cell, ticket });
+                }
+            }
         }
         if let Some(cursor) = &page.next {
             let attempt = page.place.attempt;
             self.send(&ClientMessage::Page { subscription: slot.number(), attempt, cursor });
         }
+    }
+
+    /// A row of a snapshot did not pass.
+    fn refuse_row(&mut self, slot: SlotId, cell: CellId) {
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        let About::Collection(collection) = &mut entry.about else { return };
+        let Some(staging) = &mut collection.staging else { return };
+        staging.refuse(&mut self.cells, cell);
+        entry.replica.count_refused_row();
+        self.tell_quarantined(slot);
     }
 
     /// Puts the staged rows in the place of the shown ones, once the last verdict is here.
@@ -556,11 +583,7 @@ impl Client {
                             cell.ticket = host_ticket;
                         }
                     }
-                    Verdict::Refused => {
-                        staging.refuse(&mut self.cells, cell);
-                        entry.replica.count_refused_row();
-                        self.changes.push(Change::Quarantined { slot });
-                    }
+                    Verdict::Refused => self.refuse_row(slot, cell),
                 }
                 self.swap(slot);
                 self.changes.push(Change::Meta { slot });

@@ -5,9 +5,11 @@ use alloc::{boxed::Box, vec::Vec};
 use super::{
     cells::{CellId, Cells},
     collection::{Page, PagePlace, Rows, Staging},
+    gates::GateId,
     writes::Subject,
 };
 use crate::{
+    gate::Fault,
     protocol::{Open, Target, TopicId},
     replica::{Kind, OnGap, Options, Replica, Token},
 };
@@ -86,8 +88,11 @@ pub(super) struct Tail {
 pub(super) struct Slot {
     pub(super) about: About,
     pub(super) replica: Replica,
-    /// Whether the host judges values.
+    /// Whether values are judged, by the gate or else by the host.
     pub(super) is_gated: bool,
+    pub(super) gate: Option<GateId>,
+    /// Why the gate refused the value that it judged last.
+    pub(super) fault: Option<Fault>,
     /// Values that the replica judges, holds back or keeps in quarantine.
     pub(super) owned: Vec<CellId>,
     /// The history that it follows on the present link.
@@ -99,7 +104,17 @@ pub(super) struct Slot {
 impl Slot {
     fn new(about: About, options: Options, is_gated: bool, seed: u64) -> Self {
         let replica = Replica::new(options, seed);
-        Self { about, replica, is_gated, owned: Vec::new(), topic: None, tail: None, denial: None }
+        Self {
+            about,
+            replica,
+            is_gated,
+            gate: None,
+            fault: None,
+            owned: Vec::new(),
+            topic: None,
+            tail: None,
+            denial: None,
+        }
     }
 
     pub(super) fn object(key: Box<str>, is_gated: bool, seed: u64) -> Self {

@@ -24,7 +24,7 @@ pub use message::{
     Answer, ClientMessage, KvChange, KvEventKind, Open, OpenPool, Operation, Query, QueryId, Relayed,
     RequestId, Row, ServerMessage, Subscription, SubscriptionId, Target, TopicId,
 };
-pub use msgpack::{DecodeError, EncodedValue, Reader, Writer};
+pub use msgpack::{DecodeError, EncodedValue, Head, Reader, Writer};
 pub use position::{Epoch, Lineage, ParseEpochError, Position, Sequence};
 pub use time::Timestamp;
 pub use tokens::Tokens;

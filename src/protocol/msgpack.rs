@@ -116,6 +116,29 @@ impl<'a> EncodedValue<'a> {
     }
 }
 
+/// The first token of a value: all of a scalar, or how many elements or entries a container has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Head<'a> {
+    /// Nil.
+    Nil,
+    /// A boolean.
+    Bool(bool),
+    /// An integer that is not negative.
+    Natural(u64),
+    /// A negative integer.
+    Negative(i64),
+    /// A float.
+    Float(f64),
+    /// The bytes of a string: UTF-8, if the value was checked.
+    Str(&'a [u8]),
+    /// Binary data.
+    Bin(&'a [u8]),
+    /// An array of as many elements, which follow.
+    Array(usize),
+    /// A map of as many entries, which follow.
+    Map(usize),
+}
+
 /// Reads tokens from a frame.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {
@@ -128,6 +151,12 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
+    }
+
+    /// A reader of `bytes` at an offset that one had before.
+    #[must_use]
+    pub const fn resumed(bytes: &'a [u8], offset: usize) -> Self {
+        Self { bytes, at: offset }
     }
 
     /// Whether all bytes are read.
@@ -391,19 +420,38 @@ impl<'a> Reader<'a> {
         if value.len() > MAX_VALUE_BYTES { Err(DecodeError::TooLarge) } else { Ok(EncodedValue(value)) }
     }
 
+    /// The next token, whatever it is.
+    ///
+    /// # Errors
+    /// If there is none, or one of an extension type.
+    pub fn head(&mut self) -> Result<Head<'a>, DecodeError> {
+        Ok(match self.marker()? {
+            Marker::Null => {
+                self.at += 1;
+                Head::Nil
+            }
+            Marker::True | Marker::False => Head::Bool(self.bool()?),
+            Marker::FixPos(_) | Marker::U8 | Marker::U16 | Marker::U32 | Marker::U64 => {
+                Head::Natural(self.u64()?)
+            }
+            Marker::FixNeg(_) | Marker::I8 | Marker::I16 | Marker::I32 | Marker::I64 => {
+                let number = self.i64()?;
+                u64::try_from(number).map_or(Head::Negative(number), Head::Natural)
+            }
+            Marker::F32 | Marker::F64 => Head::Float(self.float()?),
+            Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => Head::Str(self.text()?),
+            Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => Head::Bin(self.bin()?),
+            Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => Head::Array(self.array()?),
+            Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => Head::Map(self.map()?),
+            _ => return Err(self.unexpected("a value without extension types")),
+        })
+    }
+
     /// Moves past one value, checking all of it.
     fn walk(&mut self) -> Result<(), DecodeError> {
         match self.marker()? {
             // What records are mostly made of needs no list of what is open.
             Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => self.str().map(drop),
-            _ => self.skip(),
-        }
-    }
-
-    /// Moves past one value that was checked before.
-    fn skip(&mut self) -> Result<(), DecodeError> {
-        match self.marker()? {
-            Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => self.text().map(drop),
             Marker::Null | Marker::True | Marker::False | Marker::FixPos(_) | Marker::FixNeg(_) => {
                 self.at += 1;
                 Ok(())
@@ -411,6 +459,23 @@ impl<'a> Reader<'a> {
             Marker::U64 | Marker::I64 | Marker::F64 => self.take(9).map(drop),
             _ => self.walk_nested(),
         }
+    }
+
+    /// Moves past one value that was checked before.
+    ///
+    /// # Errors
+    /// If it ends too early after all.
+    pub fn skip(&mut self) -> Result<(), DecodeError> {
+        let mut left = 1_usize;
+        while left > 0 {
+            left -= 1;
+            match self.head()? {
+                Head::Array(count) => left = left.saturating_add(count),
+                Head::Map(count) => left = left.saturating_add(count.saturating_mul(2)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Moves past one value without recursion: `open` holds, per open container, the tokens that it still lacks.

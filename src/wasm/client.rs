@@ -1,14 +1,15 @@
 //! The client as JavaScript sees it: numbers in, numbers out, values as bytes in WASM memory.
 
 use alloc::rc::Rc;
-use alloc::{borrow::ToOwned, string::String, vec::Vec};
+use alloc::{borrow::ToOwned, boxed::Box, string::String, vec::Vec};
 
 use js_sys::Function;
-use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use super::host::Host;
 use crate::{
-    client::{CellId, Change, Client, Offered, OwnOptions, SlotId, WriteError},
+    client::{CellId, Change, Client, GateId, Offered, OwnOptions, SlotId, WriteError},
+    gate::{Dialect, Fault, Patterns},
     protocol::{EncodedValue, Operation, RequestId, Sequence},
     replica::{EpochId, Header, OnGap, Source, Status, Token, Verdict, Version},
     session::{Generation, Phase},
@@ -27,6 +28,24 @@ pub struct Core {
     words: Vec<[u32; 4]>,
     /// What [`Self::link`] and [`Self::meta`] have found.
     facts: [f64; 14],
+    /// Why the last schema was not compiled.
+    refusal: String,
+}
+
+/// The regular expressions of one gate: a function that makes one of a text and returns its number or -1 and, called
+/// with a number and a text, says whether the one occurs in the other.
+struct Regexes(Function);
+
+impl Patterns for Regexes {
+    fn prepare(&mut self, pattern: &str) -> Option<u32> {
+        let number = self.0.call1(&JsValue::UNDEFINED, &pattern.into()).ok()?.as_f64()?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+        (number >= 0.0).then_some(number as u32)
+    }
+
+    fn is_match(&self, pattern: u32, text: &str) -> bool {
+        self.0.call2(&JsValue::UNDEFINED, &pattern.into(), &text.into()).is_ok_and(|found| found.is_truthy())
+    }
 }
 
 fn slot(number: u32) -> SlotId {
@@ -72,6 +91,7 @@ impl Core {
             changes: Vec::new(),
             words: Vec::new(),
             facts: [0.0; 14],
+            refusal: String::new(),
         }
     }
 
@@ -126,10 +146,17 @@ impl Core {
 
     /// A text about slot, cell or request `number`: 0 why the last link ended, 1 why a subscription was denied, 2 the
     /// message of a refused write (once), 3 the epoch and 4 the schema version of the shown value, 5 a cell's record
-    /// key. Those who need more than a number are few, so they share one way out.
+    /// key, 6 the keyword that the last schema was refused for and, after a line feed, where it is, 7 in the same way
+    /// the rule that a value of the present change list broke. Those who need more than a number are few, so they share one way out.
     pub fn text(&self, which: u32, number: u32) -> Option<String> {
         if which == 2 {
             return self.host.edit(|client| client.settlement(RequestId::from(number)));
+        }
+        if which == 6 {
+            return Some(self.refusal.clone());
+        }
+        if which == 7 {
+            return self.host.read(|client| client.fault(number).map(fault_text));
         }
         self.host.read(|client| {
             let text = match which {
@@ -146,14 +173,50 @@ impl Core {
     // ---- replicas of the session
 
     /// Subscribes and returns the slot; 0: a key is over its limit. `kind` is 0 for an object, 1 for a datastore that
-    /// exists, 2 for one that is made temporary and 3 for one that is made permanent where it does not.
-    pub fn subscribe(&self, kind: u32, key: &str, primary: &str, gated: bool) -> u32 {
-        let slot = self.host.run(|client, _| match kind {
-            0 => client.subscribe_object(key, gated),
-            1 => client.subscribe_datastore(key, None, primary, gated),
-            _ => client.subscribe_datastore(key, Some(kind == 3), primary, gated),
+    /// exists, 2 for one that is made temporary and 3 for one that is made permanent where it does not. `gate` is -1
+    /// where values are trusted, -2 where the host judges them, else the one that does.
+    pub fn subscribe(&self, kind: u32, key: &str, primary: &str, gate: i32) -> u32 {
+        let gated = gate != -1;
+        let slot = self.host.run(|client, _| {
+            let slot = match kind {
+                0 => client.subscribe_object(key, gated),
+                1 => client.subscribe_datastore(key, None, primary, gated),
+                _ => client.subscribe_datastore(key, Some(kind == 3), primary, gated),
+            }?;
+            if let Ok(gate) = u32::try_from(gate) {
+                client.use_gate(slot, GateId::from_number(gate));
+            }
+            Ok::<_, WriteError>(slot)
         });
         slot.map_or(0, SlotId::number)
+    }
+
+    /// Has a gate judge the values of a gated replica from now on, in the place of the host.
+    pub fn adopt(&self, number: u32, gate: u32) {
+        self.host.edit(|client| client.use_gate(slot(number), GateId::from_number(gate)));
+    }
+
+    /// Compiles a schema, encoded as a value, and returns the number of its gate, or -1 if it cannot be compiled. If
+    /// `is_library`, the host is asked about what does not pass. `regexes` makes and runs regular expressions.
+    pub fn gate(&mut self, schema: &[u8], is_library: bool, regexes: Function) -> i32 {
+        self.refusal.clear();
+        let dialect = if is_library { Dialect::Library } else { Dialect::Json };
+        let Ok(schema) = EncodedValue::check(schema) else { return -1 };
+        let added = self.host.edit(|client| client.add_gate(schema, dialect, Box::new(Regexes(regexes))));
+        match added {
+            Ok(gate) => i32::try_from(gate.number()).unwrap_or(-1),
+            Err(refusal) => {
+                self.refusal = [refusal.keyword.as_str(), &refusal.path].join("\n");
+                -1
+            }
+        }
+    }
+
+    /// What of `value` a gate refuses, as `text` says it; none where it passes.
+    pub fn check(&self, gate: u32, value: &[u8]) -> Option<String> {
+        let Ok(value) = EncodedValue::check(value) else { return Some(String::new()) };
+        let gate = GateId::from_number(gate);
+        self.host.read(|client| client.check(gate, value).err().map(|fault| fault_text(&fault)))
     }
 
     /// Forgets a replica.
@@ -322,6 +385,11 @@ impl Core {
     }
 }
 
+/// The rule and, after a line feed, the path.
+fn fault_text(fault: &Fault) -> String {
+    [fault.rule, &fault.path].join("\n")
+}
+
 fn offered(offered: Offered) -> u32 {
     match offered {
         Offered::Dropped => 0,
@@ -348,7 +416,7 @@ fn words(change: Change) -> [u32; 4] {
         Change::Refetch { slot, attempt } => [10, slot.number(), attempt, 0],
         Change::Abort { slot, attempt } => [11, slot.number(), attempt, 0],
         Change::RolledBack { slot } => [12, slot.number(), 1, 0],
-        Change::Quarantined { slot } => [12, slot.number(), 2, 0],
+        Change::Quarantined { slot, fault } => [12, slot.number(), 2, fault],
         Change::Denied { slot } => [12, slot.number(), 3, 0],
         Change::Freed { cell } => [13, 0, cell.number(), 0],
         Change::JudgeOwn { slot, token, ticket } => [14, slot.number(), token.0, ticket],

@@ -100,11 +100,12 @@ fn is_shipped_code(file: &Path) -> bool {
     file.extension().is_some_and(|kind| ["js", "mjs", "cjs", "wasm"].iter().any(|shipped| kind == *shipped))
 }
 
-/// All exports of these entry points, bundled and minified the way an application would.
+/// All exports of these entry points, bundled and minified the way an application would: what the page fetches at first,
+/// without what it fetches when it comes to need it.
 fn bundle(shell: &Shell, entries: &[&str]) -> anyhow::Result<Vec<u8>> {
     let dir = shell.scratch().join("size");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let (input, output) = (dir.join("entry.mjs"), dir.join("bundle.mjs"));
+    let (input, output) = (dir.join("entry.mjs"), dir.join("bundle"));
     // Namespaces keep every export alive, and keep apart what two entry points call the same.
     let lines = entries.iter().enumerate().map(|(n, entry)| format!("export * as part{n} from '{entry}';\n"));
     fs::write(&input, lines.collect::<String>())
@@ -112,6 +113,7 @@ fn bundle(shell: &Shell, entries: &[&str]) -> anyhow::Result<Vec<u8>> {
     let mut esbuild = shell.command("esbuild");
     esbuild.arg(&input).args([
         "--bundle",
+        "--splitting",
         "--minify",
         "--format=esm",
         "--target=es2022",
@@ -119,8 +121,8 @@ fn bundle(shell: &Shell, entries: &[&str]) -> anyhow::Result<Vec<u8>> {
     ]);
     // Resolves the package by its name, as the page does.
     esbuild.env("NODE_PATH", shell.root().join("node_modules"));
-    shell.run(esbuild.arg(format!("--outfile={}", output.display())))?;
-    read(&output)
+    shell.run(esbuild.arg(format!("--outdir={}", output.display())))?;
+    read(&output.join("entry.js"))
 }
 
 fn no_server_code(shell: &Shell) -> anyhow::Result<Outcome> {

@@ -237,7 +237,7 @@ impl Driver {
                     update(slot, Update::Gone(key.to_owned()));
                 }
             }
-            Change::Meta { slot } | Change::Quarantined { slot } => {
+            Change::Meta { slot } | Change::Quarantined { slot, .. } => {
                 update(slot, Update::Meta(self.meta(slot)));
             }
             Change::RolledBack { slot } => {

@@ -11,6 +11,7 @@ pub mod check;
 pub mod config;
 mod door;
 pub mod export;
+pub mod gate;
 pub mod health;
 pub mod host;
 mod http;

@@ -1,0 +1,153 @@
+//! The gates that the client runs itself, over encoded values, and what it says of those that did not pass.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::fmt;
+
+use super::{
+    Client,
+    cells::CellId,
+    collection::Rows,
+    slot::{About, SlotId},
+};
+use crate::{
+    gate::{Dialect, Fault, Gate, Patterns, Unsupported},
+    protocol::EncodedValue,
+    replica::Verdict,
+};
+
+/// Names a gate of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GateId(u32);
+
+impl GateId {
+    /// The number, as it crosses to the host.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The gate of a number that came from [`Self::number`].
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+}
+
+struct Compiled {
+    gate: Gate,
+    host: Box<dyn Patterns>,
+}
+
+/// All gates of a client, and the faults of the values that it refused.
+#[derive(Default)]
+pub(super) struct Gates {
+    gates: Vec<Compiled>,
+    /// Those that the next change list names.
+    faults: Vec<Fault>,
+    /// Those of the change list that the host reads now.
+    told: Vec<Fault>,
+}
+
+impl fmt::Debug for Gates {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Gates").field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
+
+impl Gates {
+    /// Keeps a fault and returns its number, which is above 0.
+    pub(super) fn report(&mut self, fault: Option<Fault>) -> u32 {
+        if fault.is_none() {
+            return 0;
+        }
+        self.faults.extend(fault);
+        u32::try_from(self.faults.len()).unwrap_or(0)
+    }
+
+    /// A change list is about to be read.
+    pub(super) fn announce(&mut self) {
+        self.told = core::mem::take(&mut self.faults);
+    }
+}
+
+impl Client {
+    /// Compiles a schema; the same one again is the same gate. In [`Dialect::Library`] the host is asked about whatever
+    /// does not pass.
+    ///
+    /// # Errors
+    /// What gates do not support.
+    pub fn add_gate(
+        &mut self,
+        schema: EncodedValue<'_>,
+        dialect: Dialect,
+        mut host: Box<dyn Patterns>,
+    ) -> Result<GateId, Unsupported> {
+        let gates = &mut self.gates.gates;
+        let known = gates.iter().position(|compiled| compiled.gate.is_of(schema, dialect));
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let gate = Gate::compile(schema, dialect, &mut *host)?;
+                gates.push(Compiled { gate, host });
+                gates.len() - 1
+            }
+        };
+        Ok(GateId(u32::try_from(index).unwrap_or(u32::MAX)))
+    }
+
+    /// Has a gate judge the values of a gated replica from now on, in the place of the host. For a slot that was made
+    /// just now, or whose values the host has judged until now.
+    pub fn use_gate(&mut self, slot: SlotId, gate: GateId) {
+        if let Some(entry) = self.slots.get_mut(slot.number()) {
+            entry.gate = Some(gate);
+        }
+    }
+
+    /// Judges a value that is the host's own.
+    ///
+    /// # Errors
+    /// What the gate says against it.
+    pub fn check(&self, gate: GateId, value: EncodedValue<'_>) -> Result<(), Fault> {
+        match self.gates.gates.get(gate.0 as usize) {
+            Some(Compiled { gate, host }) => gate.check(value, &**host),
+            None => Ok(()),
+        }
+    }
+
+    /// What a [`Change::Quarantined`](super::Change::Quarantined) of the last change list names.
+    #[must_use]
+    pub fn fault(&self, number: u32) -> Option<&Fault> {
+        self.gates.told.get((number as usize).checked_sub(1)?)
+    }
+
+    /// Judges a value by the slot's gate; `None` where the host must.
+    pub(super) fn judge(&mut self, slot: SlotId, cell: CellId) -> Option<Verdict> {
+        let entry = self.slots.get_mut(slot.number())?;
+        let Compiled { gate, host } = self.gates.gates.get(entry.gate?.0 as usize)?;
+        let cell = self.cells.get(cell)?;
+        let shown = match &entry.about {
+            About::Object { shown, .. } => *shown,
+            About::Collection(collection) => shown_row(&collection.rows, cell.key.as_deref()),
+            About::Own { .. } => None,
+        };
+        // What the host made of a value says nothing about its bytes.
+        let shown = shown.and_then(|shown| self.cells.get(shown)).filter(|shown| shown.ticket == 0);
+        let value = cell.value()?;
+        let verdict = match shown.and_then(super::cells::Cell::value) {
+            Some(shown) => gate.check_against(shown, value, &**host),
+            None => gate.check(value, &**host),
+        };
+        match verdict {
+            Ok(()) => Some(Verdict::Accepted),
+            Err(_) if gate.dialect() == Dialect::Library => None,
+            Err(fault) => {
+                entry.fault = Some(fault);
+                Some(Verdict::Refused)
+            }
+        }
+    }
+}
+
+fn shown_row(rows: &Rows, key: Option<&str>) -> Option<CellId> {
+    rows.get(key?)
+}
