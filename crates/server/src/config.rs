@@ -5,9 +5,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
     net::{IpAddr, SocketAddr},
+    ops::Range,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::{Args, ValueEnum, builder::BoolishValueParser};
@@ -15,7 +17,9 @@ use serde::Deserialize;
 use thiserror::Error;
 use tidewire::server::{self, EVERYONE, Projection, Rate, Rule, Rules, View};
 
-use crate::{Builder, Limits, keys::Sources};
+use toml::Spanned;
+
+use crate::{Builder, Limits, gate::schema_gate, keys::Sources};
 
 /// Where the database is, if nothing says otherwise.
 const DATA: &str = "data";
@@ -128,10 +132,24 @@ pub struct LimitSettings {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RuleSettings {
+    /// What values must be: a JSON Schema, or the file that has it.
+    schema: Option<Spanned<toml::Value>>,
+    #[serde(skip)]
+    compiled: Option<Compiled>,
     /// The version that is stamped on what is written.
     schema_version: Option<SchemaVersion>,
     /// Who sees which field, `*` for those that are not named. Without it everybody sees all.
     project: Option<BTreeMap<String, Viewer>>,
+}
+
+/// A schema as the gate that it was made into.
+#[derive(Clone)]
+struct Compiled(Arc<server::Gate>);
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a gate")
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -210,8 +228,25 @@ impl Settings {
         };
         let text = fs::read_to_string(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        let settings: Self = toml::from_str(&text).map_err(|error| invalid(path, &text, &error))?;
-        Ok(settings.under(path.parent().unwrap_or(Path::new(""))))
+        let settings: Self = toml::from_str(&text).map_err(|error| {
+            let reason = error.message().lines().collect::<Vec<_>>().join("; ");
+            invalid(path, &text, error.span(), reason)
+        })?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        settings
+            .under(directory)
+            .compile(directory)
+            .map_err(|(span, reason)| invalid(path, &text, Some(span), reason))
+    }
+
+    /// Makes gates of the schemas.
+    fn compile(mut self, directory: &Path) -> Result<Self, (Range<usize>, String)> {
+        for rule in self.objects.values_mut().chain(self.datastores.values_mut()) {
+            let Some(schema) = &rule.schema else { continue };
+            let compiled = compile(schema.get_ref(), directory);
+            rule.compiled = Some(compiled.map_err(|reason| (schema.span(), reason))?);
+        }
+        Ok(self)
     }
 
     /// What a file names is beside that file.
@@ -300,6 +335,9 @@ impl RuleSettings {
     /// The rule, and the rules with its viewers. `before` is what comes before a user's name in a key.
     fn rule(&self, mut rules: Rules, before: &str) -> (Rule, Rules) {
         let mut rule = Rule::new();
+        if let Some(schema) = self.compiled.clone() {
+            rule = rule.gate(move |value| (schema.0)(value));
+        }
         if let Some(SchemaVersion(version)) = &self.schema_version {
             rule = rule.schema_version(version);
         }
@@ -387,8 +425,21 @@ impl LimitSettings {
     }
 }
 
-fn invalid(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let at = error.span().map_or(0, |span| text.floor_char_boundary(span.start));
+/// Compiles a schema, or the one in the file that is named.
+fn compile(schema: &toml::Value, directory: &Path) -> Result<Compiled, String> {
+    let text = match schema {
+        toml::Value::String(file) => {
+            let file = directory.join(file);
+            fs::read_to_string(&file).map_err(|error| format!("cannot read {} ({error})", file.display()))?
+        }
+        inline => serde_json::to_string(inline).map_err(|error| error.to_string())?,
+    };
+    let gate = schema_gate(&text).map_err(|error| error.to_string())?;
+    Ok(Compiled(Arc::new(gate)))
+}
+
+fn invalid(path: &Path, text: &str, span: Option<Range<usize>>, reason: String) -> ConfigError {
+    let at = span.map_or(0, |span| text.floor_char_boundary(span.start));
     let before = &text[..at];
     let begin = before.rfind('\n').map_or(0, |end| end + 1);
     let written = text[begin..].lines().next().unwrap_or_default();
@@ -397,7 +448,7 @@ fn invalid(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
         path: path.to_owned(),
         line: before.matches('\n').count() + 1,
         key: if key.is_empty() { String::new() } else { format!("`{key}`: ") },
-        reason: error.message().lines().collect::<Vec<_>>().join("; "),
+        reason,
     }
 }
 
@@ -472,6 +523,8 @@ mod tests {
             ("[objects.'user:*']\nschema_version = '1'", &["line 2: `schema_version`:", "1.0"]),
             ("[objekts.x]", &["line 1", "objekts"]),
             ("listen = ", &["line 1: `listen`:"]),
+            ("[objects.a]\n[objects.b]\nschema = 'none.json'", &["line 3: `schema`:", "none.json"]),
+            ("[objects.a]\nschema = { tipe = 'string' }", &["line 2: `schema`:", "tipe"]),
         ] {
             let complaint = file(text).unwrap_err();
             assert_eq!(complaint.lines().count(), 1, "{complaint}");
@@ -479,6 +532,21 @@ mod tests {
                 assert!(complaint.contains(hint), "{complaint:?} does not say {hint:?}");
             }
         }
+    }
+
+    #[test]
+    fn the_file_in_the_docs_is_one() {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operating.md");
+        let page = fs::read_to_string(docs).unwrap();
+        let (_, rest) = page.split_once("```toml\n").unwrap();
+        let (text, _) = rest.split_once("```").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("schemas")).unwrap();
+        fs::write(directory.path().join("schemas/user.json"), "true").unwrap();
+        fs::write(directory.path().join("tidewire.toml"), text).unwrap();
+        let settings = Settings::read(Some(&directory.path().join("tidewire.toml"))).unwrap();
+        assert_eq!(settings.limits.write_rate, Some(500));
+        assert_eq!((settings.objects.len(), settings.datastores.len()), (1, 1));
     }
 
     #[test]

@@ -309,6 +309,43 @@ async fn the_files_table_stamps_versions_and_shows_each_user_its_part() {
     assert!(seen[1].contains(r#"true,{"owner":"ada"}"#), "{}", seen[1]);
 }
 
+#[tokio::test]
+async fn the_files_schemas_decide_what_is_stored_by_whatever_way_it_comes() {
+    let data = tempfile::tempdir().unwrap();
+    let config = data.path().join("tidewire.toml");
+    let schema =
+        r#"{"type":"object","required":["name"],"properties":{"name":{"type":"string","pattern":"^\\w+$"}}}"#;
+    fs::write(data.path().join("user.json"), schema).unwrap();
+    fs::write(
+        &config,
+        "data = 'store'\n[objects.'user:*']\nschema = 'user.json'\n\
+         [datastores.todos.schema]\ntype = 'object'\nrequired = ['id', 'text']\n",
+    )
+    .unwrap();
+    let server = Program::start(data.path(), &["--config", config.to_str().unwrap()]);
+    let put = |json: &str| {
+        let headers = [("content-type", "application/json")];
+        let (head, body) = ask(&server.address, "PUT", "/v1/objects/user:1", &headers, json);
+        (head[9..12].to_owned(), body)
+    };
+    assert_eq!(put(r#"{"name":"ada"}"#).0, "200");
+    let (status, body) = put(r#"{"name":"a da"}"#);
+    assert!(status == "422" && body.contains("the value at `/name` breaks `pattern`"), "{status} {body}");
+    let mut client = Client::connect(&server.address, "c").await;
+    client.rows("todos", "id").await;
+    client.set(1, "todos", r#"{"id":"1","text":"t"}"#).await;
+    let bytes = tidewire::protocol::from_json(r#"{"id":"2"}"#).unwrap();
+    let operation = Operation::Set { datastore: "todos", value: EncodedValue::check(&bytes).unwrap() };
+    client.send(&[ClientMessage::Write { request: 2, operation }]).await;
+    assert_eq!(client.reply(2).await, Err(ErrorCode::InvalidValue.number()));
+    server.kill();
+    let file = data.path().join("users");
+    fs::write(&file, "{\"key\":\"user:2\",\"value\":{\"name\":7}}\n").unwrap();
+    let arguments = ["import", file.to_str().unwrap(), "--objects", "--config", config.to_str().unwrap()];
+    let (is_success, _, complaint) = run(&arguments);
+    assert!(!is_success && complaint.contains("`/name` breaks `type`"), "{complaint}");
+}
+
 fn refused(dialled: Result<Client, Error>) -> u16 {
     match dialled {
         Err(Error::Http(response)) => response.status().as_u16(),
