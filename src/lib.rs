@@ -49,6 +49,7 @@ pub mod server;
 pub mod session;
 #[cfg(all(feature = "web", target_arch = "wasm32"))]
 pub mod transport;
+pub mod value;
 #[cfg(all(any(feature = "wasm-client", feature = "wasm-server"), target_arch = "wasm32"))]
 mod wasm;
 

@@ -12,6 +12,7 @@ mod receive;
 mod slab;
 mod slot;
 mod topics;
+mod values;
 mod writes;
 
 use alloc::{borrow::ToOwned, collections::VecDeque, string::String, vec::Vec};
@@ -22,6 +23,7 @@ pub use self::{
     cells::CellId,
     change::{Change, HostTicket, Output},
     slot::{OwnOptions, SlotId},
+    values::Want,
     writes::Outcome,
 };
 use self::{
@@ -172,6 +174,12 @@ impl Client {
     #[must_use]
     pub fn cell_sequence(&self, cell: CellId) -> u64 {
         self.cells.get(cell).map_or(0, |cell| cell.sequence)
+    }
+
+    /// The ticket under which a cell's value was judged; 0: it was not.
+    #[must_use]
+    pub fn ticket(&self, cell: CellId) -> HostTicket {
+        self.cells.get(cell).map_or(0, |cell| cell.ticket)
     }
 
     /// The value that an object shows.
