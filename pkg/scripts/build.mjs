@@ -14,7 +14,9 @@ const dist = join(root, 'dist');
 /** Each bundle: its entry point, the loader behind it, and what it must not contain. */
 const BUNDLES = {
   browser: { entry: 'index', loader: 'browser' },
+  'browser.development': { entry: 'index', loader: 'browser', development: true },
   node: { entry: 'index', loader: 'node', platform: 'node' },
+  'node.development': { entry: 'index', loader: 'node', platform: 'node', development: true },
   workerd: { entry: 'index', loader: 'workerd' },
   inline: { entry: 'index', loader: 'inline' },
   standalone: { entry: 'standalone', loader: 'browser', whole: true },
@@ -77,7 +79,7 @@ await Promise.all(Object.entries(BUNDLES).map(([name, bundle]) => build({
   // What the generated modules warn of, and what they do with a request or an answer of it, the loaders never ask for:
   // they hand over compiled modules.
   pure: ['console.warn'],
-  define: { Request: 'undefined', Response: 'undefined' },
+  define: { Request: 'undefined', Response: 'undefined', DEVELOPMENT: String(bundle.development ?? false) },
   sourcemap: true,
   legalComments: 'none',
   plugins: [resolver(bundle)],

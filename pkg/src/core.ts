@@ -19,7 +19,7 @@ export const enum Change {
   Value = 1, Row, Gone, Judge, Meta, Settled, Link, Install, Discard, Refetch, Abort, Event, Freed, JudgeOwn,
 }
 
-/** @internal A `cell` that says "no value". */
+/** @internal A cell that says "no value" or, where a value is built, "none before it". */
 export const NO_CELL = 0xffffffff;
 
 /** @internal What `Core.offer` returns for a value that it keeps until a change names it. */
@@ -36,8 +36,8 @@ export const enum LinkFact { State, RetryIn, Code }
 /** @internal What `Core.meta` finds; the counters follow. */
 export const enum MetaFact { Sequence, Cursor, Status, IsReady, IsIdle, Stats }
 
-/** @internal What `Core.text` tells of the link, a slot, a write or a cell. */
-export const enum Text { LinkReason, Denial, Settlement, Epoch, SchemaVersion, Key }
+/** @internal What `Core.text` tells of the link, a slot or a write. */
+export const enum Text { LinkReason, Denial, Settlement, Epoch, SchemaVersion }
 
 /** @internal What `Core.subscribe` subscribes to. The last two are made where they do not exist. */
 export const enum Target { Object, Datastore, Temporary, Permanent }
@@ -64,8 +64,10 @@ export interface Core {
 
   drain(): number;
   changesPtr(): number;
-  cellPtr(cell: number): number;
-  cellLen(cell: number): number;
+  wantsPtr(): number;
+  build(count: number): number;
+  part(cell: number, base: number, path: Uint8Array): number;
+  letGo(cell: number): void;
   cellSequence(cell: number): number;
   judged(ticket: number, ok: boolean): void;
   meta(slot: number): number;

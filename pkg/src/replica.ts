@@ -6,6 +6,7 @@ import { type CreateCell, Lazy, signalCell } from './cell.js';
 import { TidewireError } from './errors.js';
 import { failure, report, type Runtime, type Slot } from './runtime.js';
 import type { Gate, Verdict } from './schema.js';
+import { type Part, type PartAt, type Path, walk, type Words, wordsOf } from './value/path.js';
 
 /** A place in a history. */
 export interface Position {
@@ -51,7 +52,7 @@ export interface ReplicaEvents {
 }
 
 /** What replicas and collections have in common. */
-export interface Observable<V> {
+export interface Observable<V, Whole = V> {
   /** Where the replica stands (a tracked read). */
   meta(): ReplicaMeta;
   /** Where the replica stands (an untracked read). */
@@ -59,6 +60,15 @@ export interface Observable<V> {
   readonly stats: ReplicaStats;
   /** Calls `listener` with the value now and after every change. The returned function ends it. */
   subscribe(listener: (value: V) => void): () => void;
+  /**
+   * Calls `listener` with a part of the value now, and whenever that part changed. `part` is the way to it, or a function
+   * that picks it. The returned function ends it.
+   *
+   * At the end of a path only that part is made, and what did not change is the same object. What a function returns is
+   * compared by `Object.is`. A path into a collection begins with the key of a record.
+   */
+  select<const P extends Path>(part: P, listener: (part: PartAt<Whole, P> | undefined) => void): () => void;
+  select<T>(part: (value: V) => T, listener: (part: T) => void): () => void;
   /** Calls `listener` at every such event. The returned function ends it. */
   on<E extends keyof ReplicaEvents>(event: E, listener: (detail: ReplicaEvents[E]) => void): () => void;
   /** Asks the authority anew, and resolves when that is done. */
@@ -73,7 +83,7 @@ export interface Observable<V> {
 }
 
 /** A read-only copy of one key, kept current. `undefined` before the first value and after a deletion. */
-export interface Replica<T> extends Observable<T | undefined> {
+export interface Replica<T> extends Observable<T | undefined, T> {
   /** The value (a tracked read). */
   get(): T | undefined;
   /** The value (an untracked read). */
@@ -97,6 +107,13 @@ const COUNTERS: PropertyDescriptorMap = Object.fromEntries(
 
 type Listeners = { [E in keyof ReplicaEvents]?: Set<(detail: ReplicaEvents[E]) => void> };
 
+/** What one caller of `select` is told about. */
+interface Selection {
+  /** The value has changed. */
+  update(): void;
+  end(): void;
+}
+
 interface Waiter {
   readonly due: () => boolean;
   readonly resolve: () => void;
@@ -104,7 +121,7 @@ interface Waiter {
 }
 
 /** The common part. Methods are fields, because people pass them around unbound. */
-export abstract class BaseReplica<V> implements Observable<V>, Slot {
+export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   protected readonly core: Core;
   protected error: TidewireError | null = null;
   protected disposed = false;
@@ -114,6 +131,7 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
   readonly #meta: Lazy<ReplicaMeta>;
   readonly #listeners: Listeners = {};
   readonly #subscribers = new Set<(value: V) => void>();
+  readonly #selections = new Set<Selection>();
   #waiters: Waiter[] = [];
   isDue = false;
   readonly stats: ReplicaStats;
@@ -136,9 +154,14 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
   /** The value for subscribers. */
   protected abstract current(): V;
   /** Takes a change that is about values. */
-  protected abstract takeValue(kind: Change, a: number, b: number): void;
+  protected abstract takeValue(kind: Change, a: number, b: number, c: number): void;
   /** Shows the changed value. */
   protected abstract showValue(): void;
+  /** A part of the value. */
+  protected part(words: Words): Part {
+    return { read: () => walk(this.current(), words), end() {} };
+  }
+
   /** Leaves the core's slot. */
   protected abstract leave(): void;
 
@@ -166,6 +189,15 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
     return () => void this.#subscribers.delete(subscriber);
   };
 
+  readonly select = (part: Path | ((value: V) => unknown), listener: (part: never) => void): (() => void) => {
+    const selection = typeof part === 'function'
+      ? this.#selectBy(part, listener as (part: unknown) => void)
+      : this.#selectAt(this.part(wordsOf(part)), listener as (part: unknown) => void);
+    return () => {
+      if (this.#selections.delete(selection)) selection.end();
+    };
+  };
+
   readonly on = <E extends keyof ReplicaEvents>(event: E, listener: (detail: ReplicaEvents[E]) => void): (() => void) => {
     const own = (detail: ReplicaEvents[E]): void => listener(detail);
     const listeners = ((this.#listeners[event] as Set<typeof own> | undefined) ??= new Set() as never) as Set<typeof own>;
@@ -191,6 +223,8 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
     const counts = STATS.map((_, which) => this.fact(MetaFact.Stats + which));
     (this.stats as unknown as { [READ]: (which: number) => number })[READ] = (which) => counts[which]!;
     this.disposed = true;
+    for (const selection of this.#selections) selection.end();
+    this.#selections.clear();
     this.leave();
     this.runtime.settle();
     this.runtime.detach(this.slot, this);
@@ -208,10 +242,10 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
 
   // Slot
 
-  take(kind: Change, a: number, b: number): void {
+  take(kind: Change, a: number, b: number, c: number): void {
     if (kind === Change.Event) this.#event(a);
     else if (kind === Change.Meta) this.metaDue();
-    else this.takeValue(kind, a, b);
+    else this.takeValue(kind, a, b, c);
   }
 
   show(): void {
@@ -225,6 +259,7 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
           for (const subscriber of [...this.#subscribers]) this.#call(subscriber, value);
         });
       }
+      for (const selection of this.#selections) selection.update();
     }
     if (this.#metaChanged) {
       this.#metaChanged = false;
@@ -257,15 +292,9 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
 
   /** Answers the core's question about `cell`, and keeps what the gate made of it. */
   protected judgeCell(cell: number, ticket: number): void {
-    const verdict = this.judge(this.runtime.decode(cell));
+    const verdict = this.judge(this.runtime.maker.once(cell));
     if (verdict.ok && this.gate !== undefined) this.runtime.outputs.keep(cell, ticket, verdict.value);
     this.core.judged(ticket, verdict.ok);
-  }
-
-  /** The value of `cell`: what the gate made of it, or the bytes themselves. */
-  protected readCell(cell: number, ticket: number): unknown {
-    const { outputs } = this.runtime;
-    return outputs.has(ticket) ? outputs.get(ticket) : this.runtime.decode(cell);
   }
 
   protected refused(error: TidewireError): void {
@@ -289,13 +318,59 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
 
   #call(subscriber: (value: V) => void, value: V): void {
     // It may have left while those before it were called.
-    if (!this.#subscribers.has(subscriber)) return;
+    if (this.#subscribers.has(subscriber)) this.#guard(() => subscriber(value));
+  }
+
+  /** Runs code of users: what it throws becomes an event. */
+  #guard(run: () => void): void {
     try {
-      subscriber(value);
+      run();
     } catch (error) {
       this.raise(error);
       this.runtime.settle();
     }
+  }
+
+  #selectAt(part: Part, listener: (part: unknown) => void): Selection {
+    let shown = part.read();
+    const tell = (next: unknown): void => {
+      if (this.#selections.has(selection)) this.#guard(() => listener(next));
+    };
+    const selection: Selection = {
+      update: () => {
+        const next = part.read();
+        if (Object.is(next, shown)) return;
+        shown = next;
+        this.runtime.enqueue(() => tell(next));
+      },
+      end: () => part.end(),
+    };
+    this.#selections.add(selection);
+    tell(shown);
+    return selection;
+  }
+
+  #selectBy(pick: (value: V) => unknown, listener: (part: unknown) => void): Selection {
+    let shown: unknown;
+    const tell = (value: V, isFirst: boolean): void => {
+      if (!this.#selections.has(selection)) return;
+      this.#guard(() => {
+        const next = pick(value);
+        if (!isFirst && Object.is(next, shown)) return;
+        shown = next;
+        listener(next);
+      });
+    };
+    const selection: Selection = {
+      update: () => {
+        const value = this.current();
+        this.runtime.enqueue(() => tell(value, false));
+      },
+      end() {},
+    };
+    this.#selections.add(selection);
+    tell(this.current(), true);
+    return selection;
   }
 
   #event(kind: number): void {

@@ -9,14 +9,14 @@ import { type Core, Change, type Loaded, Text, Write } from './core.js';
 import { badKey, refusal, TidewireError } from './errors.js';
 import { core as loadedCore } from './init.js';
 import type { Gate, Verdict } from './schema.js';
-import { decode } from './value/decode.js';
+import { type Made, Maker } from './value/tape.js';
 
 /** What stands behind a slot of the core. */
 export interface Slot {
   /** Whether it is among those to be shown. The runtime's own mark. */
   isDue: boolean;
   /** Takes a change. Runs no code of users but gates. */
-  take(kind: Change, a: number, b: number): void;
+  take(kind: Change, a: number, b: number, c: number): void;
   /** Shows what was taken: sets cells, queues callbacks. */
   show(): void;
   /** An exception of a reader of this slot's cells. */
@@ -49,16 +49,32 @@ class Outputs {
   }
 }
 
+/** The words of a change. */
+const WORDS = 5;
+
 interface Pending {
   resolve(): void;
   reject(error: TidewireError): void;
 }
 
+/** A value that is made when somebody looks. */
+export interface Shown extends Made {
+  /** Whether it is among those that are made together. The runtime's own mark. */
+  isExpected: boolean;
+}
+
+/** Bits of a slot's number that are its place; the others tell who had that place before. */
+const PLACE = 0xfffff;
+
 export class Runtime {
   readonly core: Core;
+  readonly maker: Maker;
   readonly outputs = new Outputs();
   readonly #memory: WebAssembly.Memory;
-  readonly #slots = new Map<number, Slot>();
+  /** By the place in their number. */
+  readonly #slots: ({ readonly slot: number; readonly handler: Slot } | undefined)[] = [];
+  /** Values that were read before they changed, so that somebody will look at them again: all at once, then. */
+  #expected: Shown[] = [];
   readonly #writes = new Map<number, Pending>();
   readonly #self: { runtime: Runtime | undefined } = { runtime: this };
   readonly #epochs = new Map<string, number>();
@@ -79,6 +95,7 @@ export class Runtime {
     // The core keeps this function alive, and with it all it refers to, until `retire` cuts the tie.
     const self = this.#self;
     this.core = new loaded.Core(crypto.getRandomValues(new Uint8Array(16)), () => self.runtime?.settle(), token);
+    this.maker = new Maker(this.core, this.#memory);
   }
 
   /** Tells `handler` whenever the state of the link changed. */
@@ -87,17 +104,37 @@ export class Runtime {
   }
 
   attach(slot: number, handler: Slot): void {
-    this.#slots.set(slot, handler);
+    this.#slots[slot & PLACE] = { slot, handler };
   }
 
   detach(slot: number, handler: Slot): void {
-    if (this.#slots.get(slot) === handler) this.#slots.delete(slot);
+    if (this.#slots[slot & PLACE]?.handler === handler) this.#slots[slot & PLACE] = undefined;
   }
 
-  /** The value in `cell`, decoded; `undefined` once the core has let go of it, which the next change list will tell. */
-  decode(cell: number): unknown {
-    const length = this.core.cellLen(cell);
-    return length === 0 ? undefined : decode(this.#memory.buffer, this.core.cellPtr(cell), length);
+  /** A value that was read has changed. */
+  expect(value: Shown): void {
+    if (value.isExpected) return;
+    value.isExpected = true;
+    this.#expected.push(value);
+  }
+
+  /** Makes all these values. */
+  makeAll(values: readonly Shown[]): void {
+    for (const value of values) value.isExpected = false;
+    this.maker.make(values);
+  }
+
+  /** Makes a value and, if it was expected, all others that are: a frame's changes cost one call, not one each. */
+  make(value: Shown): void {
+    if (!value.isExpected) {
+      this.maker.makeOne(value);
+      return;
+    }
+    // Some may have been deleted meanwhile.
+    const due = this.#expected.filter((each) => each.isExpected);
+    this.#expected = [];
+    for (const each of due) each.isExpected = false;
+    this.maker.make(due);
   }
 
   /** The floats that the core wrote at `address`. Read before the next call into the core. */
@@ -199,13 +236,15 @@ export class Runtime {
       const { buffer } = this.#memory;
       if (this.#view.buffer !== buffer) this.#view = new Uint32Array(buffer);
       const from = this.core.changesPtr() / 4;
-      const length = count * 4;
+      const length = count * WORDS;
       for (let i = 0; i < length; i++) words[i] = this.#view[from + i]!;
-      for (let i = 0; i < length; i += 4) this.#take(words[i]!, words[i + 1]!, words[i + 2]!, words[i + 3]!);
+      for (let i = 0; i < length; i += WORDS) {
+        this.#take(words[i]!, words[i + 1]!, words[i + 2]!, words[i + 3]!, words[i + 4]!);
+      }
     }
   }
 
-  #take(kind: Change, slot: number, a: number, b: number): void {
+  #take(kind: Change, slot: number, a: number, b: number, c: number): void {
     if (kind === Change.Settled) {
       this.#settled(slot, a);
       return;
@@ -214,12 +253,17 @@ export class Runtime {
       this.outputs.forget(a);
       return;
     }
-    const taker = kind === Change.Link ? this.#link : this.#slots.get(slot);
+    const taker = kind === Change.Link ? this.#link : this.#at(slot);
     if (taker === undefined) return;
-    taker.take(kind, a, b);
+    taker.take(kind, a, b, c);
     if (taker.isDue) return;
     taker.isDue = true;
     this.#due.push(taker);
+  }
+
+  #at(slot: number): Slot | undefined {
+    const entry = this.#slots[slot & PLACE];
+    return entry?.slot === slot ? entry.handler : undefined;
   }
 
   #settled(request: number, code: number): void {

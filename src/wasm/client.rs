@@ -145,9 +145,9 @@ impl Core {
         self.facts.as_ptr()
     }
 
-    /// A text about slot, cell or request `number`: 0 why the last link ended, 1 why a subscription was denied, 2 the
-    /// message of a refused write (once), 3 the epoch and 4 the schema version of the shown value, 5 a cell's record
-    /// key. Those who need more than a number are few, so they share one way out.
+    /// A text about slot or request `number`: 0 why the last link ended, 1 why a subscription was denied, 2 the
+    /// message of a refused write (once), 3 the epoch and 4 the schema version of the shown value. Those
+    /// who need more than a number are few, so they share one way out.
     pub fn text(&self, which: u32, number: u32) -> Option<String> {
         if which == 2 {
             return self.host.edit(|client| client.settlement(RequestId::from(number)));
@@ -157,8 +157,7 @@ impl Core {
                 0 => Some(client.reason()),
                 1 => client.denial(slot(number)),
                 3 => client.epoch(slot(number)),
-                4 => client.schema_version(slot(number)),
-                _ => client.key(cell(number)),
+                _ => client.schema_version(slot(number)),
             };
             text.map(str::to_owned)
         })

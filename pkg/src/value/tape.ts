@@ -97,7 +97,9 @@ export class Maker {
   /** Makes or patches one part of a value, the one at the end of an encoded path. */
   makePart(made: Made, path: Uint8Array): void {
     this.#open(this.#core.part(made.cell, made.base, path));
-    update(made);
+    made.value = node(made.value);
+    // The core keeps the bytes also where there is no such part in them.
+    made.base = made.cell;
   }
 
   /** The value in `cell`, to be looked at once; `undefined` where there is none. */
