@@ -25,6 +25,9 @@ export const NO_CELL = 0xffffffff;
 /** @internal What `Core.offer` returns for a value that it keeps until a change names it. */
 export const KEPT = 0xffffffff;
 
+/** @internal What `Core.offer` returns for a value that is to be shown: no change will name it. */
+export const INSTALLED = 0xfffffffe;
+
 /** @internal What a replica counts, in the order of `Core.meta`. */
 export const STATS = [
   'applied', 'ignoredStale', 'gaps', 'parseErrors', 'refetches', 'schemaSkews', 'quarantined', 'buffered', 'retries',
@@ -69,10 +72,10 @@ export interface Core {
   part(cell: number, base: number, path: Uint8Array): number;
   letGo(cell: number): void;
   cellSequence(cell: number): number;
-  judged(ticket: number, ok: boolean): void;
+  judged(ticket: number, ok: boolean): boolean;
   meta(slot: number): number;
 
-  replica(schemaMajor: number, onGap: number, hasRefetch: boolean, retry: boolean): number;
+  replica(isGated: boolean, schemaMajor: number, onGap: number, hasRefetch: boolean, retry: boolean): number;
   intern(isVersion: boolean, text: string): number;
   offer(
     slot: number, attempt: number, token: number, epoch: number, sequence: number, prev: number, version: number,

@@ -259,7 +259,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
           for (const subscriber of [...this.#subscribers]) this.#call(subscriber, value);
         });
       }
-      for (const selection of this.#selections) selection.update();
+      if (this.#selections.size > 0) for (const selection of this.#selections) selection.update();
     }
     if (this.#metaChanged) {
       this.#metaChanged = false;

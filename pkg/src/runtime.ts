@@ -82,7 +82,7 @@ export class Runtime {
   #link: Slot | undefined;
   #reading = false;
   #judging = false;
-  #deferred: (() => void)[] = [];
+  #deferred: (() => boolean | void)[] = [];
   #running = false;
   #due: Slot[] = [];
   /** The change list under way, and a view of the core's memory that is renewed when the memory moves. */
@@ -186,14 +186,23 @@ export class Runtime {
     }
   }
 
-  /** Hands an input to the core now, or after the gate that is running. */
-  input(run: () => void): void {
+  /**
+   * Hands an input to the core now, or after the gate that is running. `run` returns `true` if it knows that nothing came
+   * of it but what it told `due`.
+   */
+  input(run: () => boolean | void): void {
     if (this.#judging) {
       this.#deferred.push(run);
       return;
     }
-    run();
-    this.settle();
+    this.settle(run() === true && this.#deferred.length === 0);
+  }
+
+  /** `slot` is to be shown. */
+  due(slot: Slot): void {
+    if (slot.isDue) return;
+    slot.isDue = true;
+    this.#due.push(slot);
   }
 
   /** Runs `callback` when all present changes are shown. It must not throw. */
@@ -201,19 +210,21 @@ export class Runtime {
     this.#queue.push(callback);
   }
 
-  /** Brings everything up to what the core knows. */
-  settle(): void {
+  /** Brings everything up to what the core knows; `isRead` says that this is known already. */
+  settle(isRead = false): void {
     // A gate that calls back in: the loop below goes on until nothing is left.
     if (this.#reading || this.#judging) return;
-    this.#reading = true;
-    try {
-      this.#read();
-      for (let run = this.#deferred.shift(); run !== undefined; run = this.#deferred.shift()) {
-        run();
+    if (!isRead) {
+      this.#reading = true;
+      try {
         this.#read();
+        for (let run = this.#deferred.shift(); run !== undefined; run = this.#deferred.shift()) {
+          run();
+          this.#read();
+        }
+      } finally {
+        this.#reading = false;
       }
-    } finally {
-      this.#reading = false;
     }
     // Called from a callback or an effect: the outermost call runs what this one added.
     const outermost = !this.#running;
@@ -256,9 +267,7 @@ export class Runtime {
     const taker = kind === Change.Link ? this.#link : this.#at(slot);
     if (taker === undefined) return;
     taker.take(kind, a, b, c);
-    if (taker.isDue) return;
-    taker.isDue = true;
-    this.#due.push(taker);
+    this.due(taker);
   }
 
   #at(slot: number): Slot | undefined {

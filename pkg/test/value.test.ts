@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { TidewireError } from 'tidewire';
-import { decode } from '../src/value/decode.js';
+import { decode } from './decode.js';
 import { checkKey, encode } from '../src/value/encode.js';
 import { randomFrom } from './support.js';
 

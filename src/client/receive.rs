@@ -351,7 +351,7 @@ impl Client {
     }
 
     /// A value is to be shown, or an operation to be folded in.
-    fn install(&mut self, slot: SlotId, token: Token, previous: Option<Token>, place: Place) {
+    pub(super) fn install(&mut self, slot: SlotId, token: Token, previous: Option<Token>, place: Place) {
         let Some(entry) = self.slots.get_mut(slot.number()) else { return };
         let cell = CellId::from_number(token.0);
         match &mut entry.about {

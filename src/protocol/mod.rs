@@ -27,7 +27,7 @@ pub use message::{
 };
 pub use msgpack::{DecodeError, EncodedValue, Reader, Writer};
 pub use position::{Epoch, Lineage, ParseEpochError, Position, Sequence};
-pub use scan::{Scanner, Token};
+pub use scan::{Scanner, Token, is_ascii};
 pub use time::Timestamp;
 pub use tokens::Tokens;
 

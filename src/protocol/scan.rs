@@ -70,18 +70,16 @@ impl<'a> Scanner<'a> {
     }
 
     /// The big-endian number in the `count` bytes after the marker.
-    #[inline]
     fn number(&self, count: usize) -> Option<u64> {
         let bytes = self.bytes.get(self.at + 1..self.at + 1 + count)?;
         Some(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    #[inline]
     fn length(&self, count: usize) -> Option<usize> {
         usize::try_from(self.number(count)?).ok()
     }
 
-    #[inline]
+    #[inline(never)]
     fn head(&self) -> Option<Head> {
         let marker = *self.bytes.get(self.at)?;
         let scalar = |payload| Head { size: 1, payload, inside: 0 };
@@ -109,18 +107,31 @@ impl<'a> Scanner<'a> {
     }
 
     /// Moves past the next value, whatever is in it.
-    #[inline]
+    #[inline(never)]
     pub fn skip(&mut self) {
         let mut left = 1_usize;
         while left > 0 {
-            let Some(Head { size, payload, inside }) = self.head() else { return };
-            self.at = self.at.saturating_add(size).saturating_add(payload);
-            left = (left - 1).saturating_add(inside);
+            let Some(marker) = self.bytes.get(self.at).copied() else { return };
+            left -= 1;
+            match marker {
+                // Most tokens of most values; the rest in the general way.
+                0xa0..=0xbf => self.at += 1 + usize::from(marker & 0x1f),
+                0x00..=0x7f | 0xe0..=0xff | 0xc0..=0xc3 => self.at += 1,
+                0x80..=0x8f => {
+                    self.at += 1;
+                    left += usize::from(marker & 0x0f) * 2;
+                }
+                _ => {
+                    let Some(Head { size, payload, inside }) = self.head() else { return };
+                    self.at = self.at.saturating_add(size).saturating_add(payload);
+                    left = left.saturating_add(inside);
+                }
+            }
         }
     }
 
     /// The next token; of an array or a map only its beginning. `None` at the end.
-    #[inline]
+    #[inline(never)]
     pub fn token(&mut self) -> Option<Token<'a>> {
         let marker = *self.bytes.get(self.at)?;
         let Head { size, payload, inside } = self.head()?;
@@ -162,4 +173,14 @@ impl<'a> Scanner<'a> {
         self.at = end;
         Some(token)
     }
+}
+
+/// Whether a text holds ASCII only. By words of eight bytes: twice as fast on wasm32 as by its own words of four.
+#[must_use]
+#[inline]
+pub fn is_ascii(text: &[u8]) -> bool {
+    let (words, rest) = text.as_chunks::<8>();
+    let all = words.iter().fold(0, |all, word| all | u64::from_ne_bytes(*word));
+    let rest = rest.iter().fold(0, |all, byte| all | *byte);
+    (all & 0x8080_8080_8080_8080) == 0 && rest < 0x80
 }

@@ -40,10 +40,11 @@ impl Tape {
     }
 }
 
-/// How many bytes at the beginning are equal. Eight at a time: a large record with a small change is mostly this.
+/// How many bytes at the beginning are equal. Eight at a time: a large record with a small change is mostly this. As
+/// numbers, because wasm has no comparison of so few bytes but a call.
 fn common_prefix(one: &[u8], other: &[u8]) -> usize {
     let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
-    let same = words.take_while(|(a, b)| a == b).count() * 8;
+    let same = words.take_while(|(a, b)| u64::from_ne_bytes(**a) == u64::from_ne_bytes(**b)).count() * 8;
     let rest = one[same..].iter().zip(&other[same..]);
     same + rest.take_while(|(a, b)| a == b).count()
 }
@@ -51,7 +52,7 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
 /// How many bytes at the end are equal.
 fn common_suffix(one: &[u8], other: &[u8]) -> usize {
     let words = one.as_rchunks::<8>().1.iter().rev().zip(other.as_rchunks::<8>().1.iter().rev());
-    let same = words.take_while(|(a, b)| a == b).count() * 8;
+    let same = words.take_while(|(a, b)| u64::from_ne_bytes(**a) == u64::from_ne_bytes(**b)).count() * 8;
     let rest = one[..one.len() - same].iter().rev().zip(other[..other.len() - same].iter().rev());
     same + rest.take_while(|(a, b)| a == b).count()
 }

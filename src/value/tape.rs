@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use super::names::{Known, Names};
-use crate::protocol::{EncodedValue, Scanner, Token};
+use crate::protocol::{EncodedValue, Scanner, Token, is_ascii};
 
 /// What to do, in the low bits of a node's first word. The facade's `value/tape.ts` has the same numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,7 +206,7 @@ impl Tape {
     }
 
     fn str(&mut self, text: &[u8]) {
-        if text.is_ascii() {
+        if is_ascii(text) {
             self.op(Op::Text, text.len());
             self.text.extend_from_slice(text);
         } else {

@@ -293,10 +293,14 @@ impl Core {
         float(Some(self.host.read(|client| client.cell_sequence(cell(number)))))
     }
 
-    /// Answers a JUDGE change or an offer.
-    pub fn judged(&self, ticket: u32, ok: bool) {
+    /// Answers a JUDGE change or an offer. Returns whether all that came of an offer is that its value is shown: then no
+    /// change will name it.
+    pub fn judged(&self, ticket: u32, ok: bool) -> bool {
         let verdict = if ok { Verdict::Accepted } else { Verdict::Refused };
-        self.host.run(|client, now| client.judged(now, ticket, verdict));
+        self.host.run(|client, now| {
+            client.judged(now, ticket, verdict);
+            client.take_install()
+        })
     }
 
     // ---- meta
@@ -339,10 +343,17 @@ impl Core {
 
     /// Adds a replica whose values stay in JavaScript and returns its slot. `schema_major` is -1 where none is
     /// declared; `on_gap` is 0 for refetch, 1 for commit.
-    pub fn replica(&self, schema_major: i32, on_gap: u32, has_refetch: bool, retry: bool) -> u32 {
+    pub fn replica(
+        &self,
+        is_gated: bool,
+        schema_major: i32,
+        on_gap: u32,
+        has_refetch: bool,
+        retry: bool,
+    ) -> u32 {
         let on_gap = if on_gap == 1 { OnGap::Commit } else { OnGap::Refetch };
-        let options =
-            OwnOptions { declared_major: u32::try_from(schema_major).ok(), on_gap, has_refetch, retry };
+        let declared_major = u32::try_from(schema_major).ok();
+        let options = OwnOptions { is_gated, declared_major, on_gap, has_refetch, retry };
         self.host.edit(|client| client.add_own(options)).number()
     }
 
@@ -353,8 +364,8 @@ impl Core {
     }
 
     /// Offers a value by its header; `attempt` is that of the refetch that it answers, -1 for a receipt, -2 for a seed.
-    /// Returns a ticket to judge it under, 0 where it is dropped, or 4294967295 where it is kept until a change names
-    /// it.
+    /// Returns a ticket to judge it under, 0 where it is dropped, 4294967295 where it is kept until a change names it,
+    /// or 4294967294 where it is to be shown and that is all: no change will name it.
     #[expect(
         clippy::too_many_arguments,
         reason = "only numbers cross, so that no object is taken apart per envelope"
@@ -376,7 +387,12 @@ impl Core {
             _ => Source::Refetch { attempt: attempt as u32 },
         };
         let header = header(epoch, sequence, prev, version);
-        offered(self.host.run(|client, now| client.offer(now, slot(number), source, header, Token(token))))
+        self.host.run(|client, now| match client.offer(now, slot(number), source, header, Token(token)) {
+            Offered::Dropped => 0,
+            Offered::Kept if client.take_install() => u32::MAX - 1,
+            Offered::Kept => u32::MAX,
+            Offered::Judge(ticket) => ticket,
+        })
     }
 
     /// A refetch failed or, if not `has_failed`, found no value.
@@ -398,14 +414,6 @@ impl Core {
         let at = [words.as_ptr().addr(), text.as_ptr().addr(), wide.as_ptr().addr()];
         self.built = [met, at[0], words.len(), at[1], text.len(), at[2], wide.len()];
         self.built.as_ptr()
-    }
-}
-
-fn offered(offered: Offered) -> u32 {
-    match offered {
-        Offered::Dropped => 0,
-        Offered::Kept => u32::MAX,
-        Offered::Judge(ticket) => ticket,
     }
 }
 

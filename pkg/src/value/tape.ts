@@ -6,8 +6,10 @@
 
 import { type Core, NO_CELL } from '../core.js';
 
-/** Whether this is a development build, in which values are frozen. */
+/** Set by the bundler: whether this is a development build, in which values are frozen. */
 declare const DEVELOPMENT: boolean;
+
+const FREEZES = typeof DEVELOPMENT === 'boolean' && DEVELOPMENT;
 
 /** What to do: the low five bits of a node's first word. */
 const enum Op {
@@ -278,5 +280,5 @@ function set(object: Fields, key: string, value: unknown): void {
 }
 
 function frozen<T extends object>(value: T): T {
-  return DEVELOPMENT ? Object.freeze(value) : value;
+  return FREEZES ? Object.freeze(value) : value;
 }

@@ -3,7 +3,7 @@
 // The core has checked the bytes (well-formed, UTF-8, string keys, depth); this decoder still never reads outside of
 // them. Nothing here knows what a value means.
 
-import { TidewireError } from '../errors.js';
+import { TidewireError } from 'tidewire';
 
 // A leading U+FEFF is part of the string.
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
