@@ -134,6 +134,13 @@ impl<'a> Scanner<'a> {
     #[inline(never)]
     pub fn token(&mut self) -> Option<Token<'a>> {
         let marker = *self.bytes.get(self.at)?;
+        // Names and short texts are half of all tokens.
+        if let 0xa0..=0xbf = marker {
+            let start = self.at + 1;
+            let end = start + usize::from(marker & 0x1f);
+            self.at = end;
+            return self.bytes.get(start..end).map(Token::Str);
+        }
         let Head { size, payload, inside } = self.head()?;
         let start = self.at.saturating_add(size);
         let end = start.saturating_add(payload);
@@ -147,7 +154,7 @@ impl<'a> Scanner<'a> {
             0xe0..=0xff => Token::Int(i64::from(marker.cast_signed())),
             0x80..=0x8f | 0xde | 0xdf => Token::Map(inside / 2),
             0x90..=0x9f | 0xdc | 0xdd => Token::Array(inside),
-            0xa0..=0xbf | 0xd9..=0xdb => Token::Str(self.bytes.get(start..end)?),
+            0xd9..=0xdb | 0xa0..=0xbf => Token::Str(self.bytes.get(start..end)?),
             0xc4..=0xc6 => Token::Bin(self.bytes.get(start..end)?),
             0xc2 => Token::Bool(false),
             0xc3 => Token::Bool(true),

@@ -49,6 +49,14 @@ fn common_prefix(one: &[u8], other: &[u8]) -> usize {
     same + rest.take_while(|(a, b)| a == b).count()
 }
 
+/// Whether these bytes are the same. Most are few: a call to compare them would take longer.
+fn is_same(one: Option<&[u8]>, other: Option<&[u8]>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.len() == other.len() && common_prefix(one, other) == one.len(),
+        _ => false,
+    }
+}
+
 /// How many bytes at the end are equal.
 fn common_suffix(one: &[u8], other: &[u8]) -> usize {
     let words = one.as_rchunks::<8>().1.iter().rev().zip(other.as_rchunks::<8>().1.iter().rev());
@@ -87,13 +95,31 @@ impl<'a> Diff<'a, '_> {
         let is_equal = (from == to && end.offset() <= self.prefix) || {
             // Encodings delimit themselves: as many equal bytes are the same value.
             let (old, new) = (self.old.bytes(), self.new.bytes());
-            old.get(from..from + length) == new.get(to..to + length)
+            is_same(old.get(from..from + length), new.get(to..to + length))
         };
         if is_equal {
             self.old = end;
             self.new = self.new.at(to + length);
         }
         is_equal
+    }
+
+    /// Moves past the fields, at most so many, that lie in the equal beginning. Returns how many.
+    fn pass_prefix(&mut self, most: usize) -> usize {
+        if self.old.offset() != self.new.offset() {
+            return 0;
+        }
+        for passed in 0..most {
+            let mut end = self.old;
+            end.skip();
+            end.skip();
+            if end.offset() > self.prefix {
+                return passed;
+            }
+            self.old = end;
+            self.new = self.new.at(end.offset());
+        }
+        most
     }
 
     /// Writes the new value, which has no counterpart, and moves past it.
@@ -134,14 +160,15 @@ impl<'a> Diff<'a, '_> {
         self.tape.op(Op::EditMap, 0);
         let mut edits = 0;
         let both = before.min(after);
-        for index in 0..both {
+        let passed = self.pass_prefix(both);
+        for index in passed..both {
             if before == after && self.is_at_tail() {
                 self.is_over = true;
                 break;
             }
             let (old, new) = (self.old, self.new);
             let name = key(&mut self.new);
-            if key(&mut self.old) != name {
+            if !is_same(Some(key(&mut self.old)), Some(name)) {
                 (self.old, self.new) = (old, new);
                 return self.reorder(start, edits, [before - index, after - index]);
             }
@@ -228,7 +255,7 @@ impl<'a> Diff<'a, '_> {
         let (old_bytes, new_bytes) = (self.old.bytes(), self.new.bytes());
         let pairs = olds.windows(2).rev().zip(news.windows(2).rev());
         let last = pairs
-            .take_while(|(old, new)| old_bytes.get(old[0]..old[1]) == new_bytes.get(new[0]..new[1]))
+            .take_while(|(old, new)| is_same(old_bytes.get(old[0]..old[1]), new_bytes.get(new[0]..new[1])))
             .count();
         self.tape.op(Op::SpliceList, after);
         self.tape.word(first);
