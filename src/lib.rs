@@ -10,6 +10,7 @@
 //!                              ├─► protocol   what does it say?   ├──────┘
 //!                              ├─► replica    may it be shown?    │
 //!                              └─► cells      the values, as bytes ┘
+//!                                  value      what to build of them, and what changed
 //!
 //!   host      ───────► server ─┬─► protocol   what is asked?
 //!                              ├─► object, datastore   the rules  ───► frames to connections, after the commit
@@ -21,6 +22,7 @@
 //!
 //! - [`protocol`]: messages, codecs, positions, limits. Nothing else decodes a peer's bytes.
 //! - [`replica`]: the reconciler. It judges headers and never sees a value.
+//! - [`value`]: encoded values on their way to a host that wants objects: tapes, and differences.
 //! - [`session`]: one connection after another: dial, greet, stay alive, come back.
 //! - [`client`]: all of a client behind one surface.
 //! - [`server`]: the reference server module, the same in a page and in the native server.
