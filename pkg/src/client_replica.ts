@@ -3,7 +3,7 @@
 import { type Cell, type CreateCell, signalCell } from './cell.js';
 import { Change, INSTALLED, KEPT, MetaFact, Source } from './core.js';
 import { invalid, TidewireError } from './errors.js';
-import { BaseReplica, type Position, type Replica } from './replica.js';
+import { BaseReplica, bindOnUse, type Position, type Replica } from './replica.js';
 import { type Runtime, sharedRuntime } from './runtime.js';
 import { compileGate, type Gate, type Output, type Schema } from './schema.js';
 import type { Envelope, Transport } from './transport/transport.js';
@@ -96,9 +96,17 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
     this.#refetch = refetch;
   }
 
-  readonly get = (): unknown => this.#cell.get();
+  static {
+    bindOnUse(this.prototype, ['get', 'peek']);
+  }
 
-  readonly peek = (): unknown => this.#cell.peek();
+  get(): unknown {
+    return this.#cell.get();
+  }
+
+  peek(): unknown {
+    return this.#cell.peek();
+  }
 
   listen(transport: Pick<Transport, 'subscribe'>, key: string): void {
     this.#unsubscribe = transport.subscribe(key, (envelope) => this.receive(envelope, Source.Receipt));

@@ -56,7 +56,6 @@ class Row implements Shown {
 const bump = (cell: Cell<number> | undefined): void => cell?.set(cell.peek() + 1);
 
 export class DatastoreCollection extends BaseReplica<readonly unknown[]> implements Collection<unknown> {
-  readonly #createCell: CreateCell;
   readonly #list: Lazy<readonly unknown[]>;
   /** Counts the records that came and went, for readers of a record that is not there. */
   readonly #members: Cell<number>;
@@ -72,7 +71,6 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
 
   constructor(runtime: Runtime, slot: number, gate: Gate | undefined, readonly id: string, createCell: CreateCell = signalCell) {
     super(runtime, slot, gate, createCell);
-    this.#createCell = createCell;
     this.#members = createCell(0);
     this.#list = new Lazy(createCell, () => this.#readAll());
   }
@@ -88,7 +86,7 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
       this.#members.get();
       return undefined;
     }
-    (row.changes ??= this.#createCell(0)).get();
+    (row.changes ??= this.createCell(0)).get();
     return this.#read(row);
   };
 

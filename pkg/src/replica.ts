@@ -120,7 +120,25 @@ interface Waiter {
   readonly reject: ((error: TidewireError) => void) | undefined;
 }
 
-/** The common part. Methods are fields, because people pass them around unbound. */
+/**
+ * Makes methods that may be passed around without their object: each is bound when it is first taken. As bound fields they
+ * would be most of the memory of a replica.
+ */
+export function bindOnUse(prototype: object, names: readonly string[]): void {
+  for (const name of names) {
+    const method = Object.getOwnPropertyDescriptor(prototype, name)!.value as (...args: unknown[]) => unknown;
+    Object.defineProperty(prototype, name, {
+      configurable: true,
+      get(this: object): unknown {
+        const value = method.bind(this);
+        Object.defineProperty(this, name, { value, configurable: true, writable: true });
+        return value;
+      },
+    });
+  }
+}
+
+/** The common part. */
 export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   protected readonly core: Core;
   protected error: TidewireError | null = null;
@@ -128,27 +146,34 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   /** Whether the value changed since it was last shown. */
   protected valueChanged = false;
   #metaChanged = false;
-  readonly #meta: Lazy<ReplicaMeta>;
-  readonly #listeners: Listeners = {};
-  readonly #subscribers = new Set<(value: V) => void>();
-  readonly #selections = new Set<Selection>();
-  #waiters: Waiter[] = [];
+  // Most replicas never need these, and there may be a hundred thousand.
+  #meta: Lazy<ReplicaMeta> | undefined;
+  #stats: ReplicaStats | undefined;
+  #listeners: Listeners | undefined;
+  #subscribers: Set<(value: V) => void> | undefined;
+  #selections: Set<Selection> | undefined;
+  #waiters: Waiter[] | undefined;
   isDue = false;
-  readonly stats: ReplicaStats;
+
+  static {
+    bindOnUse(this.prototype, ['meta', 'peekMeta', 'subscribe', 'select', 'on', 'refresh', 'ready', 'whenIdle', 'dispose']);
+  }
 
   protected constructor(
     protected readonly runtime: Runtime,
     protected readonly slot: number,
     protected readonly gate: Gate | undefined,
-    createCell: CreateCell = signalCell,
+    protected readonly createCell: CreateCell = signalCell,
   ) {
     this.core = runtime.core;
-    this.#meta = new Lazy(createCell, () => this.#readMeta());
-    this.stats = Object.defineProperties({}, {
+    runtime.attach(slot, this);
+  }
+
+  get stats(): ReplicaStats {
+    return (this.#stats ??= Object.defineProperties({}, {
       ...COUNTERS,
       [READ]: { value: (which: number) => this.fact(MetaFact.Stats + which), writable: true },
-    }) as ReplicaStats;
-    runtime.attach(slot, this);
+    }) as ReplicaStats);
   }
 
   /** The value for subscribers. */
@@ -177,64 +202,75 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
     return this.runtime.facts(this.core.meta(this.slot))[which]!;
   }
 
-  readonly meta = (): ReplicaMeta => this.#meta.get();
+  meta(): ReplicaMeta {
+    return this.#lazyMeta().get();
+  }
 
-  readonly peekMeta = (): ReplicaMeta => this.#meta.peek();
+  peekMeta(): ReplicaMeta {
+    return this.#lazyMeta().peek();
+  }
 
-  readonly subscribe = (listener: (value: V) => void): (() => void) => {
+  subscribe(listener: (value: V) => void): () => void {
     // An own function per call, so that one listener can be subscribed twice.
     const subscriber = (value: V): void => listener(value);
-    this.#subscribers.add(subscriber);
+    (this.#subscribers ??= new Set()).add(subscriber);
     this.#call(subscriber, this.current());
-    return () => void this.#subscribers.delete(subscriber);
-  };
+    return () => void this.#subscribers?.delete(subscriber);
+  }
 
-  readonly select = (part: Path | ((value: V) => unknown), listener: (part: never) => void): (() => void) => {
+  select(part: Path | ((value: V) => unknown), listener: (part: never) => void): () => void {
     const selection = typeof part === 'function'
       ? this.#selectBy(part, listener as (part: unknown) => void)
       : this.#selectAt(this.part(wordsOf(part)), listener as (part: unknown) => void);
     return () => {
-      if (this.#selections.delete(selection)) selection.end();
+      if (this.#selections?.delete(selection)) selection.end();
     };
-  };
+  }
 
-  readonly on = <E extends keyof ReplicaEvents>(event: E, listener: (detail: ReplicaEvents[E]) => void): (() => void) => {
+  on<E extends keyof ReplicaEvents>(event: E, listener: (detail: ReplicaEvents[E]) => void): () => void {
     const own = (detail: ReplicaEvents[E]): void => listener(detail);
-    const listeners = ((this.#listeners[event] as Set<typeof own> | undefined) ??= new Set() as never) as Set<typeof own>;
+    const all = (this.#listeners ??= {});
+    const listeners = ((all[event] as Set<typeof own> | undefined) ??= new Set() as never) as Set<typeof own>;
     listeners.add(own);
     return () => void listeners.delete(own);
-  };
+  }
 
-  readonly refresh = (): Promise<void> => {
+  refresh(): Promise<void> {
     if (!this.disposed) this.runtime.input(() => this.core.refresh(this.slot));
     return this.whenIdle();
-  };
+  }
 
-  readonly ready = (): Promise<void> => this.#wait(
-    () => this.fact(MetaFact.IsReady) !== 0,
-    () => new TidewireError('disposed', 'the replica was disposed before it had a value'),
-  );
+  ready(): Promise<void> {
+    return this.#wait(
+      () => this.fact(MetaFact.IsReady) !== 0,
+      () => new TidewireError('disposed', 'the replica was disposed before it had a value'),
+    );
+  }
 
-  readonly whenIdle = (): Promise<void> => this.#wait(() => this.fact(MetaFact.IsIdle) !== 0);
+  whenIdle(): Promise<void> {
+    return this.#wait(() => this.fact(MetaFact.IsIdle) !== 0);
+  }
 
-  readonly dispose = (): void => {
+  dispose(): void {
     if (this.disposed) return;
-    const meta = this.#meta.peek();
+    const meta = this.peekMeta();
     const counts = STATS.map((_, which) => this.fact(MetaFact.Stats + which));
     (this.stats as unknown as { [READ]: (which: number) => number })[READ] = (which) => counts[which]!;
     this.disposed = true;
-    for (const selection of this.#selections) selection.end();
-    this.#selections.clear();
+    for (const selection of this.#selections ?? []) selection.end();
+    this.#selections = undefined;
     this.leave();
     this.runtime.settle();
     this.runtime.detach(this.slot, this);
-    this.#meta.keep(meta);
-    this.#subscribers.clear();
-    for (const { resolve, reject } of this.#waiters.splice(0)) {
+    this.#lazyMeta().keep(meta);
+    this.#subscribers = undefined;
+    const waiters = this.#waiters ?? [];
+    this.#waiters = undefined;
+    for (const { resolve, reject } of waiters) {
       if (reject) reject(new TidewireError('disposed', 'the replica was disposed before it had a value'));
       else resolve();
     }
-  };
+  }
 
   [DISPOSE](): void {
     this.dispose();
@@ -253,19 +289,19 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
     if (this.valueChanged) {
       this.valueChanged = false;
       this.showValue();
-      if (this.#subscribers.size > 0) {
+      if (this.#subscribers?.size) {
         const value = this.current();
         this.runtime.enqueue(() => {
-          for (const subscriber of [...this.#subscribers]) this.#call(subscriber, value);
+          for (const subscriber of [...(this.#subscribers ?? [])]) this.#call(subscriber, value);
         });
       }
-      if (this.#selections.size > 0) for (const selection of this.#selections) selection.update();
+      if (this.#selections?.size) for (const selection of this.#selections) selection.update();
     }
     if (this.#metaChanged) {
       this.#metaChanged = false;
-      this.#meta.announce();
+      this.#meta?.announce();
     }
-    if (this.#waiters.length > 0) {
+    if (this.#waiters?.length) {
       this.#waiters = this.#waiters.filter(({ due, resolve }) => {
         if (due()) resolve();
         return !due();
@@ -279,7 +315,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
 
   protected metaDue(): void {
     this.#metaChanged = true;
-    this.#meta.expire();
+    this.#meta?.expire();
   }
 
   /** Runs the gate over `value`, and remembers why it failed. */
@@ -304,7 +340,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
 
   protected emit<E extends keyof ReplicaEvents>(event: E, detail: ReplicaEvents[E]): void {
     this.runtime.enqueue(() => {
-      const listeners = this.#listeners[event];
+      const listeners = this.#listeners?.[event];
       if (event === 'error' && !listeners?.size) report(detail);
       for (const listener of [...(listeners ?? [])]) {
         try {
@@ -318,7 +354,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
 
   #call(subscriber: (value: V) => void, value: V): void {
     // It may have left while those before it were called.
-    if (this.#subscribers.has(subscriber)) this.#guard(() => subscriber(value));
+    if (this.#subscribers?.has(subscriber)) this.#guard(() => subscriber(value));
   }
 
   /** Runs code of users: what it throws becomes an event. */
@@ -334,7 +370,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   #selectAt(part: Part, listener: (part: unknown) => void): Selection {
     let shown = part.read();
     const tell = (next: unknown): void => {
-      if (this.#selections.has(selection)) this.#guard(() => listener(next));
+      if (this.#selections?.has(selection)) this.#guard(() => listener(next));
     };
     const selection: Selection = {
       update: () => {
@@ -345,7 +381,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
       },
       end: () => part.end(),
     };
-    this.#selections.add(selection);
+    (this.#selections ??= new Set()).add(selection);
     tell(shown);
     return selection;
   }
@@ -353,7 +389,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   #selectBy(pick: (value: V) => unknown, listener: (part: unknown) => void): Selection {
     let shown: unknown;
     const tell = (value: V, isFirst: boolean): void => {
-      if (!this.#selections.has(selection)) return;
+      if (!this.#selections?.has(selection)) return;
       this.#guard(() => {
         const next = pick(value);
         if (!isFirst && Object.is(next, shown)) return;
@@ -368,7 +404,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
       },
       end() {},
     };
-    this.#selections.add(selection);
+    (this.#selections ??= new Set()).add(selection);
     tell(this.current(), true);
     return selection;
   }
@@ -381,8 +417,12 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
       const error = new TidewireError('denied', this.core.text(Text.Denial, this.slot) || 'the server denied the subscription');
       this.refused(error);
       this.emit('error', error);
-      this.#waiters = this.#waiters.filter(({ reject }) => (reject?.(error), reject === undefined));
+      this.#waiters = this.#waiters?.filter(({ reject }) => (reject?.(error), reject === undefined));
     }
+  }
+
+  #lazyMeta(): Lazy<ReplicaMeta> {
+    return (this.#meta ??= new Lazy(this.createCell, () => this.#readMeta()));
   }
 
   #readMeta(): ReplicaMeta {
@@ -397,6 +437,6 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   #wait(due: () => boolean, undone?: () => TidewireError): Promise<void> {
     if (this.disposed) return undone ? Promise.reject(undone()) : Promise.resolve();
     if (due()) return Promise.resolve();
-    return new Promise((resolve, reject) => this.#waiters.push({ due, resolve, reject: undone && reject }));
+    return new Promise((resolve, reject) => (this.#waiters ??= []).push({ due, resolve, reject: undone && reject }));
   }
 }

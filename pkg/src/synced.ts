@@ -3,7 +3,7 @@
 
 import { type Cell, type CreateCell, signalCell } from './cell.js';
 import { Change, NO_CELL } from './core.js';
-import { BaseReplica, type Replica } from './replica.js';
+import { BaseReplica, bindOnUse, type Replica } from './replica.js';
 import type { Runtime, Shown } from './runtime.js';
 import type { Gate } from './schema.js';
 import { type Part, partOf, type Words } from './value/path.js';
@@ -17,7 +17,6 @@ export interface SyncedOptions<T> {
 }
 
 export class SyncedReplica extends BaseReplica<unknown> implements Replica<unknown>, Shown {
-  readonly #createCell: CreateCell;
   readonly #eager: Cell<unknown> | undefined;
   /** Made by the first tracked read; counts the changes. */
   #changes: Cell<number> | undefined;
@@ -35,23 +34,28 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
   ) {
     super(runtime, slot, gate, createCell);
     this.#eager = cell;
-    this.#createCell = createCell;
   }
 
-  readonly get = (): unknown => {
-    if (this.#eager) return this.#eager.get();
-    (this.#changes ??= this.#createCell(0)).get();
-    return this.#read();
-  };
+  static {
+    bindOnUse(this.prototype, ['get', 'peek']);
+  }
 
-  readonly peek = (): unknown => this.#eager ? this.#eager.peek() : this.#read();
+  get(): unknown {
+    if (this.#eager) return this.#eager.get();
+    (this.#changes ??= this.createCell(0)).get();
+    return this.#read();
+  }
+
+  peek(): unknown {
+    return this.#eager ? this.#eager.peek() : this.#read();
+  }
 
   protected current(): unknown {
     return this.peek();
   }
 
   protected override part(words: Words): Part {
-    return partOf(this.runtime, words, () => this.#hasOutput() || this.disposed ? undefined : this.cell, this.peek);
+    return partOf(this.runtime, words, () => this.#hasOutput() || this.disposed ? undefined : this.cell, () => this.peek());
   }
 
   protected takeValue(kind: Change, cell: number, ticket: number): void {
