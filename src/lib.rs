@@ -10,6 +10,7 @@
 //!                              ├─► protocol   what does it say?   ├──────┘
 //!                              ├─► replica    may it be shown?    │
 //!                              └─► cells      the values, as bytes ┘
+//!                                  value      what to build of them, and what changed
 //!
 //!   host      ───────► server ─┬─► protocol   what is asked?
 //!                              ├─► object, datastore   the rules  ───► frames to connections, after the commit
@@ -22,6 +23,7 @@
 //! - [`protocol`]: messages, codecs, positions, limits. Nothing else decodes a peer's bytes.
 //! - [`gate`]: a schema compiled to run over encoded values.
 //! - [`replica`]: the reconciler. It judges headers and never sees a value.
+//! - [`value`]: encoded values on their way to a host that wants objects: tapes, and differences.
 //! - [`session`]: one connection after another: dial, greet, stay alive, come back.
 //! - [`client`]: all of a client behind one surface.
 //! - [`server`]: the reference server module, the same in a page and in the native server.
@@ -51,6 +53,7 @@ pub mod server;
 pub mod session;
 #[cfg(all(feature = "web", target_arch = "wasm32"))]
 pub mod transport;
+pub mod value;
 #[cfg(all(any(feature = "wasm-client", feature = "wasm-server"), target_arch = "wasm32"))]
 mod wasm;
 

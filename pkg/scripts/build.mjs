@@ -14,6 +14,7 @@ const dist = join(root, 'dist');
 /** Each bundle: its entry point, the loader behind it, and whether programs `require` it, too. */
 const BUNDLES = {
   browser: { entry: 'index', loader: 'browser' },
+  'browser.development': { entry: 'index', loader: 'browser', development: true },
   workerd: { entry: 'index', loader: 'workerd' },
   inline: { entry: 'index', loader: 'inline', required: true, alone: true },
   slim: { entry: 'slim', loader: 'slim', required: true },
@@ -65,7 +66,7 @@ try {
   fail('the declarations could not be made; the errors are above');
 }
 
-async function bundle(name, { entry, loader, whole, alone }, format) {
+async function bundle(name, { entry, loader, whole, alone, development = false }, format) {
   const file = `${name}.${format === 'cjs' ? 'cjs' : 'js'}`;
   await build({
     entryPoints: [join(root, 'src', `${entry}.ts`)],
@@ -84,7 +85,7 @@ async function bundle(name, { entry, loader, whole, alone }, format) {
     // for: they hand over compiled modules.
     pure: ['console.warn'],
     format,
-    define: { Request: 'undefined', Response: 'undefined', ...(format === 'cjs' ? { 'import.meta.url': '""' } : {}) },
+    define: { Request: 'undefined', Response: 'undefined', DEVELOPMENT: String(development), ...(format === 'cjs' ? { 'import.meta.url': '""' } : {}) },
     sourcemap: true,
     legalComments: 'none',
     plugins: [resolver({ loader, alone })],

@@ -24,18 +24,20 @@ export function signalCell<T>(initial: T): Cell<T> {
 
 /** @internal A value that is made when it is first read after a change. Its cell only counts the changes. */
 export class Lazy<T> {
-  readonly #changes: Cell<number>;
+  readonly #createCell: CreateCell;
+  /** Made by the first tracked read. */
+  #changes: Cell<number> | undefined;
   readonly #make: () => T;
   #value: T | undefined;
   #fresh = false;
 
   constructor(createCell: CreateCell, make: () => T) {
-    this.#changes = createCell(0);
+    this.#createCell = createCell;
     this.#make = make;
   }
 
   get(): T {
-    this.#changes.get();
+    (this.#changes ??= this.#createCell(0)).get();
     return this.peek();
   }
 
@@ -60,6 +62,6 @@ export class Lazy<T> {
 
   /** Tells the readers. */
   announce(): void {
-    this.#changes.set(this.#changes.peek() + 1);
+    this.#changes?.set(this.#changes.peek() + 1);
   }
 }

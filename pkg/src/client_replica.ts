@@ -1,9 +1,9 @@
 // A replica over a transport of the application's own. Values stay JavaScript objects; only numbers cross to the core.
 
 import { type Cell, type CreateCell, signalCell } from './cell.js';
-import { Change, KEPT, MetaFact, Source } from './core.js';
+import { Change, INSTALLED, KEPT, MetaFact, Source } from './core.js';
 import { invalid, TidewireError } from './errors.js';
-import { BaseReplica, type Position, type Replica } from './replica.js';
+import { BaseReplica, bindOnUse, type Position, type Replica } from './replica.js';
 import { type Runtime, sharedRuntime } from './runtime.js';
 import { compileGate, type Gate, type Output, type Schema } from './schema.js';
 import type { Envelope, Transport } from './transport/transport.js';
@@ -58,7 +58,7 @@ export function createClientReplica(options: ClientReplicaOptions<Schema | undef
   const runtime = sharedRuntime();
   // Says at once what of a JSON Schema cannot be compiled.
   runtime.gate(gate);
-  const slot = runtime.core.replica(declared, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry);
+  const slot = runtime.core.replica(gate !== undefined, declared, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry);
   const replica = new ClientReplica(runtime, slot, gate, options);
   replica.listen(transport, key);
   if (seed !== undefined) replica.receive(seed, Source.Seed);
@@ -98,9 +98,17 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
     this.#refetch = refetch;
   }
 
-  readonly get = (): unknown => this.#cell.get();
+  static {
+    bindOnUse(this.prototype, ['get', 'peek']);
+  }
 
-  readonly peek = (): unknown => this.#cell.peek();
+  get(): unknown {
+    return this.#cell.get();
+  }
+
+  peek(): unknown {
+    return this.#cell.peek();
+  }
 
   listen(transport: Pick<Transport, 'subscribe'>, key: string): void {
     this.#unsubscribe = transport.subscribe(key, (envelope) => this.receive(envelope, Source.Receipt));
@@ -126,10 +134,8 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
   protected takeValue(kind: Change, a: number, b: number): void {
     switch (kind) {
       case Change.Install:
-        this.#shown = this.#held.get(a);
+        this.#install(this.#held.get(a));
         this.#held.delete(a);
-        this.valueChanged = true;
-        this.metaDue();
         break;
       case Change.Discard:
         this.#held.delete(a);
@@ -170,13 +176,21 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
     this.#attempts.clear();
   }
 
-  /** Keeps the value of `envelope` under a new token, offers its header, and answers the ticket. */
-  #offer(attempt: number, envelope: Envelope, prev: unknown): void {
-    if (this.disposed) return;
+  #install(held: Held | undefined): void {
+    this.#shown = held;
+    this.valueChanged = true;
+    this.metaDue();
+  }
+
+  /**
+   * Offers the header of `envelope`, answers the ticket, and keeps the value under a token where the core does not say at
+   * once what is to be done with it. Returns whether nothing else came of it.
+   */
+  #offer(attempt: number, envelope: Envelope, prev: unknown): boolean {
+    if (this.disposed) return true;
     const { value, schema_version, sequence, epoch }: Partial<Envelope> = envelope ?? {};
     const held: Held = { value, version: schema_version ?? null, epoch: epoch ?? null };
     const token = (this.#tokens = (this.#tokens + 1) >>> 0);
-    this.#held.set(token, held);
     const ticket = this.core.offer(
       this.slot,
       attempt,
@@ -186,21 +200,40 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
       prev === undefined || prev === null ? -1 : wire(prev),
       held.version === null ? 0 : this.runtime.internVersion(String(held.version)),
     );
-    if (ticket === 0) this.#held.delete(token);
-    else if (ticket !== KEPT) this.#judge(token, ticket);
+    if (ticket === 0) return false;
+    if (ticket === KEPT) {
+      this.#held.set(token, held);
+      return false;
+    }
+    if (ticket !== INSTALLED) {
+      const verdict = this.judge(held.value);
+      if (this.disposed) return false;
+      if (verdict.ok) held.value = verdict.value;
+      if (!this.core.judged(ticket, verdict.ok)) {
+        if (verdict.ok) this.#held.set(token, held);
+        return false;
+      }
+    }
+    this.#install(held);
+    this.runtime.due(this);
+    return true;
   }
 
+  /** Judges a value that was held back. */
   #judge(token: number, ticket: number): void {
     const held = this.#held.get(token);
     const verdict = this.judge(held?.value);
     if (held && verdict.ok) held.value = verdict.value;
     else this.#held.delete(token);
-    if (!this.disposed) this.core.judged(ticket, verdict.ok);
+    if (!this.disposed && this.core.judged(ticket, verdict.ok)) {
+      this.#install(held);
+      this.#held.delete(token);
+    }
   }
 
   async #attempt(attempt: number, signal: AbortSignal): Promise<void> {
     const { core, slot } = this;
-    let answer: () => void;
+    let answer: () => boolean | void;
     try {
       const sequence = this.fact(MetaFact.Sequence);
       const position = sequence < 0 ? null : { epoch: this.epoch(), sequence };

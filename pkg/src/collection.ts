@@ -1,11 +1,12 @@
 // The replica of a datastore: rows that lie in WebAssembly memory until somebody reads them.
 
 import { type Cell, type CreateCell, Lazy, signalCell } from './cell.js';
-import { Change, Text, Write } from './core.js';
+import { Change, NO_CELL, Write } from './core.js';
 import { BaseReplica, type Observable } from './replica.js';
-import type { Runtime } from './runtime.js';
+import type { Runtime, Shown } from './runtime.js';
 import type { Gate } from './schema.js';
 import { checkKey, encode } from './value/encode.js';
+import { type Part, partOf, type Words } from './value/path.js';
 
 /** How to open a datastore, and how to show it. */
 export interface DatastoreOptions {
@@ -18,7 +19,7 @@ export interface DatastoreOptions {
 }
 
 /** A live, read-only copy of a datastore, and the way to change it. */
-export interface Collection<T> extends Observable<readonly T[]> {
+export interface Collection<T> extends Observable<readonly T[], Readonly<Record<string, T>>> {
   readonly id: string;
   /** All records in the order of their last change (a tracked read). The array is the same until something changes. */
   rows(): readonly T[];
@@ -32,25 +33,37 @@ export interface Collection<T> extends Observable<readonly T[]> {
   delete(key: string): Promise<void>;
 }
 
-interface Row {
-  cell: number;
-  ticket: number;
-  sequence: number;
-  value: unknown;
-  made: boolean;
+class Row implements Shown {
+  base = NO_CELL;
+  value: unknown = undefined;
+  isExpected = false;
+  /** Whether somebody has looked at what is shown. */
+  wasRead = false;
+  /** Whether `value` is what the gate made of the cell. */
+  isOutput = false;
+  /** Known when somebody has to know it. */
+  key: string | undefined;
   /** Made by the first tracked read; counts the changes. */
   changes: Cell<number> | undefined;
+
+  constructor(public cell: number, public ticket: number, public sequence: number) {}
+
+  get isFresh(): boolean {
+    return this.isOutput || this.base === this.cell;
+  }
 }
 
 const bump = (cell: Cell<number> | undefined): void => cell?.set(cell.peek() + 1);
 
 export class DatastoreCollection extends BaseReplica<readonly unknown[]> implements Collection<unknown> {
-  readonly #createCell: CreateCell;
   readonly #list: Lazy<readonly unknown[]>;
   /** Counts the records that came and went, for readers of a record that is not there. */
   readonly #members: Cell<number>;
   /** In the order of their sequences, unless `#sorted` says otherwise. */
   readonly #rows = new Map<string, Row>();
+  readonly #byCell = new Map<number, Row>();
+  /** Rows that are not among `#rows` yet, because their keys were not asked for: that is one call for all. */
+  #unnamed: Row[] = [];
   #sorted = true;
   #highest = -1;
   #membersChanged = false;
@@ -58,7 +71,6 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
 
   constructor(runtime: Runtime, slot: number, gate: Gate | undefined, readonly id: string, createCell: CreateCell = signalCell) {
     super(runtime, slot, gate, createCell);
-    this.#createCell = createCell;
     this.#members = createCell(0);
     this.#list = new Lazy(createCell, () => this.#readAll());
   }
@@ -68,12 +80,13 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
   readonly peekRows = (): readonly unknown[] => this.#list.peek();
 
   readonly get = (key: string): unknown => {
+    this.#name();
     const row = this.#rows.get(key);
     if (row === undefined) {
       this.#members.get();
       return undefined;
     }
-    (row.changes ??= this.#createCell(0)).get();
+    (row.changes ??= this.createCell(0)).get();
     return this.#read(row);
   };
 
@@ -92,16 +105,27 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
     return this.#list.peek();
   }
 
-  protected takeValue(kind: Change, cell: number, ticket: number): void {
+  protected override part([key = '', ...words]: Words): Part {
+    return partOf(this.runtime, words, () => {
+      const row = this.#find(key);
+      if (row === undefined) return NO_CELL;
+      return this.disposed || row.isOutput || this.#hasOutput(row) ? undefined : row.cell;
+    }, () => this.#read(this.#find(key)!));
+  }
+
+  protected takeValue(kind: Change, cell: number, ticket: number, previous: number): void {
     switch (kind) {
       case Change.Row:
-        this.#put(cell, ticket);
+        this.#put(cell, ticket, previous);
         break;
       case Change.Gone: {
-        const key = this.core.text(Text.Key, cell) ?? '';
-        const row = this.#rows.get(key);
+        const row = this.#byCell.get(cell);
         if (row === undefined) return;
-        this.#rows.delete(key);
+        this.#name();
+        this.#byCell.delete(cell);
+        this.#rows.delete(row.key!);
+        row.isExpected = false;
+        this.runtime.maker.drop(row);
         this.#rowsChanged.add(row);
         this.#membersChanged = true;
         break;
@@ -131,48 +155,98 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
   }
 
   protected leave(): void {
-    // Records that were never read go with the bytes; reading them all now could take long.
-    for (const [key, row] of this.#rows) if (!row.made) this.#rows.delete(key);
+    this.#name();
+    for (const [key, row] of this.#rows) {
+      // Records that were never read go with the bytes; reading them all now could take long.
+      if (row.base === NO_CELL && !row.isOutput) this.#rows.delete(key);
+      else this.#read(row);
+      row.isExpected = false;
+    }
+    for (const row of this.#rows.values()) {
+      this.runtime.maker.drop(row);
+      row.isOutput = true;
+    }
     this.core.release(this.slot);
   }
 
-  #put(cell: number, ticket: number): void {
-    const key = this.core.text(Text.Key, cell) ?? '';
+  #find(key: string): Row | undefined {
+    this.#name();
+    return this.#rows.get(key);
+  }
+
+  #put(cell: number, ticket: number, previous: number): void {
     const sequence = this.core.cellSequence(cell);
-    let row = this.#rows.get(key);
+    let row = this.#byCell.get(previous);
     if (row === undefined) {
-      row = { cell, ticket, sequence, value: undefined, made: false, changes: undefined };
+      row = new Row(cell, ticket, sequence);
+      this.#unnamed.push(row);
       this.#membersChanged = true;
     } else {
-      // A map keeps the order of insertion: a changed record goes to the end.
-      this.#rows.delete(key);
+      this.#byCell.delete(previous);
+      if (ticket !== 0) row.isExpected = false;
+      else if (row.wasRead && row.base !== NO_CELL) this.runtime.expect(row);
+      row.wasRead = false;
       row.cell = cell;
       row.ticket = ticket;
       row.sequence = sequence;
+      row.isOutput = false;
+      if (row.key !== undefined) {
+        // A map keeps the order of insertion: a changed record goes to the end.
+        this.#rows.delete(row.key);
+        this.#enter(row, row.key);
+      }
     }
-    this.#rows.set(key, row);
-    row.made = false;
-    row.value = undefined;
-    if (sequence < this.#highest) this.#sorted = false;
-    else this.#highest = sequence;
+    this.#byCell.set(cell, row);
     this.#rowsChanged.add(row);
   }
 
+  #enter(row: Row, key: string): void {
+    this.#rows.set(key, row);
+    if (row.sequence < this.#highest) this.#sorted = false;
+    else this.#highest = row.sequence;
+  }
+
+  /** Finds out the keys of new rows. */
+  #name(): void {
+    if (this.#unnamed.length === 0) return;
+    const rows = this.#unnamed;
+    this.#unnamed = [];
+    const keys = this.runtime.maker.keys(rows.map((row) => row.cell));
+    rows.forEach((row, i) => this.#enter(row, (row.key = keys[i]!)));
+  }
+
+  #hasOutput(row: Row): boolean {
+    return row.ticket !== 0 && this.runtime.outputs.has(row.ticket);
+  }
+
   #read(row: Row): unknown {
-    if (!row.made) {
-      row.value = this.readCell(row.cell, row.ticket);
-      row.made = true;
-    }
+    row.wasRead = true;
+    if (!row.isFresh && !this.#takeOutput(row)) this.runtime.make(row);
     return row.value;
   }
 
+  /** Shows what the gate made of a row. Says whether there is such a thing. */
+  #takeOutput(row: Row): boolean {
+    if (!this.#hasOutput(row)) return false;
+    this.runtime.maker.drop(row);
+    row.value = this.runtime.outputs.get(row.ticket);
+    row.isOutput = true;
+    return true;
+  }
+
   #readAll(): readonly unknown[] {
+    this.#name();
     if (!this.#sorted) {
       const entries = [...this.#rows].sort(([, a], [, b]) => a.sequence - b.sequence);
       this.#rows.clear();
       for (const [key, row] of entries) this.#rows.set(key, row);
       this.#sorted = true;
     }
-    return Array.from(this.#rows.values(), (row) => this.#read(row));
+    const rows = [...this.#rows.values()];
+    this.runtime.makeAll(rows.filter((row) => !row.isFresh && !this.#takeOutput(row)));
+    return rows.map((row) => {
+      row.wasRead = true;
+      return row.value;
+    });
   }
 }

@@ -19,11 +19,14 @@ export const enum Change {
   Value = 1, Row, Gone, Judge, Meta, Settled, Link, Install, Discard, Refetch, Abort, Event, Freed, JudgeOwn,
 }
 
-/** @internal A `cell` that says "no value". */
+/** @internal A cell that says "no value" or, where a value is built, "none before it". */
 export const NO_CELL = 0xffffffff;
 
 /** @internal What `Core.offer` returns for a value that it keeps until a change names it. */
 export const KEPT = 0xffffffff;
+
+/** @internal What `Core.offer` returns for a value that is to be shown: no change will name it. */
+export const INSTALLED = 0xfffffffe;
 
 /** @internal What a replica counts, in the order of `Core.meta`. */
 export const STATS = [
@@ -36,8 +39,8 @@ export const enum LinkFact { State, RetryIn, Code }
 /** @internal What `Core.meta` finds; the counters follow. */
 export const enum MetaFact { Sequence, Cursor, Status, IsReady, IsIdle, Stats }
 
-/** @internal What `Core.text` tells of the link, a slot, a write, a cell, a refused schema or value. */
-export const enum Text { LinkReason, Denial, Settlement, Epoch, SchemaVersion, Key, Unsupported, Fault }
+/** @internal What `Core.text` tells of the link, a slot, a write, a refused schema or value. */
+export const enum Text { LinkReason, Denial, Settlement, Epoch, SchemaVersion, Unsupported, Fault }
 
 /** @internal What `Core.subscribe` takes in the place of a gate. */
 export const enum NoGate { Host = -2, Trust }
@@ -70,13 +73,15 @@ export interface Core {
 
   drain(): number;
   changesPtr(): number;
-  cellPtr(cell: number): number;
-  cellLen(cell: number): number;
+  wantsPtr(): number;
+  build(count: number): number;
+  part(cell: number, base: number, path: Uint8Array): number;
+  letGo(cell: number): void;
   cellSequence(cell: number): number;
-  judged(ticket: number, ok: boolean): void;
+  judged(ticket: number, ok: boolean): boolean;
   meta(slot: number): number;
 
-  replica(schemaMajor: number, onGap: number, hasRefetch: boolean, retry: boolean): number;
+  replica(isGated: boolean, schemaMajor: number, onGap: number, hasRefetch: boolean, retry: boolean): number;
   intern(isVersion: boolean, text: string): number;
   offer(
     slot: number, attempt: number, token: number, epoch: number, sequence: number, prev: number, version: number,

@@ -6,6 +6,7 @@ import { type CreateCell, Lazy, signalCell } from './cell.js';
 import { gateFault, TidewireError } from './errors.js';
 import { failure, report, type Runtime, type Slot } from './runtime.js';
 import type { Gate, Verdict } from './schema.js';
+import { type Part, type PartAt, type Path, walk, type Words, wordsOf } from './value/path.js';
 
 /** A place in a history. */
 export interface Position {
@@ -51,7 +52,7 @@ export interface ReplicaEvents {
 }
 
 /** What replicas and collections have in common. */
-export interface Observable<V> {
+export interface Observable<V, Whole = V> {
   /** Where the replica stands (a tracked read). */
   meta(): ReplicaMeta;
   /** Where the replica stands (an untracked read). */
@@ -59,6 +60,15 @@ export interface Observable<V> {
   readonly stats: ReplicaStats;
   /** Calls `listener` with the value now and after every change. The returned function ends it. */
   subscribe(listener: (value: V) => void): () => void;
+  /**
+   * Calls `listener` with a part of the value now, and whenever that part changed. `part` is the way to it, or a function
+   * that picks it. The returned function ends it.
+   *
+   * At the end of a path only that part is made, and what did not change is the same object. What a function returns is
+   * compared by `Object.is`. A path into a collection begins with the key of a record.
+   */
+  select<const P extends Path>(part: P, listener: (part: PartAt<Whole, P> | undefined) => void): () => void;
+  select<T>(part: (value: V) => T, listener: (part: T) => void): () => void;
   /** Calls `listener` at every such event. The returned function ends it. */
   on<E extends keyof ReplicaEvents>(event: E, listener: (detail: ReplicaEvents[E]) => void): () => void;
   /** Asks the authority anew, and resolves when that is done. */
@@ -73,7 +83,7 @@ export interface Observable<V> {
 }
 
 /** A read-only copy of one key, kept current. `undefined` before the first value and after a deletion. */
-export interface Replica<T> extends Observable<T | undefined> {
+export interface Replica<T> extends Observable<T | undefined, T> {
   /** The value (a tracked read). */
   get(): T | undefined;
   /** The value (an untracked read). */
@@ -97,48 +107,86 @@ const COUNTERS: PropertyDescriptorMap = Object.fromEntries(
 
 type Listeners = { [E in keyof ReplicaEvents]?: Set<(detail: ReplicaEvents[E]) => void> };
 
+/** What one caller of `select` is told about. */
+interface Selection {
+  /** The value has changed. */
+  update(): void;
+  end(): void;
+}
+
 interface Waiter {
   readonly due: () => boolean;
   readonly resolve: () => void;
   readonly reject: ((error: TidewireError) => void) | undefined;
 }
 
-/** The common part. Methods are fields, because people pass them around unbound. */
-export abstract class BaseReplica<V> implements Observable<V>, Slot {
+/**
+ * Makes methods that may be passed around without their object: each is bound when it is first taken. As bound fields they
+ * would be most of the memory of a replica.
+ */
+export function bindOnUse(prototype: object, names: readonly string[]): void {
+  for (const name of names) {
+    const method = Object.getOwnPropertyDescriptor(prototype, name)!.value as (...args: unknown[]) => unknown;
+    Object.defineProperty(prototype, name, {
+      configurable: true,
+      get(this: object): unknown {
+        const value = method.bind(this);
+        Object.defineProperty(this, name, { value, configurable: true, writable: true });
+        return value;
+      },
+    });
+  }
+}
+
+/** The common part. */
+export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   protected readonly core: Core;
   protected error: TidewireError | null = null;
   protected disposed = false;
   /** Whether the value changed since it was last shown. */
   protected valueChanged = false;
   #metaChanged = false;
-  readonly #meta: Lazy<ReplicaMeta>;
-  readonly #listeners: Listeners = {};
-  readonly #subscribers = new Set<(value: V) => void>();
-  #waiters: Waiter[] = [];
+  // Most replicas never need these, and there may be a hundred thousand.
+  #meta: Lazy<ReplicaMeta> | undefined;
+  #stats: ReplicaStats | undefined;
+  #listeners: Listeners | undefined;
+  #subscribers: Set<(value: V) => void> | undefined;
+  #selections: Set<Selection> | undefined;
+  #waiters: Waiter[] | undefined;
   isDue = false;
-  readonly stats: ReplicaStats;
+
+  static {
+    bindOnUse(this.prototype, ['meta', 'peekMeta', 'subscribe', 'select', 'on', 'refresh', 'ready', 'whenIdle', 'dispose']);
+  }
 
   protected constructor(
     protected readonly runtime: Runtime,
     protected readonly slot: number,
     protected readonly gate: Gate | undefined,
-    createCell: CreateCell = signalCell,
+    protected readonly createCell: CreateCell = signalCell,
   ) {
     this.core = runtime.core;
-    this.#meta = new Lazy(createCell, () => this.#readMeta());
-    this.stats = Object.defineProperties({}, {
+    runtime.attach(slot, this);
+  }
+
+  get stats(): ReplicaStats {
+    return (this.#stats ??= Object.defineProperties({}, {
       ...COUNTERS,
       [READ]: { value: (which: number) => this.fact(MetaFact.Stats + which), writable: true },
-    }) as ReplicaStats;
-    runtime.attach(slot, this);
+    }) as ReplicaStats);
   }
 
   /** The value for subscribers. */
   protected abstract current(): V;
   /** Takes a change that is about values. */
-  protected abstract takeValue(kind: Change, a: number, b: number): void;
+  protected abstract takeValue(kind: Change, a: number, b: number, c: number): void;
   /** Shows the changed value. */
   protected abstract showValue(): void;
+  /** A part of the value. */
+  protected part(words: Words): Part {
+    return { read: () => walk(this.current(), words), end() {} };
+  }
+
   /** Leaves the core's slot. */
   protected abstract leave(): void;
 
@@ -154,53 +202,75 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
     return this.runtime.facts(this.core.meta(this.slot))[which]!;
   }
 
-  readonly meta = (): ReplicaMeta => this.#meta.get();
+  meta(): ReplicaMeta {
+    return this.#lazyMeta().get();
+  }
 
-  readonly peekMeta = (): ReplicaMeta => this.#meta.peek();
+  peekMeta(): ReplicaMeta {
+    return this.#lazyMeta().peek();
+  }
 
-  readonly subscribe = (listener: (value: V) => void): (() => void) => {
+  subscribe(listener: (value: V) => void): () => void {
     // An own function per call, so that one listener can be subscribed twice.
     const subscriber = (value: V): void => listener(value);
-    this.#subscribers.add(subscriber);
+    (this.#subscribers ??= new Set()).add(subscriber);
     this.#call(subscriber, this.current());
-    return () => void this.#subscribers.delete(subscriber);
-  };
+    return () => void this.#subscribers?.delete(subscriber);
+  }
 
-  readonly on = <E extends keyof ReplicaEvents>(event: E, listener: (detail: ReplicaEvents[E]) => void): (() => void) => {
+  select(part: Path | ((value: V) => unknown), listener: (part: never) => void): () => void {
+    const selection = typeof part === 'function'
+      ? this.#selectBy(part, listener as (part: unknown) => void)
+      : this.#selectAt(this.part(wordsOf(part)), listener as (part: unknown) => void);
+    return () => {
+      if (this.#selections?.delete(selection)) selection.end();
+    };
+  }
+
+  on<E extends keyof ReplicaEvents>(event: E, listener: (detail: ReplicaEvents[E]) => void): () => void {
     const own = (detail: ReplicaEvents[E]): void => listener(detail);
-    const listeners = ((this.#listeners[event] as Set<typeof own> | undefined) ??= new Set() as never) as Set<typeof own>;
+    const all = (this.#listeners ??= {});
+    const listeners = ((all[event] as Set<typeof own> | undefined) ??= new Set() as never) as Set<typeof own>;
     listeners.add(own);
     return () => void listeners.delete(own);
-  };
+  }
 
-  readonly refresh = (): Promise<void> => {
+  refresh(): Promise<void> {
     if (!this.disposed) this.runtime.input(() => this.core.refresh(this.slot));
     return this.whenIdle();
-  };
+  }
 
-  readonly ready = (): Promise<void> => this.#wait(
-    () => this.fact(MetaFact.IsReady) !== 0,
-    () => new TidewireError('disposed', 'the replica was disposed before it had a value'),
-  );
+  ready(): Promise<void> {
+    return this.#wait(
+      () => this.fact(MetaFact.IsReady) !== 0,
+      () => new TidewireError('disposed', 'the replica was disposed before it had a value'),
+    );
+  }
 
-  readonly whenIdle = (): Promise<void> => this.#wait(() => this.fact(MetaFact.IsIdle) !== 0);
+  whenIdle(): Promise<void> {
+    return this.#wait(() => this.fact(MetaFact.IsIdle) !== 0);
+  }
 
-  readonly dispose = (): void => {
+  dispose(): void {
     if (this.disposed) return;
-    const meta = this.#meta.peek();
+    const meta = this.peekMeta();
     const counts = STATS.map((_, which) => this.fact(MetaFact.Stats + which));
     (this.stats as unknown as { [READ]: (which: number) => number })[READ] = (which) => counts[which]!;
     this.disposed = true;
+    for (const selection of this.#selections ?? []) selection.end();
+    this.#selections = undefined;
     this.leave();
     this.runtime.settle();
     this.runtime.detach(this.slot, this);
-    this.#meta.keep(meta);
-    this.#subscribers.clear();
-    for (const { resolve, reject } of this.#waiters.splice(0)) {
+    this.#lazyMeta().keep(meta);
+    this.#subscribers = undefined;
+    const waiters = this.#waiters ?? [];
+    this.#waiters = undefined;
+    for (const { resolve, reject } of waiters) {
       if (reject) reject(new TidewireError('disposed', 'the replica was disposed before it had a value'));
       else resolve();
     }
-  };
+  }
 
   [DISPOSE](): void {
     this.dispose();
@@ -208,10 +278,10 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
 
   // Slot
 
-  take(kind: Change, a: number, b: number): void {
+  take(kind: Change, a: number, b: number, c: number): void {
     if (kind === Change.Event) this.#event(a, b);
     else if (kind === Change.Meta) this.metaDue();
-    else this.takeValue(kind, a, b);
+    else this.takeValue(kind, a, b, c);
   }
 
   show(): void {
@@ -219,18 +289,19 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
     if (this.valueChanged) {
       this.valueChanged = false;
       this.showValue();
-      if (this.#subscribers.size > 0) {
+      if (this.#subscribers?.size) {
         const value = this.current();
         this.runtime.enqueue(() => {
-          for (const subscriber of [...this.#subscribers]) this.#call(subscriber, value);
+          for (const subscriber of [...(this.#subscribers ?? [])]) this.#call(subscriber, value);
         });
       }
+      if (this.#selections?.size) for (const selection of this.#selections) selection.update();
     }
     if (this.#metaChanged) {
       this.#metaChanged = false;
-      this.#meta.announce();
+      this.#meta?.announce();
     }
-    if (this.#waiters.length > 0) {
+    if (this.#waiters?.length) {
       this.#waiters = this.#waiters.filter(({ due, resolve }) => {
         if (due()) resolve();
         return !due();
@@ -244,7 +315,7 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
 
   protected metaDue(): void {
     this.#metaChanged = true;
-    this.#meta.expire();
+    this.#meta?.expire();
   }
 
   /** Runs the gate over `value`, and remembers why it failed. */
@@ -257,15 +328,9 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
 
   /** Answers the core's question about `cell`, and keeps what the gate made of it. */
   protected judgeCell(cell: number, ticket: number): void {
-    const verdict = this.judge(this.runtime.decode(cell));
+    const verdict = this.judge(this.runtime.maker.once(cell));
     if (verdict.ok && this.gate !== undefined) this.runtime.outputs.keep(cell, ticket, verdict.value);
     this.core.judged(ticket, verdict.ok);
-  }
-
-  /** The value of `cell`: what the gate made of it, or the bytes themselves. */
-  protected readCell(cell: number, ticket: number): unknown {
-    const { outputs } = this.runtime;
-    return outputs.has(ticket) ? outputs.get(ticket) : this.runtime.decode(cell);
   }
 
   protected refused(error: TidewireError): void {
@@ -275,7 +340,7 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
 
   protected emit<E extends keyof ReplicaEvents>(event: E, detail: ReplicaEvents[E]): void {
     this.runtime.enqueue(() => {
-      const listeners = this.#listeners[event];
+      const listeners = this.#listeners?.[event];
       if (event === 'error' && !listeners?.size) report(detail);
       for (const listener of [...(listeners ?? [])]) {
         try {
@@ -289,13 +354,59 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
 
   #call(subscriber: (value: V) => void, value: V): void {
     // It may have left while those before it were called.
-    if (!this.#subscribers.has(subscriber)) return;
+    if (this.#subscribers?.has(subscriber)) this.#guard(() => subscriber(value));
+  }
+
+  /** Runs code of users: what it throws becomes an event. */
+  #guard(run: () => void): void {
     try {
-      subscriber(value);
+      run();
     } catch (error) {
       this.raise(error);
       this.runtime.settle();
     }
+  }
+
+  #selectAt(part: Part, listener: (part: unknown) => void): Selection {
+    let shown = part.read();
+    const tell = (next: unknown): void => {
+      if (this.#selections?.has(selection)) this.#guard(() => listener(next));
+    };
+    const selection: Selection = {
+      update: () => {
+        const next = part.read();
+        if (Object.is(next, shown)) return;
+        shown = next;
+        this.runtime.enqueue(() => tell(next));
+      },
+      end: () => part.end(),
+    };
+    (this.#selections ??= new Set()).add(selection);
+    tell(shown);
+    return selection;
+  }
+
+  #selectBy(pick: (value: V) => unknown, listener: (part: unknown) => void): Selection {
+    let shown: unknown;
+    const tell = (value: V, isFirst: boolean): void => {
+      if (!this.#selections?.has(selection)) return;
+      this.#guard(() => {
+        const next = pick(value);
+        if (!isFirst && Object.is(next, shown)) return;
+        shown = next;
+        listener(next);
+      });
+    };
+    const selection: Selection = {
+      update: () => {
+        const value = this.current();
+        this.runtime.enqueue(() => tell(value, false));
+      },
+      end() {},
+    };
+    (this.#selections ??= new Set()).add(selection);
+    tell(this.current(), true);
+    return selection;
   }
 
   #event(kind: number, fault: number): void {
@@ -308,8 +419,12 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
       const error = new TidewireError('denied', this.core.text(Text.Denial, this.slot) || 'the server denied the subscription');
       this.refused(error);
       this.emit('error', error);
-      this.#waiters = this.#waiters.filter(({ reject }) => (reject?.(error), reject === undefined));
+      this.#waiters = this.#waiters?.filter(({ reject }) => (reject?.(error), reject === undefined));
     }
+  }
+
+  #lazyMeta(): Lazy<ReplicaMeta> {
+    return (this.#meta ??= new Lazy(this.createCell, () => this.#readMeta()));
   }
 
   #readMeta(): ReplicaMeta {
@@ -324,6 +439,6 @@ export abstract class BaseReplica<V> implements Observable<V>, Slot {
   #wait(due: () => boolean, undone?: () => TidewireError): Promise<void> {
     if (this.disposed) return undone ? Promise.reject(undone()) : Promise.resolve();
     if (due()) return Promise.resolve();
-    return new Promise((resolve, reject) => this.#waiters.push({ due, resolve, reject: undone && reject }));
+    return new Promise((resolve, reject) => (this.#waiters ??= []).push({ due, resolve, reject: undone && reject }));
   }
 }

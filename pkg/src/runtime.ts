@@ -9,15 +9,15 @@ import { type Core, Change, type Loaded, NoGate, Text, Write } from './core.js';
 import { badKey, gateFault, refusal, TidewireError, tooMany } from './errors.js';
 import { core as loadedCore } from './init.js';
 import { explain, type Gate, type Verdict } from './schema.js';
-import { decode } from './value/decode.js';
 import { encode } from './value/encode.js';
+import { type Made, Maker } from './value/tape.js';
 
 /** What stands behind a slot of the core. */
 export interface Slot {
   /** Whether it is among those to be shown. The runtime's own mark. */
   isDue: boolean;
   /** Takes a change. Runs no code of users but gates. */
-  take(kind: Change, a: number, b: number): void;
+  take(kind: Change, a: number, b: number, c: number): void;
   /** Shows what was taken: sets cells, queues callbacks. */
   show(): void;
   /** An exception of a reader of this slot's cells. */
@@ -50,16 +50,32 @@ class Outputs {
   }
 }
 
+/** The words of a change. */
+const WORDS = 5;
+
 interface Pending {
   resolve(): void;
   reject(error: TidewireError): void;
 }
 
+/** A value that is made when somebody looks. */
+export interface Shown extends Made {
+  /** Whether it is among those that are made together. The runtime's own mark. */
+  isExpected: boolean;
+}
+
+/** Bits of a slot's number that are its place; the others tell who had that place before. */
+const PLACE = 0xfffff;
+
 export class Runtime {
   readonly core: Core;
+  readonly maker: Maker;
   readonly outputs = new Outputs();
   readonly #memory: WebAssembly.Memory;
-  readonly #slots = new Map<number, Slot>();
+  /** By the place in their number. */
+  readonly #slots: ({ readonly slot: number; readonly handler: Slot } | undefined)[] = [];
+  /** Values that were read before they changed, so that somebody will look at them again: all at once, then. */
+  #expected: Shown[] = [];
   readonly #writes = new Map<number, Pending>();
   readonly #self: { runtime: Runtime | undefined } = { runtime: this };
   readonly #epochs = new Map<string, number>();
@@ -68,7 +84,7 @@ export class Runtime {
   #link: Slot | undefined;
   #reading = false;
   #judging = false;
-  #deferred: (() => void)[] = [];
+  #deferred: (() => boolean | void)[] = [];
   #running = false;
   #due: Slot[] = [];
   /** The change list under way, and a view of the core's memory that is renewed when the memory moves. */
@@ -81,6 +97,7 @@ export class Runtime {
     // The core keeps this function alive, and with it all it refers to, until `retire` cuts the tie.
     const self = this.#self;
     this.core = new loaded.Core(crypto.getRandomValues(new Uint8Array(16)), () => self.runtime?.settle(), token);
+    this.maker = new Maker(this.core, this.#memory);
   }
 
   /** Tells `handler` whenever the state of the link changed. */
@@ -89,17 +106,37 @@ export class Runtime {
   }
 
   attach(slot: number, handler: Slot): void {
-    this.#slots.set(slot, handler);
+    this.#slots[slot & PLACE] = { slot, handler };
   }
 
   detach(slot: number, handler: Slot): void {
-    if (this.#slots.get(slot) === handler) this.#slots.delete(slot);
+    if (this.#slots[slot & PLACE]?.handler === handler) this.#slots[slot & PLACE] = undefined;
   }
 
-  /** The value in `cell`, decoded; `undefined` once the core has let go of it, which the next change list will tell. */
-  decode(cell: number): unknown {
-    const length = this.core.cellLen(cell);
-    return length === 0 ? undefined : decode(this.#memory.buffer, this.core.cellPtr(cell), length);
+  /** A value that was read has changed. */
+  expect(value: Shown): void {
+    if (value.isExpected) return;
+    value.isExpected = true;
+    this.#expected.push(value);
+  }
+
+  /** Makes all these values. */
+  makeAll(values: readonly Shown[]): void {
+    for (const value of values) value.isExpected = false;
+    this.maker.make(values);
+  }
+
+  /** Makes a value and, if it was expected, all others that are: a frame's changes cost one call, not one each. */
+  make(value: Shown): void {
+    if (!value.isExpected) {
+      this.maker.makeOne(value);
+      return;
+    }
+    // Some may have been deleted meanwhile.
+    const due = this.#expected.filter((each) => each.isExpected);
+    this.#expected = [];
+    for (const each of due) each.isExpected = false;
+    this.maker.make(due);
   }
 
   /** The floats that the core wrote at `address`. Read before the next call into the core. */
@@ -196,14 +233,23 @@ export class Runtime {
     }
   }
 
-  /** Hands an input to the core now, or after the gate that is running. */
-  input(run: () => void): void {
+  /**
+   * Hands an input to the core now, or after the gate that is running. `run` returns `true` if it knows that nothing came
+   * of it but what it told `due`.
+   */
+  input(run: () => boolean | void): void {
     if (this.#judging) {
       this.#deferred.push(run);
       return;
     }
-    run();
-    this.settle();
+    this.settle(run() === true && this.#deferred.length === 0);
+  }
+
+  /** `slot` is to be shown. */
+  due(slot: Slot): void {
+    if (slot.isDue) return;
+    slot.isDue = true;
+    this.#due.push(slot);
   }
 
   /** Runs `callback` when all present changes are shown. It must not throw. */
@@ -211,19 +257,21 @@ export class Runtime {
     this.#queue.push(callback);
   }
 
-  /** Brings everything up to what the core knows. */
-  settle(): void {
+  /** Brings everything up to what the core knows; `isRead` says that this is known already. */
+  settle(isRead = false): void {
     // A gate that calls back in: the loop below goes on until nothing is left.
     if (this.#reading || this.#judging) return;
-    this.#reading = true;
-    try {
-      this.#read();
-      for (let run = this.#deferred.shift(); run !== undefined; run = this.#deferred.shift()) {
-        run();
+    if (!isRead) {
+      this.#reading = true;
+      try {
         this.#read();
+        for (let run = this.#deferred.shift(); run !== undefined; run = this.#deferred.shift()) {
+          run();
+          this.#read();
+        }
+      } finally {
+        this.#reading = false;
       }
-    } finally {
-      this.#reading = false;
     }
     // Called from a callback or an effect: the outermost call runs what this one added.
     const outermost = !this.#running;
@@ -246,13 +294,15 @@ export class Runtime {
       const { buffer } = this.#memory;
       if (this.#view.buffer !== buffer) this.#view = new Uint32Array(buffer);
       const from = this.core.changesPtr() / 4;
-      const length = count * 4;
+      const length = count * WORDS;
       for (let i = 0; i < length; i++) words[i] = this.#view[from + i]!;
-      for (let i = 0; i < length; i += 4) this.#take(words[i]!, words[i + 1]!, words[i + 2]!, words[i + 3]!);
+      for (let i = 0; i < length; i += WORDS) {
+        this.#take(words[i]!, words[i + 1]!, words[i + 2]!, words[i + 3]!, words[i + 4]!);
+      }
     }
   }
 
-  #take(kind: Change, slot: number, a: number, b: number): void {
+  #take(kind: Change, slot: number, a: number, b: number, c: number): void {
     if (kind === Change.Settled) {
       this.#settled(slot, a);
       return;
@@ -261,12 +311,15 @@ export class Runtime {
       this.outputs.forget(a);
       return;
     }
-    const taker = kind === Change.Link ? this.#link : this.#slots.get(slot);
+    const taker = kind === Change.Link ? this.#link : this.#at(slot);
     if (taker === undefined) return;
-    taker.take(kind, a, b);
-    if (taker.isDue) return;
-    taker.isDue = true;
-    this.#due.push(taker);
+    taker.take(kind, a, b, c);
+    this.due(taker);
+  }
+
+  #at(slot: number): Slot | undefined {
+    const entry = this.#slots[slot & PLACE];
+    return entry?.slot === slot ? entry.handler : undefined;
   }
 
   #settled(request: number, code: number): void {

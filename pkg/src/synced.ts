@@ -1,24 +1,32 @@
-// The replica of one object of a client's session. Its value lies in WebAssembly memory until somebody reads it.
+// The replica of one object of a client's session. Its value lies in WebAssembly memory until somebody reads it, and
+// after a change only what changed is made anew.
 
-import { type Cell, type CreateCell, Lazy, signalCell } from './cell.js';
+import { type Cell, type CreateCell, signalCell } from './cell.js';
 import { Change, NO_CELL } from './core.js';
-import { BaseReplica, type Replica } from './replica.js';
-import type { Runtime } from './runtime.js';
+import { BaseReplica, bindOnUse, type Replica } from './replica.js';
+import type { Runtime, Shown } from './runtime.js';
 import type { Gate } from './schema.js';
+import { type Part, partOf, type Words } from './value/path.js';
 
 /** How to show a synced object. */
 export interface SyncedOptions<T> {
-  /** Where to show the value. Default: a signal that decodes the value when it is first read. */
+  /** Where to show the value. Default: a signal that makes the value when it is first read. */
   cell?: Cell<T | undefined> | undefined;
   /** How to make the cells of value and meta. Default: signals. */
   createCell?: CreateCell | undefined;
 }
 
-export class SyncedReplica extends BaseReplica<unknown> implements Replica<unknown> {
-  readonly #lazy: Lazy<unknown>;
+export class SyncedReplica extends BaseReplica<unknown> implements Replica<unknown>, Shown {
   readonly #eager: Cell<unknown> | undefined;
-  #shown = NO_CELL;
+  /** Made by the first tracked read; counts the changes. */
+  #changes: Cell<number> | undefined;
   #ticket = 0;
+  /** Whether `value` is the one to show. */
+  #isFresh = true;
+  /** @internal */ cell = NO_CELL;
+  /** @internal */ base = NO_CELL;
+  /** @internal */ value: unknown = undefined;
+  /** @internal */ isExpected = false;
 
   constructor(
     runtime: Runtime, slot: number, gate: Gate | undefined, readonly key: string,
@@ -26,23 +34,38 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
   ) {
     super(runtime, slot, gate, createCell);
     this.#eager = cell;
-    this.#lazy = new Lazy(createCell, () => this.#read());
   }
 
-  readonly get = (): unknown => (this.#eager ?? this.#lazy).get();
+  static {
+    bindOnUse(this.prototype, ['get', 'peek']);
+  }
 
-  readonly peek = (): unknown => (this.#eager ?? this.#lazy).peek();
+  get(): unknown {
+    if (this.#eager) return this.#eager.get();
+    (this.#changes ??= this.createCell(0)).get();
+    return this.#read();
+  }
+
+  peek(): unknown {
+    return this.#eager ? this.#eager.peek() : this.#read();
+  }
 
   protected current(): unknown {
     return this.peek();
   }
 
+  protected override part(words: Words): Part {
+    return partOf(this.runtime, words, () => this.#hasOutput() || this.disposed ? undefined : this.cell, () => this.peek());
+  }
+
   protected takeValue(kind: Change, cell: number, ticket: number): void {
     switch (kind) {
       case Change.Value:
-        this.#shown = cell;
+        if (cell === NO_CELL || ticket !== 0) this.isExpected = false;
+        else if (this.#isFresh && this.base !== NO_CELL) this.runtime.expect(this);
+        this.cell = cell;
         this.#ticket = ticket;
-        this.#lazy.expire();
+        this.#isFresh = false;
         this.valueChanged = true;
         this.metaDue();
         break;
@@ -55,7 +78,7 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
   protected showValue(): void {
     try {
       if (this.#eager) this.#eager.set(this.#read());
-      else this.#lazy.announce();
+      else this.#changes?.set(this.#changes.peek() + 1);
     } catch (error) {
       this.raise(error);
     }
@@ -63,11 +86,29 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
 
   protected leave(): void {
     // What was shown stays readable, and its bytes are about to go.
-    this.#lazy.keep(this.#lazy.peek());
+    this.#read();
+    this.isExpected = false;
+    this.runtime.maker.drop(this);
     this.core.release(this.slot);
   }
 
+  #hasOutput(): boolean {
+    return this.#ticket !== 0 && this.runtime.outputs.has(this.#ticket);
+  }
+
   #read(): unknown {
-    return this.#shown === NO_CELL ? undefined : this.readCell(this.#shown, this.#ticket);
+    // Made together with others: then it is as fresh as its cell.
+    if (this.#isFresh || (this.base === this.cell && this.base !== NO_CELL)) {
+      this.#isFresh = true;
+      return this.value;
+    }
+    this.#isFresh = true;
+    if (this.cell !== NO_CELL && !this.#hasOutput()) {
+      this.runtime.make(this);
+    } else {
+      this.runtime.maker.drop(this);
+      this.value = this.cell === NO_CELL ? undefined : this.runtime.outputs.get(this.#ticket);
+    }
+    return this.value;
   }
 }

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { TidewireError } from 'tidewire';
-import { decode } from '../src/value/decode.js';
+import { decode } from './decode.js';
 import { checkKey, encode } from '../src/value/encode.js';
 import { randomFrom } from './support.js';
 
@@ -118,7 +118,7 @@ describe('decoding', () => {
       [0xdd, 0xff, 0xff, 0xff, 0xff], [0xdf, 0xff, 0xff, 0xff, 0xff], [0xc6, 0xff, 0xff, 0xff, 0xff], [0xcb, 0], [1, 1],
     ];
     for (const each of broken) {
-      expect(() => decoded(bytes(...each)), each.join(' ')).toThrow(TidewireError);
+      expect(() => decoded(bytes(...each)), each.join(' ')).toThrow(/the bytes are no value/);
     }
   });
 });

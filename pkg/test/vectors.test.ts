@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { decode } from '../src/value/decode.js';
+import { decode } from './decode.js';
 import { encode } from '../src/value/encode.js';
 
 interface Vector {

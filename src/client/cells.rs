@@ -33,9 +33,17 @@ pub(super) struct Cell {
     pub(super) sequence: u64,
     /// The ticket under which the host keeps its gate's output; 0 where the bytes themselves are shown.
     pub(super) ticket: u32,
+    /// How many objects the host has of it, which may be patched later.
+    holds: u16,
+    /// Whether nothing but those objects needs it any more.
+    is_retired: bool,
 }
 
 impl Cell {
+    pub(super) fn new(bytes: Box<[u8]>, key: Option<Box<str>>, sequence: u64, ticket: u32) -> Self {
+        Self { bytes, key, sequence, ticket, holds: 0, is_retired: false }
+    }
+
     pub(super) fn value(&self) -> Option<EncodedValue<'_>> {
         if self.bytes.is_empty() { None } else { Some(EncodedValue::trusted(&self.bytes)) }
     }
@@ -73,8 +81,8 @@ impl Cells {
 
     /// Another cell with the same value, key, sequence and ticket.
     pub(super) fn copy(&mut self, id: CellId) -> Option<CellId> {
-        let Cell { bytes, key, sequence, ticket } = self.get(id)?;
-        let copy = Cell { bytes: bytes.clone(), key: key.clone(), sequence: *sequence, ticket: *ticket };
+        let Cell { bytes, key, sequence, ticket, holds: _, is_retired: _ } = self.get(id)?;
+        let copy = Cell::new(bytes.clone(), key.clone(), *sequence, *ticket);
         Some(self.put(copy))
     }
 
@@ -94,10 +102,31 @@ impl Cells {
         self.free.push(id);
     }
 
-    /// Gives back a cell that the host may have cached: its bytes go now, its number and key when the host was told.
+    /// Gives back a cell that the host may have cached: its bytes go when the host holds no object of it, its number
+    /// and key when the host was told.
     pub(super) fn retire(&mut self, id: CellId) {
-        self.cells[id.0 as usize].bytes = Box::default();
-        self.retired.push(id);
+        let cell = &mut self.cells[id.0 as usize];
+        cell.is_retired = true;
+        if cell.holds == 0 {
+            cell.bytes = Box::default();
+            self.retired.push(id);
+        }
+    }
+
+    /// The host has made an object of a cell, to patch it later.
+    pub(super) fn hold(&mut self, id: CellId) {
+        if let Some(cell) = self.get_mut(id) {
+            cell.holds = cell.holds.saturating_add(1);
+        }
+    }
+
+    /// The host no longer patches an object of a cell.
+    pub(super) fn let_go(&mut self, id: CellId) {
+        let Some(cell) = self.get_mut(id).filter(|cell| (1..u16::MAX).contains(&cell.holds)) else { return };
+        cell.holds -= 1;
+        if cell.holds == 0 && cell.is_retired {
+            self.retire(id);
+        }
     }
 
     #[cfg(test)]

@@ -48,6 +48,8 @@ pub enum Change {
         slot: SlotId,
         /// The row.
         cell: CellId,
+        /// The cell in whose place it is shown; `None`: the row is new.
+        previous: Option<CellId>,
         /// The ticket of its verdict; 0 where it has no gate.
         ticket: HostTicket,
     },

@@ -88,8 +88,8 @@ impl Staging {
 /// What installing a row did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Diff {
-    /// The row is new or has another value.
-    Shown(CellId),
+    /// The row is new or, where there was a cell in its place, has another value.
+    Shown { cell: CellId, previous: Option<CellId> },
     /// The row is gone.
     Gone(CellId),
 }
@@ -121,7 +121,8 @@ impl Rows {
     pub(super) fn show(&mut self, cells: &mut Cells, id: CellId) -> Option<Diff> {
         let cell = cells.get(id)?;
         if cell.value().is_some() {
-            return fold(&mut self.rows, cells, id).then_some(Diff::Shown(id));
+            let previous = cell.key.as_deref().and_then(|key| self.get(key));
+            return fold(&mut self.rows, cells, id).then_some(Diff::Shown { cell: id, previous });
         }
         let (key, sequence) = (cell.key.clone()?, cell.sequence);
         cells.retire(id);
@@ -164,11 +165,11 @@ impl Rows {
                     cells.retire(new);
                     old
                 }
-                _ => {
-                    if let Some(old) = old {
+                previous => {
+                    if let Some(old) = previous {
                         cells.retire(old);
                     }
-                    diff.push(Diff::Shown(new));
+                    diff.push(Diff::Shown { cell: new, previous });
                     new
                 }
             };

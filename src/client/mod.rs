@@ -13,6 +13,7 @@ mod receive;
 mod slab;
 mod slot;
 mod topics;
+mod values;
 mod writes;
 
 use alloc::{borrow::ToOwned, collections::VecDeque, string::String, vec::Vec};
@@ -24,6 +25,7 @@ pub use self::{
     change::{Change, HostTicket, Output},
     gates::GateId,
     slot::{OwnOptions, SlotId},
+    values::Want,
     writes::Outcome,
 };
 use self::{
@@ -41,7 +43,7 @@ use crate::{
         ClientMessage, EncodedValue, Epoch, ErrorCode, Operation, Position, Relayed, RequestId, Sequence,
         Subscription, Timestamp, Writer, limits,
     },
-    replica::{Header, Mark, Offer, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version},
+    replica::{Header, Mark, Offer, Place, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version},
     session::{Action, Generation, Phase, Session},
 };
 
@@ -180,6 +182,12 @@ impl Client {
     #[must_use]
     pub fn cell_sequence(&self, cell: CellId) -> u64 {
         self.cells.get(cell).map_or(0, |cell| cell.sequence)
+    }
+
+    /// The ticket under which a cell's value was judged; 0: it was not.
+    #[must_use]
+    pub fn ticket(&self, cell: CellId) -> HostTicket {
+        self.cells.get(cell).map_or(0, |cell| cell.ticket)
     }
 
     /// The value that an object shows.
@@ -439,10 +447,28 @@ impl Client {
         let offered = match replica.offer(now, source, header, token, 0, &[]) {
             Offer::Drop(_) => Offered::Dropped,
             Offer::Judge(ticket) => Offered::Judge(self.owe(Pending::Value { slot, ticket, token })),
-            Offer::Held | Offer::Settled | Offer::Installed { .. } => Offered::Kept,
+            Offer::Installed { previous } => {
+                self.install(slot, token, previous, Place::Live);
+                Offered::Kept
+            }
+            Offer::Held | Offer::Settled => Offered::Kept,
         };
         self.settle_replica(now, slot);
         offered
+    }
+
+    /// Whether all that is new is that an own-transport replica shows a value of its host: then that is not told as a
+    /// change any more. Of most inputs it is so, and a host that has the answer at hand need not read a list.
+    pub fn take_install(&mut self) -> bool {
+        let [Change::Install { slot, .. }, rest @ ..] = &self.changes[..] else { return false };
+        let is_all = rest.iter().all(|change| match change {
+            Change::Meta { slot: other } | Change::Discard { slot: other, .. } => other == slot,
+            _ => false,
+        });
+        if is_all {
+            self.changes.clear();
+        }
+        is_all
     }
 
     /// A refetch of an own transport found no value.

@@ -263,7 +263,7 @@ impl Client {
         let bytes: Box<[u8]> = envelope.value.map(|value| value.as_bytes().into()).unwrap_or_default();
         let weight = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let sequence = envelope.header.sequence;
-        let cell = self.cells.put(Cell { bytes, key: envelope.key.map(Into::into), sequence, ticket: 0 });
+        let cell = self.cells.put(Cell::new(bytes, envelope.key.map(Into::into), sequence, 0));
         let token = Token(cell.number());
         match entry.replica.offer(now, source, envelope.header, token, weight, lineage) {
             Offer::Drop(_) => self.cells.discard(cell),
@@ -358,7 +358,7 @@ impl Client {
     }
 
     /// A value is to be shown, or an operation to be folded in.
-    fn install(&mut self, slot: SlotId, token: Token, previous: Option<Token>, place: Place) {
+    pub(super) fn install(&mut self, slot: SlotId, token: Token, previous: Option<Token>, place: Place) {
         let Some(entry) = self.slots.get_mut(slot.number()) else { return };
         let cell = CellId::from_number(token.0);
         match &mut entry.about {
@@ -443,9 +443,8 @@ impl Client {
                 shown.filter(|shown| *shown.bytes == *row.value.as_bytes()).map(|shown| shown.ticket);
             let bytes = row.value.as_bytes().into();
             let sequence = row.sequence.get();
-            let cell =
-                Cell { bytes, key: Some(row.key.into()), sequence, ticket: ticket.unwrap_or(UNJUDGED) };
-            self.cells.put(cell)
+            let ticket = ticket.unwrap_or(UNJUDGED);
+            self.cells.put(Cell::new(bytes, Some(row.key.into()), sequence, ticket))
         });
         let rows = cells.collect();
         collection.pages.push((token, Page { rows, place, next: next.map(Into::into) }));
@@ -537,9 +536,9 @@ impl Client {
     fn announce(&mut self, slot: SlotId, diff: impl IntoIterator<Item = Diff>) {
         for diff in diff {
             self.changes.push(match diff {
-                Diff::Shown(cell) => {
+                Diff::Shown { cell, previous } => {
                     let ticket = self.cells.get(cell).map_or(0, |cell| cell.ticket);
-                    Change::Row { slot, cell, ticket }
+                    Change::Row { slot, cell, previous, ticket }
                 }
                 Diff::Gone(cell) => Change::Gone { slot, cell },
             });

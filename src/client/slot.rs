@@ -35,6 +35,8 @@ impl SlotId {
 /// How a replica over an own transport behaves.
 #[derive(Debug, Clone, Copy)]
 pub struct OwnOptions {
+    /// Whether the host judges values.
+    pub is_gated: bool,
     /// The major schema version that the host understands.
     pub declared_major: Option<u32>,
     /// What to do with a receipt beyond a gap.
@@ -141,7 +143,9 @@ impl Slot {
     }
 
     pub(super) fn own(options: OwnOptions, seed: u64) -> Self {
+        let is_gated = options.is_gated;
         let options = Options {
+            trusted: !is_gated,
             declared_major: options.declared_major,
             on_gap: options.on_gap,
             has_refetch: options.has_refetch,
@@ -149,7 +153,7 @@ impl Slot {
             ordered_transport: false,
             ..Options::default()
         };
-        Self::new(About::Own { judged: Vec::new() }, options, true, seed)
+        Self::new(About::Own { judged: Vec::new() }, options, is_gated, seed)
     }
 
     /// Whether the session feeds it.

@@ -11,6 +11,7 @@ pub mod limits;
 mod message;
 mod msgpack;
 mod position;
+mod scan;
 mod time;
 mod tokens;
 
@@ -26,6 +27,7 @@ pub use message::{
 };
 pub use msgpack::{DecodeError, EncodedValue, Head, Reader, Writer};
 pub use position::{Epoch, Lineage, ParseEpochError, Position, Sequence};
+pub use scan::{Scanner, Token, is_ascii};
 pub use time::Timestamp;
 pub use tokens::Tokens;
 

@@ -8,15 +8,27 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use super::host::Host;
 use crate::{
-    client::{CellId, Change, Client, GateId, Offered, OwnOptions, SlotId, WriteError},
+    client::{CellId, Change, Client, GateId, Offered, OwnOptions, SlotId, Want, WriteError},
     gate::{Dialect, Fault, Patterns},
-    protocol::{EncodedValue, Operation, RequestId, Sequence},
+    protocol::{EncodedValue, Operation, Reader, RequestId, Sequence},
     replica::{EpochId, Header, OnGap, Source, Status, Token, Verdict, Version},
     session::{Generation, Phase},
+    value::{Path, Tape},
 };
 
-/// What the facade reads as "deleted".
+/// What the facade reads as "deleted", and writes for "no base".
 const NO_CELL: u32 = u32::MAX;
+/// In the place of a base: the value is looked at once.
+const ONCE: u32 = u32::MAX - 1;
+/// In the place of a base: it is the key that is wanted.
+const KEY: u32 = u32::MAX - 2;
+
+/// As many wants as fit a small buffer; more are several calls.
+const MAX_WANTS: usize = 512;
+
+/// The text of one tape. Larger ones save no time, and a string of 13 units or more that V8 cuts from a text keeps all
+/// of it in memory.
+const TEXT_TARGET: usize = 8 * 1024;
 
 /// One client: a session, its replicas, and replicas over own transports. The facade holds one per `connect`, and one
 /// for all replicas over own transports.
@@ -25,7 +37,13 @@ const NO_CELL: u32 = u32::MAX;
 pub struct Core {
     host: Rc<Host>,
     changes: Vec<Change>,
-    words: Vec<[u32; 4]>,
+    words: Vec<[u32; 5]>,
+    /// What the facade wants built: it writes here, so it never moves.
+    wants: Box<[[u32; 2]; MAX_WANTS]>,
+    tape: Tape,
+    /// What [`Self::build`] has written: how many wants are met, then where words, text and other text lie, each with
+    /// its length.
+    built: [usize; 7],
     /// What [`Self::link`] and [`Self::meta`] have found.
     facts: [f64; 14],
     /// Why the last schema was not compiled.
@@ -90,6 +108,9 @@ impl Core {
             host: Host::new(Client::new(seed, token), wake),
             changes: Vec::new(),
             words: Vec::new(),
+            wants: Box::new([[0; 2]; MAX_WANTS]),
+            tape: Tape::new(),
+            built: [0; 7],
             facts: [0.0; 14],
             refusal: String::new(),
         }
@@ -144,18 +165,18 @@ impl Core {
         self.facts.as_ptr()
     }
 
-    /// A text about slot, cell or request `number`: 0 why the last link ended, 1 why a subscription was denied, 2 the
-    /// message of a refused write (once), 3 the epoch and 4 the schema version of the shown value, 5 a cell's record
-    /// key, 6 the keyword that the last schema was refused for and, after a line feed, where it is, 7 in the same way
-    /// the rule that a value of the present change list broke. Those who need more than a number are few, so they share one way out.
+    /// A text about slot or request `number`: 0 why the last link ended, 1 why a subscription was denied, 2 the
+    /// message of a refused write (once), 3 the epoch and 4 the schema version of the shown value, 5 the keyword that
+    /// the last schema was refused for and, after a line feed, where it is, 6 in the same way the rule that a value of
+    /// the present change list broke. Those who need more than a number are few, so they share one way out.
     pub fn text(&self, which: u32, number: u32) -> Option<String> {
         if which == 2 {
             return self.host.edit(|client| client.settlement(RequestId::from(number)));
         }
-        if which == 6 {
+        if which == 5 {
             return Some(self.refusal.clone());
         }
-        if which == 7 {
+        if which == 6 {
             return self.host.read(|client| client.fault(number).map(fault_text));
         }
         self.host.read(|client| {
@@ -163,8 +184,7 @@ impl Core {
                 0 => Some(client.reason()),
                 1 => client.denial(slot(number)),
                 3 => client.epoch(slot(number)),
-                4 => client.schema_version(slot(number)),
-                _ => client.key(cell(number)),
+                _ => client.schema_version(slot(number)),
             };
             text.map(str::to_owned)
         })
@@ -255,30 +275,81 @@ impl Core {
 
     /// Makes the changes since the last call readable at `changesPtr` and returns how many there are.
     pub fn drain(&mut self) -> u32 {
-        self.host.edit(|client| client.poll_changes(&mut self.changes));
-        self.words.clear();
-        self.words.extend(self.changes.iter().map(|change| words(*change)));
-        u32::try_from(self.changes.len()).unwrap_or(u32::MAX)
+        self.host.edit(|client| {
+            client.poll_changes(&mut self.changes);
+            self.words.clear();
+            self.words.extend(self.changes.iter().enumerate().filter_map(|(index, change)| {
+                let previous = index.checked_sub(1).and_then(|index| self.changes.get(index));
+                let is_news = match change {
+                    // Of a shown value the facade takes that its meta changed too.
+                    Change::Meta { slot: changed } => !matches!(previous,
+                        Some(Change::Value { slot, .. } | Change::Row { slot, .. } | Change::Install { slot, .. })
+                            if slot == changed),
+                    // It keeps nothing of a cell that no gate judged.
+                    Change::Freed { cell } => client.ticket(*cell) != 0,
+                    _ => true,
+                };
+                is_news.then(|| words(*change))
+            }));
+        });
+        u32::try_from(self.words.len()).unwrap_or(u32::MAX)
     }
 
-    /// Where the changes lie in WASM memory: four 32-bit words each.
+    /// Where the changes lie in WASM memory: five 32-bit words each.
     #[wasm_bindgen(js_name = changesPtr)]
-    pub fn changes_ptr(&self) -> *const [u32; 4] {
+    pub fn changes_ptr(&self) -> *const [u32; 5] {
         self.words.as_ptr()
     }
 
-    /// Where a value's bytes lie in WASM memory, until the next call that may allocate.
-    #[wasm_bindgen(js_name = cellPtr)]
-    pub fn cell_ptr(&self, number: u32) -> *const u8 {
-        self.host.read(|client| {
-            client.value(cell(number)).map_or(core::ptr::null(), |value| value.as_bytes().as_ptr())
-        })
+    // ---- values
+
+    /// Where the facade writes what it wants built: up to 512 pairs of words, a cell and a base. A base is the cell of
+    /// the value that the facade has kept and gives up for this one, or 4294967295 for none, 4294967294 to look at
+    /// the value only once, 4294967293 for the key of the cell's record.
+    #[wasm_bindgen(js_name = wantsPtr)]
+    pub fn wants_ptr(&self) -> *const [u32; 2] {
+        self.wants.as_ptr()
     }
 
-    /// How many bytes a value has; 0 for a deletion or a forgotten cell.
-    #[wasm_bindgen(js_name = cellLen)]
-    pub fn cell_len(&self, number: u32) -> usize {
-        self.host.read(|client| client.value(cell(number)).map_or(0, |value| value.as_bytes().len()))
+    /// Builds the first `count` wants, or as many as make one text of a good size. Returns where seven words lie until
+    /// the next call: how many wants are met, then where the tape's words, its ASCII text and its other text lie, each
+    /// with its length.
+    pub fn build(&mut self, count: usize) -> *const usize {
+        self.tape.clear();
+        let mut met = 0;
+        self.host.edit(|client| {
+            for [number, base] in self.wants.iter().take(count) {
+                let want = match *base {
+                    NO_CELL => Want::Kept { base: None },
+                    ONCE => Want::Once,
+                    KEY => Want::Key,
+                    base => Want::Kept { base: Some(cell(base)) },
+                };
+                client.write_value(&mut self.tape, cell(*number), want);
+                met += 1;
+                if self.tape.text().len() + self.tape.wide().len() >= TEXT_TARGET {
+                    break;
+                }
+            }
+        });
+        self.built(met)
+    }
+
+    /// As [`Self::build`], of a part of one value. `path` is an array of strings, encoded as values are.
+    pub fn part(&mut self, number: u32, base: u32, path: &[u8]) -> *const usize {
+        let mut reader = Reader::new(path);
+        let count = reader.array().unwrap_or_default();
+        let path = Path::new((0..count).map_while(|_| reader.str().ok()));
+        let base = (base != NO_CELL).then(|| cell(base));
+        self.tape.clear();
+        self.host.edit(|client| client.write_part(&mut self.tape, cell(number), base, &path));
+        self.built(1)
+    }
+
+    /// The facade will not give this cell as a base any more.
+    #[wasm_bindgen(js_name = letGo)]
+    pub fn let_go(&self, number: u32) {
+        self.host.edit(|client| client.let_go(cell(number)));
     }
 
     /// The sequence of a cell.
@@ -287,10 +358,14 @@ impl Core {
         float(Some(self.host.read(|client| client.cell_sequence(cell(number)))))
     }
 
-    /// Answers a JUDGE change or an offer.
-    pub fn judged(&self, ticket: u32, ok: bool) {
+    /// Answers a JUDGE change or an offer. Returns whether all that came of an offer is that its value is shown: then no
+    /// change will name it.
+    pub fn judged(&self, ticket: u32, ok: bool) -> bool {
         let verdict = if ok { Verdict::Accepted } else { Verdict::Refused };
-        self.host.run(|client, now| client.judged(now, ticket, verdict));
+        self.host.run(|client, now| {
+            client.judged(now, ticket, verdict);
+            client.take_install()
+        })
     }
 
     // ---- meta
@@ -333,10 +408,17 @@ impl Core {
 
     /// Adds a replica whose values stay in JavaScript and returns its slot. `schema_major` is -1 where none is
     /// declared; `on_gap` is 0 for refetch, 1 for commit.
-    pub fn replica(&self, schema_major: i32, on_gap: u32, has_refetch: bool, retry: bool) -> u32 {
+    pub fn replica(
+        &self,
+        is_gated: bool,
+        schema_major: i32,
+        on_gap: u32,
+        has_refetch: bool,
+        retry: bool,
+    ) -> u32 {
         let on_gap = if on_gap == 1 { OnGap::Commit } else { OnGap::Refetch };
-        let options =
-            OwnOptions { declared_major: u32::try_from(schema_major).ok(), on_gap, has_refetch, retry };
+        let declared_major = u32::try_from(schema_major).ok();
+        let options = OwnOptions { is_gated, declared_major, on_gap, has_refetch, retry };
         self.host.edit(|client| client.add_own(options)).number()
     }
 
@@ -347,8 +429,8 @@ impl Core {
     }
 
     /// Offers a value by its header; `attempt` is that of the refetch that it answers, -1 for a receipt, -2 for a seed.
-    /// Returns a ticket to judge it under, 0 where it is dropped, or 4294967295 where it is kept until a change names
-    /// it.
+    /// Returns a ticket to judge it under, 0 where it is dropped, 4294967295 where it is kept until a change names it,
+    /// or 4294967294 where it is to be shown and that is all: no change will name it.
     #[expect(
         clippy::too_many_arguments,
         reason = "only numbers cross, so that no object is taken apart per envelope"
@@ -370,7 +452,12 @@ impl Core {
             _ => Source::Refetch { attempt: attempt as u32 },
         };
         let header = header(epoch, sequence, prev, version);
-        offered(self.host.run(|client, now| client.offer(now, slot(number), source, header, Token(token))))
+        self.host.run(|client, now| match client.offer(now, slot(number), source, header, Token(token)) {
+            Offered::Dropped => 0,
+            Offered::Kept if client.take_install() => u32::MAX - 1,
+            Offered::Kept => u32::MAX,
+            Offered::Judge(ticket) => ticket,
+        })
     }
 
     /// A refetch failed or, if not `has_failed`, found no value.
@@ -390,35 +477,38 @@ fn fault_text(fault: &Fault) -> String {
     [fault.rule, &fault.path].join("\n")
 }
 
-fn offered(offered: Offered) -> u32 {
-    match offered {
-        Offered::Dropped => 0,
-        Offered::Kept => u32::MAX,
-        Offered::Judge(ticket) => ticket,
+impl Core {
+    /// Where the facade finds the tape.
+    fn built(&mut self, met: usize) -> *const usize {
+        let (words, text, wide) = (self.tape.words(), self.tape.text(), self.tape.wide());
+        let at = [words.as_ptr().addr(), text.as_ptr().addr(), wide.as_ptr().addr()];
+        self.built = [met, at[0], words.len(), at[1], text.len(), at[2], wide.len()];
+        self.built.as_ptr()
     }
 }
 
-/// A change as the facade reads it: kind, slot, and two words more.
-fn words(change: Change) -> [u32; 4] {
+/// A change as the facade reads it: kind, slot, and three words more.
+fn words(change: Change) -> [u32; 5] {
+    let number = |cell: Option<CellId>| cell.map_or(NO_CELL, CellId::number);
     let request = |request: RequestId| u32::try_from(request).unwrap_or(u32::MAX);
     match change {
-        Change::Value { slot, cell, ticket } => {
-            [1, slot.number(), cell.map_or(NO_CELL, CellId::number), ticket]
+        Change::Value { slot, cell, ticket } => [1, slot.number(), number(cell), ticket, 0],
+        Change::Row { slot, cell, previous, ticket } => {
+            [2, slot.number(), cell.number(), ticket, number(previous)]
         }
-        Change::Row { slot, cell, ticket } => [2, slot.number(), cell.number(), ticket],
-        Change::Gone { slot, cell } => [3, slot.number(), cell.number(), 0],
-        Change::Judge { slot, cell, ticket } => [4, slot.number(), cell.number(), ticket],
-        Change::Meta { slot } => [5, slot.number(), 0, 0],
-        Change::Settled { request: settled, code } => [6, request(settled), u32::from(code), 0],
-        Change::Link => [7, 0, 0, 0],
-        Change::Install { slot, token, ticket } => [8, slot.number(), token.0, ticket],
-        Change::Discard { slot, token } => [9, slot.number(), token.0, 0],
-        Change::Refetch { slot, attempt } => [10, slot.number(), attempt, 0],
-        Change::Abort { slot, attempt } => [11, slot.number(), attempt, 0],
-        Change::RolledBack { slot } => [12, slot.number(), 1, 0],
-        Change::Quarantined { slot, fault } => [12, slot.number(), 2, fault],
-        Change::Denied { slot } => [12, slot.number(), 3, 0],
-        Change::Freed { cell } => [13, 0, cell.number(), 0],
-        Change::JudgeOwn { slot, token, ticket } => [14, slot.number(), token.0, ticket],
+        Change::Gone { slot, cell } => [3, slot.number(), cell.number(), 0, 0],
+        Change::Judge { slot, cell, ticket } => [4, slot.number(), cell.number(), ticket, 0],
+        Change::Meta { slot } => [5, slot.number(), 0, 0, 0],
+        Change::Settled { request: settled, code } => [6, request(settled), u32::from(code), 0, 0],
+        Change::Link => [7, 0, 0, 0, 0],
+        Change::Install { slot, token, ticket } => [8, slot.number(), token.0, ticket, 0],
+        Change::Discard { slot, token } => [9, slot.number(), token.0, 0, 0],
+        Change::Refetch { slot, attempt } => [10, slot.number(), attempt, 0, 0],
+        Change::Abort { slot, attempt } => [11, slot.number(), attempt, 0, 0],
+        Change::RolledBack { slot } => [12, slot.number(), 1, 0, 0],
+        Change::Quarantined { slot, fault } => [12, slot.number(), 2, fault, 0],
+        Change::Denied { slot } => [12, slot.number(), 3, 0, 0],
+        Change::Freed { cell } => [13, 0, cell.number(), 0, 0],
+        Change::JudgeOwn { slot, token, ticket } => [14, slot.number(), token.0, ticket, 0],
     }
 }

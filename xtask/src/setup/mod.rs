@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use crate::shell::{Outcome, Shell};
 
-pub(crate) use browser::Browser;
+pub(crate) use browser::{Browser, firefox_program};
 
 /// What building the npm package and the page needs.
 pub(crate) fn for_build(shell: &Shell) -> anyhow::Result<()> {
