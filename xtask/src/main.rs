@@ -60,10 +60,10 @@ enum Task {
     Ci,
     /// Measure what a page downloads, and fail beyond the budget.
     Size,
-    /// Measure against the bars, side by side with what is bare.
+    /// Measure against the bars, side by side with what is bare. Without a name: all that there is.
     Bench {
         #[command(subcommand)]
-        bench: bench::Bench,
+        bench: Option<bench::Bench>,
     },
     /// Play more seeds of the simulation than a test run does.
     Soak {
@@ -108,7 +108,7 @@ fn run(options: Options) -> anyhow::Result<()> {
         Task::Build => build::run(&shell),
         Task::Ci => ci::run(&shell),
         Task::Size => size::run(&shell),
-        Task::Bench { bench } => bench::run(&shell, &bench),
+        Task::Bench { bench } => bench::run(&shell, bench),
         Task::Soak { seeds, stack } => soak::run(&shell, seeds, stack),
         Task::Mutants { name, generated: false } => mutants::run(&shell, name.as_deref()),
         Task::Mutants { name, generated: true } => mutants::generated::run(&shell, name.as_deref()),

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 use crate::{
-    build, check, server, setup,
+    bench, build, check, server, setup,
     setup::Browser,
     shell::{DEFAULT_LIMIT, Outcome, Shell},
     soak,
@@ -36,6 +36,11 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
     shell.step("npm package tests", "npm test --workspace pkg", || {
         shell.run(&mut npm)?;
         Ok(Outcome::Done("passed".to_owned()))
+    })?;
+    bench::build_client(shell)?;
+    shell.step("client benchmark's smoke", "npm run smoke --workspace bench", || {
+        shell.run(shell.command("npm").args(["run", "smoke", "--workspace", "bench"]))?;
+        Ok(Outcome::Done("every contestant ends right".to_owned()))
     })?;
     check::run(shell, &browser)?;
     if all {

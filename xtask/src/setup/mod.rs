@@ -30,6 +30,12 @@ pub(crate) fn for_tests(shell: &Shell) -> anyhow::Result<Browser> {
     for_check(shell)
 }
 
+/// What the client's benchmark needs on top: browsers, without Firefox's driver.
+pub(crate) fn for_client_bench(shell: &Shell) -> anyhow::Result<Browser> {
+    shell.prepare("firefox", || browser::firefox(shell))?;
+    for_check(shell)
+}
+
 /// What the end-to-end check needs on top: the browser with its driver.
 pub(crate) fn for_check(shell: &Shell) -> anyhow::Result<Browser> {
     let mut browser = None;

@@ -1,0 +1,79 @@
+// The client benchmark: builds nothing, measures everything, prints the tables and writes them as JSON.
+//
+//   node bench/run.mjs [--in chromium,firefox,node] [--rounds N] [--out FILE] [WORKLOAD...]
+//
+// CHROME and FIREFOX name the browsers' programs where they are not on the path. `cargo xtask bench client` builds first.
+
+import { execFile } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpus, loadavg } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs, promisify } from 'node:util';
+import { launch, LIMIT } from './lib/browsers.mjs';
+import { serve } from './lib/site.mjs';
+import { barTable, contestTable } from './lib/table.mjs';
+
+const root = dirname(fileURLToPath(import.meta.url));
+const { values: options, positionals: workloads } = parseArgs({
+  allowPositionals: true,
+  options: {
+    in: { type: 'string', default: 'chromium,firefox,node' },
+    rounds: { type: 'string', default: '11' },
+    out: { type: 'string', default: join(root, '../target/bench/client.json') },
+  },
+});
+const places = options.in.toLowerCase().split(',');
+const run = { rounds: Number(options.rounds), workloads };
+const say = (line) => console.log(line);
+
+async function inBrowser(which, url) {
+  const browser = await launch(which);
+  try {
+    const page = await browser.newPage();
+    page.on('console', (message) => say(`  ${message.text()}`));
+    page.on('pageerror', (error) => say(`  ${error}`));
+    await page.goto(url);
+    const contests = await page.evaluate(async (run) => {
+      const { run: measure } = await import('/runner.js');
+      return measure(run);
+    }, run);
+    const facts = await page.evaluate(() => ({ isIsolated: crossOriginIsolated, hasGc: typeof gc === 'function' }));
+    return { name: which, version: await browser.version(), ...facts, contests };
+  } finally {
+    await browser.close();
+  }
+}
+
+async function inNode() {
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    '--expose-gc', '--input-type=module', '--eval',
+    `const { run } = await import(${JSON.stringify(new URL('dist/node/runner.js', import.meta.url).href)});
+    process.stdout.write(JSON.stringify(await run(${JSON.stringify(run)})), () => process.exit(0));`,
+  ], { maxBuffer: 1 << 26, timeout: LIMIT });
+  return { name: 'Node', version: process.version, isIsolated: true, hasGc: true, contests: JSON.parse(stdout) };
+}
+
+const site = await serve(join(root, 'dist/web'));
+const environments = [];
+try {
+  for (const which of ['Chromium', 'Firefox', 'Node']) {
+    if (!places.includes(which.toLowerCase())) continue;
+    say(`measuring in ${which}`);
+    const environment = which === 'Node' ? await inNode() : await inBrowser(which, site.url);
+    environments.push(environment);
+    for (const contest of environment.contests) for (const line of contestTable(environment, contest)) say(line);
+  }
+} finally {
+  site.close();
+}
+
+const { lines, rows } = barTable(environments);
+for (const line of lines) say(line);
+const missed = rows.filter((row) => row.at(-1) !== 'met').length;
+mkdirSync(dirname(options.out), { recursive: true });
+writeFileSync(options.out, `${JSON.stringify({
+  at: new Date().toISOString(), machine: { cpu: cpus()[0]?.model.trim() ?? 'unknown', cores: cpus().length, load: loadavg()[0] },
+  rounds: run.rounds, environments,
+}, null, 1)}\n`);
+say(`bars: ${rows.length - missed} met, ${missed} missed`);
