@@ -2,13 +2,20 @@
 // of one shares no code with any other. Run by itself, it fills dist/.
 
 import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = dirname(fileURLToPath(import.meta.url));
 const pkg = join(root, '../pkg');
-const MODULES = ['runner', 'tidewire', 'twin'];
+const modules = join(root, '../node_modules');
+const MODULES = ['runner', 'tidewire', 'twin', 'rivals/yjs', 'rivals/loro', 'rivals/automerge', 'rivals/tinybase', 'rivals/tanstack'];
+
+/** The wasm files that contestants fetch, by the names that they ask for. */
+const WASM = {
+  loro: join(modules, 'loro-crdt/web/loro_wasm_bg.wasm'),
+  automerge: join(modules, '@automerge/automerge/dist/automerge.wasm'),
+};
 
 /** Takes the package's sources in place of its bundles, so that profiles know its functions by their names. */
 const sources = {
@@ -30,7 +37,7 @@ export async function bundle(platform, outdir, named) {
   rmSync(outdir, { recursive: true, force: true });
   mkdirSync(outdir, { recursive: true });
   await build({
-    entryPoints: MODULES.map((name) => join(root, 'src', `${name}.ts`)),
+    entryPoints: MODULES.map((name) => ({ in: join(root, 'src', `${name}.ts`), out: basename(name) })),
     outdir,
     bundle: true,
     format: 'esm',
@@ -39,13 +46,14 @@ export async function bundle(platform, outdir, named) {
     conditions: [platform, 'import'],
     mainFields: ['module', 'main'],
     external: ['*.wasm', 'node:*'],
-    minify: named === undefined,
+    minify: platform === 'browser',
     legalComments: 'none',
     logLevel: 'warning',
     plugins: named === undefined ? [] : [sources],
   });
   // Where the package's loader looks for it: beside the bundle that holds the loader.
   cpSync(wasm, join(outdir, 'wasm/client/tidewire_bg.wasm'));
+  for (const [name, file] of Object.entries(WASM)) cpSync(file, join(outdir, `wasm/${name}.wasm`));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

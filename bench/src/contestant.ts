@@ -9,13 +9,15 @@ export interface Entry {
   readonly id: string;
   readonly label: string;
   /** The bundle that it is in. */
-  readonly bundle: 'tidewire' | 'twin';
+  readonly bundle: string;
   readonly codec: Codec;
   readonly gate: 'zod' | 'json-schema' | 'hand' | 'none';
 }
 
 /** Replicas of a workload's records, open and at their first values. */
 export interface Session {
+  /** Writes the updates of a frame, where the contestant has a format of its own. Not timed. */
+  write?(updates: readonly Update[]): Frame;
   /** Takes a frame in. */
   receive(frame: Frame): void;
   /** The value of the record at `index`, as a plain object. */

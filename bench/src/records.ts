@@ -200,9 +200,14 @@ function isLine(value: unknown): boolean {
 export function isSame(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
-  const keys = Object.keys(a);
-  if (Array.isArray(a) !== Array.isArray(b) || keys.length !== Object.keys(b).length) return false;
+  const keys = fields(a);
+  if (Array.isArray(a) !== Array.isArray(b) || keys.length !== fields(b).length) return false;
   return keys.every((key) => isSame((a as Record<string, unknown>)[key], (b as Record<string, unknown>)[key]));
+}
+
+/** Names that begin with a dollar are what TanStack DB adds to a record. */
+function fields(value: object): string[] {
+  return Object.keys(value).filter((name) => !name.startsWith('$'));
 }
 
 /** A shape whose records nobody names. */

@@ -1,8 +1,8 @@
 // Contestant: Tidewire, as built in pkg/dist.
 
-import { connect, createClientReplica, init, InProcessTransport, TidewireError, type Replica, type Schema } from 'tidewire';
+import { type Client, connect, createClientReplica, init, InProcessTransport, type Replica, type Schema, TidewireError } from 'tidewire';
 import { z } from 'zod';
-import type { Open } from './contestant.js';
+import type { Entry, Open } from './contestant.js';
 import { ServerLink } from './server_link.js';
 import type { Update } from './wire.js';
 
@@ -56,21 +56,26 @@ export const open: Open = async (entry, shape, first, keys) => {
   }
 
   const byKey = new Map(keys.map((key, i) => [key, first[i]!]));
-  const link = new ServerLink((key) => byKey.get(key));
+  const link = new ServerLink({ object: (key) => byKey.get(key)!, records: () => first });
   const client = await connect({ link: () => link });
-  let replicas: Replica<unknown>[];
-  try {
-    replicas = keys.map((key) => client.synced(key, schema as never) as Replica<unknown>);
-  } catch (error) {
+  const read = await follow(client, entry, schema, keys).catch((error: unknown) => {
     client.close();
     if (error instanceof TidewireError && error.code === 'unsupported_schema') return undefined;
     throw error;
-  }
-  await Promise.all(replicas.map((replica) => replica.ready()));
-  return {
-    receive: (frame) => link.deliver(frame),
-    read: (index) => replicas[index]!.get(),
-    gateRan,
-    close: () => client.close(),
-  };
+  });
+  return read && { receive: (frame) => link.deliver(frame), read, gateRan, close: () => client.close() };
 };
+
+/** Opens a replica for each key, or the one datastore that holds them all. Returns how to read. */
+async function follow(
+  client: Client, entry: Entry, schema: Schema | undefined, keys: readonly string[],
+): Promise<(index: number) => unknown> {
+  if (entry.codec === 'records') {
+    const items = client.datastore('items', schema as never, { kind: 'permanent' });
+    await items.ready();
+    return (index) => items.get(keys[index]!);
+  }
+  const replicas = keys.map((key) => client.synced(key, schema as never) as Replica<unknown>);
+  await Promise.all(replicas.map((replica) => replica.ready()));
+  return (index) => replicas[index]!.get();
+}

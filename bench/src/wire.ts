@@ -5,7 +5,7 @@ import { Packr, Unpackr } from 'msgpackr';
 import { encode } from '../../pkg/src/value/encode.js';
 
 /** What carries a value to a contestant. */
-export type Codec = 'tidewire' | 'json' | 'msgpackr' | 'objects';
+export type Codec = 'tidewire' | 'records' | 'json' | 'msgpackr' | 'objects' | 'own';
 
 /** One change of one record. */
 export interface Update {
@@ -13,7 +13,14 @@ export interface Update {
   readonly index: number;
   readonly sequence: number;
   readonly value: unknown;
+  /** The sequence that it has where all records are of one datastore. */
+  readonly number?: number;
 }
+
+/** The topic of a datastore. */
+const TABLE = 1;
+
+const keyOf = ({ value }: Update): string => (value as { id: string }).id;
 
 /** A frame: an ArrayBuffer, a text, a Uint8Array, or the updates themselves. */
 export type Frame = ArrayBuffer | string | Uint8Array | readonly Update[];
@@ -26,6 +33,9 @@ const EPOCH_TEXT = Array.from(EPOCH, (byte) => byte.toString(16).padStart(2, '0'
 
 /** A heartbeat that no benchmark lives to see. */
 const HEARTBEAT = 2 ** 31 - 1;
+
+/** Rows of 200 bytes that fit a page. */
+const PAGE_ROWS = 1000;
 
 const packr = new Packr();
 const unpackr = new Unpackr();
@@ -46,20 +56,28 @@ export function bytes(...messages: readonly unknown[]): ArrayBuffer {
 export const welcome = (): ArrayBuffer => bytes([64, 1, HEARTBEAT]);
 
 /** The envelopes of a frame, in `codec`. */
-export function envelopes(codec: Codec, updates: readonly Update[]): Frame {
+export function envelopes(codec: Exclude<Codec, 'own'>, updates: readonly Update[]): Frame {
   if (codec === 'objects') return updates;
+  if (codec === 'records') return bytes(...updates.map((update) => [67, TABLE, update.number!, null, null, keyOf(update), true, update.value]));
   return written(codec, updates.map(({ index, sequence, value }) => [67, topicOf(index), sequence, null, null, null, true, value]));
 }
 
 /** The answers to subscriptions, in `codec`. `subscriptions[i]` is the number that the client gave to the i-th. */
-export function snapshots(codec: Exclude<Codec, 'objects'>, updates: readonly Update[], subscriptions: readonly number[]): Frame {
+export function snapshots(codec: 'tidewire' | 'json' | 'msgpackr', updates: readonly Update[], subscriptions: readonly number[]): Frame {
   const epoch = codec === 'tidewire' ? EPOCH : EPOCH_TEXT;
   return written(codec, updates.map(({ index, sequence, value }, i) => [
     65, subscriptions[i]!, 0, topicOf(index), epoch, [2, sequence, null, value, []],
   ]));
 }
 
-function written(codec: Exclude<Codec, 'objects'>, messages: readonly unknown[]): Frame {
+/** A page of a datastore's snapshot: the records from `from` on, as many as fit a page of the server's. */
+export function page(updates: readonly Update[], subscription: number, attempt: number, sequence: number, from: number): ArrayBuffer {
+  const to = from + PAGE_ROWS;
+  const rows = updates.slice(from, to).map((update) => [update.number!, keyOf(update), update.value, null]);
+  return bytes([65, subscription, attempt, TABLE, EPOCH, [3, sequence, rows, to < updates.length ? String(to) : null, []]]);
+}
+
+function written(codec: 'tidewire' | 'json' | 'msgpackr', messages: readonly unknown[]): Frame {
   switch (codec) {
     case 'tidewire': return bytes(...messages);
     case 'json': return JSON.stringify(messages);

@@ -50,6 +50,14 @@ const FLOOR: Entry = { id: 'floor', label: 'reading alone, no decoding and no ru
 
 const WIRE = [...TIDEWIRE, ...TWINS, FLOOR];
 
+const OTHERS: readonly Entry[] = [
+  { id: 'tidewire-none-records', label: 'Tidewire datastore, no gate', bundle: 'tidewire', codec: 'records', gate: 'none' },
+  { id: 'tidewire-zod-records', label: 'Tidewire datastore, zod schema', bundle: 'tidewire', codec: 'records', gate: 'zod' },
+  ...([
+    ['yjs', 'Yjs'], ['loro', 'Loro'], ['automerge', 'Automerge'], ['tinybase', 'TinyBase'], ['tanstack', 'TanStack DB'],
+  ] as const).map(([id, label]) => ({ id, label, bundle: id, codec: 'own' as const, gate: 'none' as const })),
+];
+
 const ahead = (times: number): Bar => ({ ours: 'tidewire-zod', theirs: 'twin-zod-json', times });
 
 export const WORKLOADS: readonly Workload[] = [
@@ -74,5 +82,9 @@ export const WORKLOADS: readonly Workload[] = [
     id: 'objects', label: 'JavaScript objects in the process, one a publish, every value read',
     shape: 'item', records: 100, perFrame: 1, frames: 20_000, entries: OBJECTS,
     bars: [{ ours: 'tidewire-hand-objects', theirs: 'twin-hand-objects', times: 0.7 }],
+  },
+  {
+    id: 'others', label: 'what else one would pick: a change of one record of 1,000 a frame, read',
+    shape: 'item', records: 1000, perFrame: 1, frames: 1000, entries: OTHERS, bars: [],
   },
 ];
