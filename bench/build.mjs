@@ -2,14 +2,42 @@
 // of one shares no code with any other. Run by itself, it fills dist/.
 
 import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = dirname(fileURLToPath(import.meta.url));
 const pkg = join(root, '../pkg');
 const modules = join(root, '../node_modules');
-const MODULES = ['runner', 'tidewire', 'twin', 'rivals/yjs', 'rivals/loro', 'rivals/automerge', 'rivals/tinybase', 'rivals/tanstack'];
+/** Libraries that one could pick instead. */
+const RIVALS = ['yjs', 'loro', 'automerge', 'tinybase', 'tanstack'];
+
+/** Those of them that load a wasm file. */
+const LOADED = new Set(['loro', 'automerge']);
+
+/** What is written here in place of a file: each bundle's name and source. */
+const WRITTEN = Object.fromEntries([
+  // A library as a contestant on the hot path.
+  ...RIVALS.map((name) => [name, `
+    import * as engine from './rivals/${name}.ts';
+    import { contestant } from './rivals/rival.ts';
+    export const open = contestant(engine);
+    export { drive } from './contestant.ts';
+    export { shapes } from './records.ts';`]),
+  // The least that shows records: for memory, start and download.
+  ...RIVALS.map((name) => [`first-${name}`, `export { follow${LOADED.has(name) ? ', init' : ''} } from './rivals/${name}.ts';`]),
+  ['first-twin', `export { follow } from './rivals/twin.ts';`],
+  ['first-tidewire-records', `export { followRecords as follow, init } from './rivals/tidewire.ts';`],
+  ['first-tidewire-objects', `export { followObjects as follow, init } from './rivals/tidewire.ts';`],
+]);
+
+const written = {
+  name: 'written',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^written:/ }, ({ path }) => ({ path: path.slice('written:'.length), namespace: 'written' }));
+    onLoad({ filter: /.*/, namespace: 'written' }, ({ path }) => ({ contents: WRITTEN[path], resolveDir: join(root, 'src'), loader: 'ts' }));
+  },
+};
 
 /** The wasm files that contestants fetch, by the names that they ask for. */
 const WASM = {
@@ -37,7 +65,11 @@ export async function bundle(platform, outdir, named) {
   rmSync(outdir, { recursive: true, force: true });
   mkdirSync(outdir, { recursive: true });
   await build({
-    entryPoints: MODULES.map((name) => ({ in: join(root, 'src', `${name}.ts`), out: basename(name) })),
+    entryPoints: [
+      ...['runner', 'tidewire', 'twin', 'check', ...(platform === 'node' ? ['prepare'] : [])]
+        .map((name) => ({ in: join(root, 'src', `${name}.ts`), out: name })),
+      ...Object.keys(WRITTEN).map((name) => ({ in: `written:${name}`, out: name })),
+    ],
     outdir,
     bundle: true,
     format: 'esm',
@@ -49,7 +81,7 @@ export async function bundle(platform, outdir, named) {
     minify: platform === 'browser',
     legalComments: 'none',
     logLevel: 'warning',
-    plugins: named === undefined ? [] : [sources],
+    plugins: named === undefined ? [written] : [written, sources],
   });
   // Where the package's loader looks for it: beside the bundle that holds the loader.
   cpSync(wasm, join(outdir, 'wasm/client/tidewire_bg.wasm'));

@@ -20,21 +20,34 @@ export function contestTable(environment, contest) {
   return [`${environment.name}: ${contest.label}`, ...columns([['', 'gate', 'µs', 'min..max', 'times ours', 'bytes'], ...rows]), ''];
 }
 
+const megabytes = (bytes) => bytes === undefined ? 'over a minute' : number(bytes / 1e6);
+
+/** What it takes to hold records. */
+export function heldTable({ name, held }) {
+  const rows = held.map(({ label, count, unread, read }) => [`  ${label}`, String(count), megabytes(unread), megabytes(read)]);
+  return [`${name}: memory of records of 200 bytes`, ...columns([['', 'records', 'MB unread', 'MB all read'], ...rows]), ''];
+}
+
+/** From nothing to the first record. */
+export function startTable({ name, starts }) {
+  const rows = starts.map(({ label, milliseconds }) => {
+    const { median, min, max } = spread(milliseconds);
+    return [`  ${label}`, number(median), `${number(min)}..${number(max)}`];
+  });
+  return [`${name}: import to first record, warm cache`, ...columns([['', 'ms', 'min..max'], ...rows]), ''];
+}
+
+/** What a page downloads. */
+export function downloadTable(downloads) {
+  const rows = downloads.map(({ label, script, wasm }) => [`  ${label}`, String(script), String(wasm), String(script + wasm)]);
+  return ['download, bytes after brotli', ...columns([['', 'script', 'wasm', 'all'], ...rows]), ''];
+}
+
 /** Every bar in every environment. */
 export function barTable(environments) {
-  const rows = [];
-  for (const environment of environments) {
-    for (const contest of environment.contests) {
-      const workload = WORKLOADS.find(({ id }) => id === contest.workload);
-      for (const { bar, ratio: measured, times, isMet } of verdicts(contest, workload, environment.name)) {
-        const [ours, theirs] = [bar.ours, bar.theirs].map((wanted) => contest.results.find(({ id }) => id === wanted));
-        const best = spread(theirs.microseconds).min / spread(ours.microseconds).min;
-        rows.push([
-          `${environment.name}: ${contest.label}, against ${theirs.label}`, number(measured.median),
-          `${number(measured.min)}..${number(measured.max)}`, number(best), number(times), isMet ? 'met' : 'MISSED',
-        ]);
-      }
-    }
-  }
+  const rows = environments.flatMap((environment) => verdicts(environment, WORKLOADS).map(({ what, against, ratio: measured, best, times, isMet }) => [
+    `${environment.name}: ${what}, against ${against}`, number(measured.median),
+    `${number(measured.min)}..${number(measured.max)}`, number(best), number(times), isMet ? 'met' : 'MISSED',
+  ]));
   return { lines: columns([['bar', 'ratio', 'min..max', 'of best', 'at least', ''], ...rows]), rows };
 }

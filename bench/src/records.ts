@@ -196,6 +196,11 @@ function isLine(value: unknown): boolean {
     && (note === null || typeof note === 'string');
 }
 
+/** The item at `index` where each is made by itself. */
+export function itemAt(index: number): Item {
+  return ITEM.make(`item:${1000 + index}`, randomFrom(index));
+}
+
 /** Whether two values are the same, whatever the order of their properties. */
 export function isSame(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;

@@ -2,38 +2,35 @@
 
 import * as A from '@automerge/automerge/slim';
 import type { Item } from '../records.js';
-import { changed, contestant, type Engine } from './rival.js';
+import { changed, type Follow, type Serve } from './rival.js';
 import { wasm } from './wasm.js';
-
-export { drive } from '../contestant.js';
-export { shapes } from '../records.js';
 
 interface Items { items: Record<string, Item> }
 
-export const engine: Engine = {
-  init: async () => A.initializeWasm(await wasm('automerge')),
-  serve(records) {
-    let doc = A.from<Record<string, unknown>>({ items: Object.fromEntries(records.map((record) => [record.id, record])) }) as unknown as A.Doc<Items>;
-    return {
-      initial: () => A.save(doc),
-      write(before, after) {
-        doc = A.change(doc, (draft) => {
-          const item = draft.items[after.id]! as Record<string, unknown>;
-          for (const field of changed(before, after)) item[field] = after[field];
-        });
-        return A.getLastLocalChange(doc)!;
-      },
-    };
-  },
-  follow(initial) {
-    let doc = A.load<Items>(initial as Uint8Array);
-    return {
-      receive(frame) {
-        [doc] = A.applyChanges(doc, [frame as Uint8Array]);
-      },
-      read: (id) => doc.items[id],
-    };
-  },
+export async function init(): Promise<void> {
+  await A.initializeWasm(await wasm('automerge'));
+}
+
+export const serve: Serve = (records) => {
+  let doc = A.from<Record<string, unknown>>({ items: Object.fromEntries(records.map((record) => [record.id, record])) }) as unknown as A.Doc<Items>;
+  return {
+    initial: () => A.save(doc),
+    write(before, after) {
+      doc = A.change(doc, (draft) => {
+        const item = draft.items[after.id]! as Record<string, unknown>;
+        for (const field of changed(before, after)) item[field] = after[field];
+      });
+      return A.getLastLocalChange(doc)!;
+    },
+  };
 };
 
-export const open = contestant(engine);
+export const follow: Follow = (initial) => {
+  let doc = A.load<Items>(initial as Uint8Array);
+  return {
+    receive(frame) {
+      [doc] = A.applyChanges(doc, [frame as Uint8Array]);
+    },
+    read: (id) => doc.items[id],
+  };
+};

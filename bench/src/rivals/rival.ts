@@ -5,13 +5,18 @@ import type { Open } from '../contestant.js';
 import type { Item } from '../records.js';
 import type { Frame, Update } from '../wire.js';
 
+/** The side that owns the records. */
+export type Serve = (records: readonly Item[]) => Server;
+
+/** The side that shows them, from what `initial` returned. */
+export type Follow<F extends Follower | Promise<Follower> = Follower> = (initial: Frame) => F;
+
+/** What the module of a library exports. */
 export interface Engine {
   /** Loads what the library loads. */
-  init?(): Promise<void>;
-  /** The side that owns the records. */
-  serve(records: readonly Item[]): Server;
-  /** The side that shows them, from the bytes of `initial`. */
-  follow(initial: Frame): Follower;
+  readonly init?: () => Promise<void>;
+  readonly serve: Serve;
+  readonly follow: Follow;
 }
 
 export interface Server {

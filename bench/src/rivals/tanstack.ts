@@ -2,41 +2,35 @@
 
 import { createCollection } from '@tanstack/db';
 import type { Item } from '../records.js';
-import { contestant, type Engine } from './rival.js';
+import type { Follow, Serve } from './rival.js';
 
-export { drive } from '../contestant.js';
-export { shapes } from '../records.js';
+export const serve: Serve = (records) => ({
+  initial: () => JSON.stringify(records),
+  write: (_before, after) => JSON.stringify(after),
+});
 
-export const engine: Engine = {
-  serve: (records) => ({
-    initial: () => JSON.stringify(records),
-    write: (_before, after) => JSON.stringify(after),
-  }),
-  follow(initial) {
-    let update: ((item: Item) => void) | undefined;
-    const collection = createCollection<Item, string>({
-      id: 'items',
-      getKey: (item) => item.id,
-      startSync: true,
-      sync: {
-        sync({ begin, write, commit, markReady }) {
+export const follow: Follow = (initial) => {
+  let update: ((item: Item) => void) | undefined;
+  const collection = createCollection<Item, string>({
+    id: 'items',
+    getKey: (item) => item.id,
+    startSync: true,
+    sync: {
+      sync({ begin, write, commit, markReady }) {
+        begin();
+        for (const value of JSON.parse(initial as string) as Item[]) write({ type: 'insert', value });
+        commit();
+        markReady();
+        update = (value) => {
           begin();
-          for (const value of JSON.parse(initial as string) as Item[]) write({ type: 'insert', value });
+          write({ type: 'update', value });
           commit();
-          markReady();
-          update = (value) => {
-            begin();
-            write({ type: 'update', value });
-            commit();
-          };
-        },
+        };
       },
-    });
-    return {
-      receive: (frame) => update!(JSON.parse(frame as string) as Item),
-      read: (id) => collection.get(id),
-    };
-  },
+    },
+  });
+  return {
+    receive: (frame) => update!(JSON.parse(frame as string) as Item),
+    read: (id) => collection.get(id),
+  };
 };
-
-export const open = contestant(engine);

@@ -2,39 +2,33 @@
 
 import type { Row } from 'tinybase';
 import { createMergeableStore, type MergeableChanges, type MergeableContent } from 'tinybase/mergeable-store';
-import { changed, contestant, type Engine } from './rival.js';
+import { changed, type Follow, type Serve } from './rival.js';
 
-export { drive } from '../contestant.js';
-export { shapes } from '../records.js';
-
-export const engine: Engine = {
-  serve(records) {
-    const store = createMergeableStore('server');
-    store.transaction(() => {
-      for (const record of records) store.setRow('items', record.id, record as unknown as Row);
-    });
-    let changes = '';
-    store.addDidFinishTransactionListener(() => {
-      changes = JSON.stringify(store.getTransactionMergeableChanges());
-    });
-    return {
-      initial: () => JSON.stringify(store.getMergeableContent()),
-      write(before, after) {
-        store.transaction(() => {
-          for (const field of changed(before, after)) store.setCell('items', after.id, field, after[field]);
-        });
-        return changes;
-      },
-    };
-  },
-  follow(initial) {
-    const store = createMergeableStore('client');
-    store.setMergeableContent(JSON.parse(initial as string) as MergeableContent);
-    return {
-      receive: (frame) => void store.applyMergeableChanges(JSON.parse(frame as string) as MergeableChanges),
-      read: (id) => store.getRow('items', id),
-    };
-  },
+export const serve: Serve = (records) => {
+  const store = createMergeableStore('server');
+  store.transaction(() => {
+    for (const record of records) store.setRow('items', record.id, record as unknown as Row);
+  });
+  let changes = '';
+  store.addDidFinishTransactionListener(() => {
+    changes = JSON.stringify(store.getTransactionMergeableChanges());
+  });
+  return {
+    initial: () => JSON.stringify(store.getMergeableContent()),
+    write(before, after) {
+      store.transaction(() => {
+        for (const field of changed(before, after)) store.setCell('items', after.id, field, after[field]);
+      });
+      return changes;
+    },
+  };
 };
 
-export const open = contestant(engine);
+export const follow: Follow = (initial) => {
+  const store = createMergeableStore('client');
+  store.setMergeableContent(JSON.parse(initial as string) as MergeableContent);
+  return {
+    receive: (frame) => void store.applyMergeableChanges(JSON.parse(frame as string) as MergeableChanges),
+    read: (id) => store.getRow('items', id),
+  };
+};
