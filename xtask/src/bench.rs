@@ -36,7 +36,7 @@ pub(crate) struct Client {
     /// Rounds that count.
     #[arg(long)]
     rounds: Option<u32>,
-    /// Only workloads of these names.
+    /// Only workloads of these names, or `memory`, `start`, `download`.
     workloads: Vec<String>,
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 use crate::{
-    bench, build, check, server, setup,
+    build, check, server, setup,
     setup::Browser,
     shell::{DEFAULT_LIMIT, Outcome, Shell},
     soak,
@@ -37,7 +37,6 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
         shell.run(&mut npm)?;
         Ok(Outcome::Done("passed".to_owned()))
     })?;
-    bench::build_client(shell)?;
     shell.step("client benchmark's smoke", "npm run smoke --workspace bench", || {
         shell.run(shell.command("npm").args(["run", "smoke", "--workspace", "bench"]))?;
         Ok(Outcome::Done("every contestant ends right".to_owned()))
