@@ -71,6 +71,15 @@ async function inNode() {
   return { ...facts, contests: JSON.parse(stdout), held };
 }
 
+/** Written after every place, so that a run that is cut short leaves what it has. */
+function save(downloads) {
+  mkdirSync(dirname(options.out), { recursive: true });
+  writeFileSync(options.out, `${JSON.stringify({
+    at: new Date().toISOString(), machine: { cpu: cpus()[0]?.model.trim() ?? 'unknown', cores: cpus().length, load: loadavg()[0] },
+    rounds, environments, downloads,
+  }, null, 1)}\n`);
+}
+
 const site = await serve(join(root, 'dist/web'));
 const environments = [];
 try {
@@ -79,6 +88,7 @@ try {
     say(`measuring in ${which}`);
     const environment = which === 'Node' ? await inNode() : await inBrowser(which, site.url);
     environments.push(environment);
+    save([]);
     for (const contest of environment.contests) for (const line of contestTable(environment, contest)) say(line);
     if (environment.held) for (const line of heldTable(environment)) say(line);
     if (environment.starts) for (const line of startTable(environment)) say(line);
@@ -92,9 +102,5 @@ if (sizes.length > 0) for (const line of downloadTable(sizes)) say(line);
 const { lines, rows } = barTable(environments);
 for (const line of lines) say(line);
 const missed = rows.filter((row) => row.at(-1) !== 'met').length;
-mkdirSync(dirname(options.out), { recursive: true });
-writeFileSync(options.out, `${JSON.stringify({
-  at: new Date().toISOString(), machine: { cpu: cpus()[0]?.model.trim() ?? 'unknown', cores: cpus().length, load: loadavg()[0] },
-  rounds, environments, downloads: sizes,
-}, null, 1)}\n`);
+save(sizes);
 say(`bars: ${rows.length - missed} met, ${missed} missed`);
