@@ -7,9 +7,9 @@ const here = (path: string): string => fileURLToPath(new URL(path, import.meta.u
 export default defineConfig({
   resolve: {
     alias: [
-      { find: /^tidewire$/, replacement: here('./dist/node.js') },
+      { find: /^tidewire$/, replacement: here('./dist/inline.js') },
       { find: /^tidewire\/inline$/, replacement: here('./dist/inline.js') },
-      { find: /^tidewire\/server$/, replacement: here('./dist/server.node.js') },
+      { find: /^tidewire\/server$/, replacement: here('./dist/server.inline.js') },
     ],
   },
   test: { include: ['test/**/*.test.ts'], testTimeout: 15_000, hookTimeout: 30_000, fileParallelism: false },

@@ -71,6 +71,8 @@ table_of! {
         Early,
         /// At the deadline.
         Timeout,
+        /// A heartbeat after it: the machine slept.
+        Late,
         Nudge,
         Reject,
         Close,
@@ -186,6 +188,10 @@ impl Rig {
                 self.now = session.poll_timeout().unwrap_or(now);
                 session.handle_timeout(self.now);
             }
+            Input::Late => {
+                self.now = session.poll_timeout().unwrap_or(now) + HEARTBEAT;
+                session.handle_timeout(self.now);
+            }
             Input::Nudge => session.nudge(now),
             Input::Reject => session.reject(now, "no protocol"),
             Input::Close => session.close(),
@@ -252,9 +258,9 @@ fn next_asking(state: State, input: Input) -> (State, &'static [Act]) {
     use Input as I;
     use State as S;
     match (state, input) {
-        (S::Idle, I::Start) | (S::Waiting, I::Timeout | I::Nudge) => (S::Fetching, &[A::Fetch]),
+        (S::Idle, I::Start) | (S::Waiting, I::Timeout | I::Late | I::Nudge) => (S::Fetching, &[A::Fetch]),
         (S::Fetching, I::Token) => (S::Dialing, &[A::Dial]),
-        (S::Fetching, I::NoToken | I::Timeout) => (S::Waiting, &[]),
+        (S::Fetching, I::NoToken | I::Timeout | I::Late) => (S::Waiting, &[]),
         (S::Fetching, I::Close) => (S::Closed, &[]),
         (S::Fetching, _) => (S::Fetching, &[]),
         // Once; the second in a row is the last.
@@ -278,7 +284,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Start => (S::Dialing, &[A::Dial]),
             I::Opened | I::OpenedOld | I::Lost | I::LostOld | I::Refused | I::Welcome => (S::Idle, &[]),
-            I::Goodbye | I::Heard | I::Useful | I::Early | I::Timeout | I::Nudge | I::Reject => {
+            I::Goodbye | I::Heard | I::Useful | I::Early | I::Timeout | I::Late | I::Nudge | I::Reject => {
                 (S::Idle, &[])
             }
             I::Close => (S::Closed, &[]),
@@ -288,7 +294,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Opened => (S::Greeting, &[A::Hello]),
             I::Lost => (S::Waiting, &[]),
             I::Refused => (S::Closed, &[]),
-            I::Timeout | I::Reject => (S::Waiting, &[A::Hang]),
+            I::Timeout | I::Late | I::Reject => (S::Waiting, &[A::Hang]),
             I::Close => (S::Closed, &[A::Hang]),
             I::Start | I::OpenedOld | I::LostOld | I::Welcome | I::Goodbye => (S::Dialing, &[]),
             I::Heard | I::Useful | I::Early | I::Nudge => (S::Dialing, &[]),
@@ -298,14 +304,16 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Welcome => (S::Live, &[]),
             I::Lost => (S::Waiting, &[]),
             I::Refused => (S::Closed, &[]),
-            I::Timeout | I::Reject => (S::Waiting, &[A::Hang]),
+            I::Timeout | I::Late | I::Reject => (S::Waiting, &[A::Hang]),
             I::Close => (S::Closed, &[A::Hang]),
             I::Start | I::Opened | I::OpenedOld | I::LostOld | I::Goodbye => (S::Greeting, &[]),
             I::Heard | I::Useful | I::Early | I::Nudge => (S::Greeting, &[]),
         },
         S::Live => match input {
             I::Token | I::NoToken | I::TokenOld | I::Renew => token,
-            I::Timeout | I::Nudge => (S::Pinged, &[A::Ping]),
+            I::Timeout => (S::Pinged, &[A::Ping]),
+            // A person may be waiting: one short chance.
+            I::Late | I::Nudge => (S::Doubtful, &[A::Ping]),
             I::Lost => (S::Waiting, &[]),
             I::Refused => (S::Closed, &[]),
             I::Reject => (S::Waiting, &[A::Hang]),
@@ -317,10 +325,10 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Heard => (S::Live, &[]),
             I::Timeout => (S::Doubtful, &[A::Ping]),
-            I::Nudge => (S::Pinged, &[A::Ping]),
+            I::Nudge => (S::Doubtful, &[A::Ping]),
             I::Lost => (S::Waiting, &[]),
             I::Refused => (S::Closed, &[]),
-            I::Reject => (S::Waiting, &[A::Hang]),
+            I::Late | I::Reject => (S::Waiting, &[A::Hang]),
             I::Close => (S::Closed, &[A::Hang]),
             I::Start | I::Opened | I::OpenedOld | I::LostOld | I::Welcome | I::Goodbye => (S::Pinged, &[]),
             I::Useful | I::Early => (S::Pinged, &[]),
@@ -328,7 +336,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
         S::Doubtful => match input {
             I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Heard => (S::Live, &[]),
-            I::Timeout => (S::Waiting, &[A::Hang]),
+            I::Timeout | I::Late => (S::Waiting, &[A::Hang]),
             I::Nudge => (S::Doubtful, &[A::Ping]),
             I::Lost => (S::Waiting, &[]),
             I::Refused => (S::Closed, &[]),
@@ -339,7 +347,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
         },
         S::Waiting => match input {
             I::Token | I::NoToken | I::TokenOld | I::Renew => token,
-            I::Timeout | I::Nudge => (S::Dialing, &[A::Dial]),
+            I::Timeout | I::Late | I::Nudge => (S::Dialing, &[A::Dial]),
             I::Close => (S::Closed, &[]),
             I::Start | I::Opened | I::OpenedOld | I::Lost | I::LostOld | I::Refused => (S::Waiting, &[]),
             I::Welcome | I::Goodbye | I::Heard | I::Useful | I::Early | I::Reject => (S::Waiting, &[]),
@@ -348,7 +356,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Start | I::Opened | I::OpenedOld | I::Lost | I::LostOld | I::Refused => (S::Closed, &[]),
             I::Welcome | I::Goodbye | I::Heard | I::Useful | I::Early | I::Timeout => (S::Closed, &[]),
-            I::Nudge | I::Reject | I::Close => (S::Closed, &[]),
+            I::Late | I::Nudge | I::Reject | I::Close => (S::Closed, &[]),
         },
     }
 }

@@ -2,7 +2,7 @@
 // and environment by esbuild. Every bundle is whole, so that no import has an effect and `sideEffects: false` is true.
 
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, existsSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,16 +11,16 @@ import { build } from 'esbuild';
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const dist = join(root, 'dist');
 
-/** Each bundle: its entry point, the loader behind it, and what it must not contain. */
+/** Each bundle: its entry point, the loader behind it, and whether programs `require` it, too. */
 const BUNDLES = {
   browser: { entry: 'index', loader: 'browser' },
-  node: { entry: 'index', loader: 'node', platform: 'node' },
   workerd: { entry: 'index', loader: 'workerd' },
-  inline: { entry: 'index', loader: 'inline' },
+  inline: { entry: 'index', loader: 'inline', required: true },
+  slim: { entry: 'slim', loader: 'slim', required: true },
   standalone: { entry: 'standalone', loader: 'browser', whole: true },
-  'server.browser': { entry: 'server/index', loader: 'server_browser', server: true },
-  'server.node': { entry: 'server/index', loader: 'server_node', platform: 'node', server: true },
-  'server.workerd': { entry: 'server/index', loader: 'server_workerd', server: true },
+  'server.browser': { entry: 'server/index', loader: 'server_browser' },
+  'server.inline': { entry: 'server/index', loader: 'server_inline', required: true },
+  'server.workerd': { entry: 'server/index', loader: 'server_workerd' },
 };
 
 function fail(message) {
@@ -60,28 +60,43 @@ try {
   fail('the declarations could not be made; the errors are above');
 }
 
-await Promise.all(Object.entries(BUNDLES).map(([name, bundle]) => build({
-  entryPoints: [join(root, 'src', `${bundle.entry}.ts`)],
-  outfile: join(dist, `${name}.js`),
-  bundle: true,
-  format: 'esm',
-  target: 'es2022',
-  platform: bundle.platform ?? 'neutral',
-  mainFields: ['module', 'main'],
-  conditions: ['import'],
-  // The signals must be the application's own copy, or its effects would not see ours.
-  external: bundle.whole ? [] : ['@preact/signals-core'],
-  loader: { '.wasm': 'base64' },
-  minify: true,
-  keepNames: false,
-  // What the generated modules warn of, and what they do with a request or an answer of it, the loaders never ask for:
-  // they hand over compiled modules.
-  pure: ['console.warn'],
-  define: { Request: 'undefined', Response: 'undefined' },
-  sourcemap: true,
-  legalComments: 'none',
-  plugins: [resolver(bundle)],
-  logLevel: 'warning',
-}).catch(() => fail(`the bundle ${name}.js could not be made; the errors are above`))));
+async function bundle(name, { entry, loader, whole }, format) {
+  const file = `${name}.${format === 'cjs' ? 'cjs' : 'js'}`;
+  await build({
+    entryPoints: [join(root, 'src', `${entry}.ts`)],
+    outfile: join(dist, file),
+    bundle: true,
+    target: 'es2022',
+    platform: 'neutral',
+    mainFields: ['module', 'main'],
+    conditions: ['import'],
+    // The signals must be the application's own copy, or its effects would not see ours.
+    external: whole ? [] : ['@preact/signals-core'],
+    loader: { '.wasm': 'base64' },
+    minify: true,
+    keepNames: false,
+    // What the generated modules warn of, and what they do with a request or an answer of it, the loaders never ask
+    // for: they hand over compiled modules.
+    pure: ['console.warn'],
+    format,
+    define: { Request: 'undefined', Response: 'undefined', ...(format === 'cjs' ? { 'import.meta.url': '""' } : {}) },
+    sourcemap: true,
+    legalComments: 'none',
+    plugins: [resolver({ loader })],
+    logLevel: 'warning',
+  }).catch(() => fail(`the bundle ${file} could not be made; the errors are above`));
+}
+
+await Promise.all(Object.entries(BUNDLES).flatMap(([name, options]) => [
+  bundle(name, options, 'esm'),
+  ...(options.required ? [bundle(name, options, 'cjs')] : []),
+]));
+
+// The same declarations for `require`: TypeScript goes by the extension.
+const types = join(dist, 'types');
+for (const file of readdirSync(types, { recursive: true }).filter((name) => name.endsWith('.d.ts'))) {
+  const text = readFileSync(join(types, file), 'utf8');
+  writeFileSync(join(types, file.replace(/\.d\.ts$/, '.d.cts')), text.replace(/(from\s+|import\()(['"])(\.[^'"]*)\.js\2/g, '$1$2$3.cjs$2'));
+}
 
 for (const name of ['LICENSE-MIT', 'LICENSE-APACHE']) copyFileSync(join(root, '..', name), join(dist, name));

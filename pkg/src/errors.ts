@@ -77,3 +77,8 @@ export function invalid(message: string): TidewireError {
 export function badKey(): TidewireError {
   return invalid('a key, id or field name has 1 to 1024 bytes of UTF-8');
 }
+
+/** What the core says of one write more than it takes. */
+export function tooMany(): TidewireError {
+  return new TidewireError('limit_exceeded', '10,000 writes or 16 MiB wait for the server already: await some of them first', { retryable: true });
+}

@@ -6,7 +6,7 @@
 
 import { batch } from '@preact/signals-core';
 import { type Core, Change, type Loaded, Text, Write } from './core.js';
-import { badKey, refusal, TidewireError } from './errors.js';
+import { badKey, refusal, TidewireError, tooMany } from './errors.js';
 import { core as loadedCore } from './init.js';
 import type { Gate, Verdict } from './schema.js';
 import { decode } from './value/decode.js';
@@ -116,6 +116,7 @@ export class Runtime {
         const request = this.core.write(kind, datastore, key, value);
         if (request > 0) this.#writes.set(request, { resolve, reject });
         else if (request === -1) reject(badKey());
+        else if (request === -3) reject(tooMany());
         else reject(new TidewireError('limit_exceeded', 'the value takes more than 256 KiB: split it into several records'));
       });
     });

@@ -36,7 +36,10 @@ describe('a function that fetches tokens', () => {
     const links: Link[] = [];
     const source = { link: () => { const link = server.link(); links.push(link); return link; } };
     const asked: TokenReason[] = [];
-    const client = await open(source, (reason) => { asked.push(reason); client?.status(); return `user ${asked.length}`; });
+    // It is called before `open` returns, and may use the client as soon as there is one.
+    let opened: Client | undefined;
+    const client = await open(source, (reason) => { asked.push(reason); opened?.status(); return `user ${asked.length}`; });
+    opened = client;
     await until(() => client.status().state === 'live', 'live');
     links[0]!.close(4000);
     await until(() => links.length === 2 && client.status().state === 'live', 'live again');

@@ -65,6 +65,9 @@ pub enum WriteError {
     /// The value is too large.
     #[error("a value has at most {max} bytes, this one has {0}: split it into several records", max = limits::MAX_VALUE_BYTES)]
     Value(usize),
+    /// Too much waits for the authority already.
+    #[error("{0} writes wait for the server already: wait until some of them have ended")]
+    Waiting(usize),
 }
 
 /// A verdict that the host owes, and what it is about.
@@ -379,7 +382,7 @@ impl Client {
     /// Asks for a change.
     ///
     /// # Errors
-    /// If a key, id or value is over its limit.
+    /// If a key, id or value is over its limit, or too much waits for the authority already.
     pub fn write(&mut self, now: Timestamp, operation: Operation<'_>) -> Result<RequestId, WriteError> {
         match operation {
             Operation::Put { key, value }
@@ -398,10 +401,8 @@ impl Client {
             // The authority says which of the changes is over a limit, and does none.
             Operation::Kv(_) => {}
         }
-        let request = self.writes.add(now, operation);
-        if self.session.live_link().is_some() {
-            self.send_write(request);
-        }
+        let request = self.writes.add(now, operation)?;
+        self.send_writes();
         Ok(request)
     }
 
@@ -633,15 +634,14 @@ impl Client {
         }
     }
 
-    /// The session is live: resubscribes everything with its position and sends every unanswered write, in one go.
+    /// The session is live: resubscribes everything with its position and sends the unanswered writes, in one go.
     fn resume(&mut self) {
         let slots = self.numbers(Slot::is_remote);
         if !slots.is_empty() {
             self.send_subscriptions(&slots);
         }
-        for request in self.writes.unanswered() {
-            self.send_write(request);
-        }
+        self.writes.rewind();
+        self.send_writes();
     }
 
     fn send_subscriptions(&mut self, slots: &[SlotId]) {
@@ -659,10 +659,13 @@ impl Client {
         self.cut_frame();
     }
 
-    fn send_write(&mut self, request: RequestId) {
-        if let Some(write) = self.writes.get_mut(request) {
-            write.stage = Stage::Sent;
-            self.outbox.value(EncodedValue::trusted(&write.message));
+    /// Sends what may be sent now. Called when there is a new write, a new link, or one write less.
+    fn send_writes(&mut self) {
+        if self.session.live_link().is_none() {
+            return;
+        }
+        while let Some(message) = self.writes.next_to_send() {
+            self.outbox.value(EncodedValue::trusted(message));
             self.cut_frame();
         }
     }
@@ -712,6 +715,7 @@ impl Client {
 
     fn settle(&mut self, request: RequestId, outcome: Outcome) {
         self.writes.forget(request);
+        self.send_writes();
         let code = match outcome {
             Outcome::Done => 0,
             Outcome::Unknown => u16::MAX,
@@ -724,7 +728,7 @@ impl Client {
     }
 
     fn give_up(&mut self, request: RequestId, reason: &str) {
-        let outcome = match self.writes.get_mut(request).map(|write| write.stage) {
+        let outcome = match self.writes.stage(request) {
             Some(Stage::Queued) => {
                 Outcome::Refused { code: ErrorCode::Unavailable.number(), message: reason.to_owned() }
             }

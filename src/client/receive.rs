@@ -8,7 +8,7 @@ use super::{
     cells::{Cell, CellId, Cells},
     collection::{Diff, Page, PagePlace, Staging},
     slot::{About, Collection, SlotId, Tail},
-    writes::{Outcome, Stage},
+    writes::Outcome,
 };
 use crate::{
     protocol::{
@@ -94,7 +94,7 @@ impl Client {
             ServerMessage::Ack { request, position, .. } => self.receive_ack(request, position),
             ServerMessage::Refusal { request, code, message } => {
                 self.session.handle_useful();
-                if self.writes.get_mut(request).is_some() {
+                if self.writes.stage(request).is_some() {
                     self.settle(request, Outcome::Refused { code, message: message.to_owned() });
                 }
             }
@@ -234,11 +234,14 @@ impl Client {
 
     fn receive_ack(&mut self, request: RequestId, position: Option<Position>) {
         self.session.handle_useful();
-        let Some(write) = self.writes.get_mut(request) else { return };
+        if self.writes.stage(request).is_none() {
+            return;
+        }
         match position {
             Some(position) => {
-                write.stage = Stage::Acknowledged(position);
+                self.writes.acknowledge(request, position);
                 self.settle_acknowledged();
+                self.send_writes();
             }
             None => self.settle(request, Outcome::Done),
         }

@@ -1,5 +1,7 @@
 //! The client against frames that a server would not send every day.
 
+use core::time::Duration;
+
 use super::*;
 use crate::protocol::{Answer, Row, ServerMessage};
 
@@ -269,4 +271,74 @@ fn writes_over_their_limits_are_refused_before_they_are_sent() {
     assert_eq!(client.put(NOW, "", EncodedValue::NIL), Err(WriteError::Key(0)));
     assert_eq!(client.put(NOW, "k", EncodedValue::trusted(&large)), Err(WriteError::Value(large.len())));
     assert_eq!(outputs(&mut client), []);
+}
+
+/// The requests in the frames that the host is to send.
+fn sent(client: &mut Client) -> Vec<RequestId> {
+    client.flush();
+    let frames = outputs(client).into_iter().filter_map(|output| match output {
+        Output::Transmit(_, frame) => Some(frame),
+        Output::Fetch(..) | Output::Dial(_) | Output::Hang { .. } => None,
+    });
+    let mut requests = Vec::new();
+    for frame in frames {
+        let mut reader = crate::protocol::Reader::new(&frame);
+        while !reader.is_empty() {
+            if let ClientMessage::Write { request, .. } = ClientMessage::decode(&mut reader).unwrap() {
+                requests.push(request);
+            }
+        }
+    }
+    requests
+}
+
+fn ack(request: RequestId) -> ServerMessage<'static> {
+    ServerMessage::Ack { request, position: None, result: None }
+}
+
+/// The authority remembers its replies to the last 1,000 requests: an older one, sent again, it would refuse.
+#[test]
+fn no_more_writes_are_on_their_way_than_the_authority_remembers_replies_to() {
+    let (mut client, link) = live();
+    for _ in 0..2_000 {
+        client.put(NOW, "k", EncodedValue::NIL).unwrap();
+    }
+    assert_eq!(sent(&mut client), (1..=500).collect::<Vec<_>>());
+    // Answers in the middle do not move the window: the oldest is still out.
+    client.handle_frame(NOW, link, &frame(&[ack(2), ack(500)]));
+    assert_eq!(sent(&mut client), [0_u64; 0]);
+    client.handle_frame(NOW, link, &frame(&[ack(1), ack(3)]));
+    assert_eq!(sent(&mut client), [501, 502, 503]);
+
+    client.handle_closed(NOW, link, 1006, "");
+    let later = client.poll_timeout().unwrap();
+    client.handle_timeout(later);
+    let [Output::Dial(link)] = outputs(&mut client)[..] else { panic!("expected a dial") };
+    client.handle_opened(later, link);
+    let welcome = ServerMessage::Welcome { session: 2, heartbeat: 10_000 };
+    client.handle_frame(later, link, &frame(&[welcome]));
+    let again: Vec<_> = (4..=503).filter(|request| *request != 500).collect();
+    assert_eq!(sent(&mut client), again, "all that is unanswered, in order, and nothing else");
+    for request in 4..=2_000 {
+        client.handle_frame(later, link, &frame(&[ack(request)]));
+    }
+    assert_eq!(client.writes.requests(|_| true), [0_u64; 0]);
+}
+
+#[test]
+fn a_client_that_cannot_send_takes_so_many_writes_and_says_then_what_to_do() {
+    let mut client = Client::new([1; 16], None);
+    for _ in 0..writes::MAX_WRITES {
+        client.put(NOW, "k", EncodedValue::NIL).unwrap();
+    }
+    let refused = client.put(NOW, "k", EncodedValue::NIL);
+    assert_eq!(refused, Err(WriteError::Waiting(writes::MAX_WRITES)));
+    client.handle_timeout(NOW + Duration::from_secs(30));
+    assert!(client.put(NOW, "k", EncodedValue::NIL).is_ok(), "those before it were given up");
+
+    let mut client = Client::new([1; 16], None);
+    let large = vec![0xc0; limits::MAX_VALUE_BYTES];
+    let taken =
+        (0..1_000).take_while(|_| client.put(NOW, "k", EncodedValue::trusted(&large)).is_ok()).count();
+    assert_eq!(taken, 64, "16 MiB of them");
 }

@@ -3,7 +3,18 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 use core::time::Duration;
 
+use super::WriteError;
 use crate::protocol::{ClientMessage, Operation, Position, RequestId, Timestamp, Writer};
+
+/// Most request numbers between the oldest unanswered write and the newest one sent. The authority remembers its replies
+/// to the last 1,000 of a client; a write beyond, sent again after a reconnect, would be refused as expired.
+const WINDOW: u64 = 500;
+
+/// Most writes that may be under way: those of a person in half an hour offline, or a short burst of a program.
+pub(super) const MAX_WRITES: usize = 10_000;
+
+/// Most bytes of writes under way: sixteen frames.
+const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
 /// A write without an answer by then is given up: long enough for a reconnect, short enough for a person.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -51,10 +62,10 @@ impl Subject {
 /// One write. Ends by an answer, by local application, or by the deadline.
 #[derive(Debug)]
 pub(super) struct Write {
-    pub(super) subject: Subject,
+    subject: Subject,
     /// The encoded message: the same bytes however often it is sent.
-    pub(super) message: Box<[u8]>,
-    pub(super) stage: Stage,
+    message: Box<[u8]>,
+    stage: Stage,
     deadline: Timestamp,
 }
 
@@ -69,35 +80,76 @@ pub(super) enum Stage {
     Acknowledged(Position),
 }
 
-/// All writes under way, by request, in the order they were made.
+/// All writes under way, in the order of their requests.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
     writes: Vec<(RequestId, Write)>,
     last: RequestId,
+    /// The newest one sent on the present link.
+    sent: RequestId,
+    bytes: usize,
+    acknowledged: usize,
 }
 
 impl Writes {
-    pub(super) fn add(&mut self, now: Timestamp, operation: Operation<'_>) -> RequestId {
+    pub(super) fn add(&mut self, now: Timestamp, operation: Operation<'_>) -> Result<RequestId, WriteError> {
+        if self.writes.len() >= MAX_WRITES || self.bytes >= MAX_WAITING_BYTES {
+            return Err(WriteError::Waiting(self.writes.len()));
+        }
         self.last += 1;
         let (request, subject) = (self.last, Subject::of(&operation));
         let mut message = Writer::new();
         ClientMessage::Write { request, operation }.encode(&mut message);
-        let (message, deadline) = (message.into_bytes().into(), now + DEADLINE);
-        self.writes.push((request, Write { subject, message, stage: Stage::Queued, deadline }));
-        request
+        let message: Box<[u8]> = message.into_bytes().into();
+        self.bytes += message.len();
+        let write = Write { subject, message, stage: Stage::Queued, deadline: now + DEADLINE };
+        self.writes.push((request, write));
+        Ok(request)
     }
 
-    pub(super) fn get_mut(&mut self, request: RequestId) -> Option<&mut Write> {
-        self.writes.iter_mut().find(|(number, _)| *number == request).map(|(_, write)| write)
+    fn index(&self, request: RequestId) -> Option<usize> {
+        self.writes.binary_search_by_key(&request, |(number, _)| *number).ok()
+    }
+
+    pub(super) fn stage(&self, request: RequestId) -> Option<Stage> {
+        self.writes.get(self.index(request)?).map(|(_, write)| write.stage)
+    }
+
+    /// The authority has done it; its replica does not show it yet.
+    pub(super) fn acknowledge(&mut self, request: RequestId, position: Position) {
+        let Some(index) = self.index(request) else { return };
+        if let Some((_, write)) = self.writes.get_mut(index) {
+            self.acknowledged += usize::from(!write.is_acknowledged());
+            write.stage = Stage::Acknowledged(position);
+        }
     }
 
     pub(super) fn forget(&mut self, request: RequestId) {
-        self.writes.retain(|(number, _)| *number != request);
+        let Some(index) = self.index(request) else { return };
+        let (_, write) = self.writes.remove(index);
+        self.bytes -= write.message.len();
+        self.acknowledged -= usize::from(write.is_acknowledged());
     }
 
-    /// Those that the authority has not answered, in order.
-    pub(super) fn unanswered(&self) -> Vec<RequestId> {
-        self.requests(|write| !matches!(write.stage, Stage::Acknowledged(_)))
+    /// There is another link: everything unanswered is to be sent again.
+    pub(super) const fn rewind(&mut self) {
+        self.sent = 0;
+    }
+
+    /// The message of the next write to send on this link, if there is one and the authority remembers as many replies;
+    /// it counts as sent.
+    pub(super) fn next_to_send(&mut self) -> Option<&[u8]> {
+        let mut unanswered = self.writes.iter().filter(|(_, write)| !write.is_acknowledged());
+        let end = unanswered.next()?.0 + WINDOW;
+        let sent = self.sent;
+        let mut rest = self.writes.iter_mut();
+        let (request, write) = rest.find(|(request, write)| *request > sent && !write.is_acknowledged())?;
+        if *request >= end {
+            return None;
+        }
+        self.sent = *request;
+        write.stage = Stage::Sent;
+        Some(&write.message)
     }
 
     /// The requests whose acknowledged position `is_shown`.
@@ -118,12 +170,18 @@ impl Writes {
         self.writes.iter().filter(|(_, write)| pick(write)).map(|(request, _)| *request).collect()
     }
 
-    pub(super) fn has_acknowledged(&self) -> bool {
-        self.writes.iter().any(|(_, write)| matches!(write.stage, Stage::Acknowledged(_)))
+    pub(super) const fn has_acknowledged(&self) -> bool {
+        self.acknowledged > 0
     }
 
     /// The earliest deadline: requests are made in order of time, so it is the first one's.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         self.writes.first().map(|(_, write)| write.deadline)
+    }
+}
+
+impl Write {
+    const fn is_acknowledged(&self) -> bool {
+        matches!(self.stage, Stage::Acknowledged(_))
     }
 }

@@ -23,6 +23,9 @@ const BACKOFF_BASE: Duration = Duration::from_millis(500);
 /// No backoff is drawn beyond this.
 const BACKOFF_CAP: Duration = Duration::from_secs(30);
 
+/// How long a ping may stay unanswered that asks whether a link outlived a sleep or a change of network: a person waits.
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How long a ping may stay unanswered: with the heartbeat before it, two and a half heartbeats of silence.
 fn patience(heartbeat: Duration) -> Duration {
     heartbeat * 3 / 2
@@ -106,8 +109,9 @@ enum State {
     /// `hello` is sent. Exits: welcome → Live; closed or deadline → Waiting, or Closed by a terminal code.
     Greeting { deadline: Timestamp },
     /// Welcomed. Exits: closed or silence → Waiting, or Closed by a terminal code.
-    /// `unanswered` is the first ping since the last frame: a late timer pings before it gives a link up.
-    Live { heartbeat: Duration, pinged: Timestamp, unanswered: Option<Timestamp> },
+    /// `verdict` is when the link is given up, if nothing is heard by then: set by the first ping since the last frame, so
+    /// that a late timer pings before it gives a link up.
+    Live { heartbeat: Duration, pinged: Timestamp, verdict: Option<Timestamp> },
     /// Between two links. Exits: timer or nudge → Fetching or Dialing.
     Waiting { until: Timestamp },
     /// No exit.
@@ -251,7 +255,7 @@ impl Session {
             if let Credential::Asked { was_refused, .. } = &mut self.credential {
                 *was_refused = false;
             }
-            self.state = State::Live { heartbeat, pinged: now, unanswered: None };
+            self.state = State::Live { heartbeat, pinged: now, verdict: None };
         }
         greeted
     }
@@ -300,8 +304,8 @@ impl Session {
 
     /// A frame came.
     pub fn handle_heard(&mut self) {
-        if let State::Live { unanswered, .. } = &mut self.state {
-            *unanswered = None;
+        if let State::Live { verdict, .. } = &mut self.state {
+            *verdict = None;
         }
     }
 
@@ -315,11 +319,14 @@ impl Session {
         match self.state {
             State::Dialing { deadline } if deadline <= now => self.abandon(now, "the server did not answer"),
             State::Greeting { deadline } if deadline <= now => self.abandon(now, "the server did not greet"),
-            State::Live { heartbeat, pinged, unanswered } => {
-                if unanswered.is_some_and(|ping| ping + patience(heartbeat) <= now) {
+            State::Live { heartbeat, pinged, verdict } => {
+                if verdict.is_some_and(|verdict| verdict <= now) {
                     self.abandon(now, "the connection went silent");
+                } else if pinged + heartbeat * 2 <= now {
+                    // A heartbeat late: the machine slept, and the link may be long dead.
+                    self.ping(now, PROBE_PATIENCE);
                 } else if pinged + heartbeat <= now {
-                    self.ping(now);
+                    self.ping(now, patience(heartbeat));
                 }
             }
             State::Fetching { deadline } if deadline <= now => self.miss(now, "no token came in time"),
@@ -344,7 +351,7 @@ impl Session {
     pub fn nudge(&mut self, now: Timestamp) {
         match self.state {
             State::Waiting { .. } => self.begin(now),
-            State::Live { .. } => self.ping(now),
+            State::Live { .. } => self.ping(now, PROBE_PATIENCE),
             State::Idle
             | State::Fetching { .. }
             | State::Dialing { .. }
@@ -384,9 +391,8 @@ impl Session {
             State::Fetching { deadline } | State::Dialing { deadline } | State::Greeting { deadline } => {
                 Some(deadline)
             }
-            State::Live { heartbeat, pinged, unanswered } => {
-                let given_up = unanswered.map(|ping| ping + patience(heartbeat));
-                Some(given_up.map_or(pinged + heartbeat, |given_up| given_up.min(pinged + heartbeat)))
+            State::Live { heartbeat, pinged, verdict } => {
+                Some(verdict.map_or(pinged + heartbeat, |verdict| verdict.min(pinged + heartbeat)))
             }
             State::Waiting { until } => Some(until),
         }
@@ -413,10 +419,12 @@ impl Session {
         self.actions.push_back(Action::Dial(self.link));
     }
 
-    fn ping(&mut self, now: Timestamp) {
-        if let State::Live { pinged, unanswered, .. } = &mut self.state {
+    /// Asks for a sign of life within `patience`, or sooner where one is overdue already.
+    fn ping(&mut self, now: Timestamp, patience: Duration) {
+        if let State::Live { pinged, verdict, .. } = &mut self.state {
             *pinged = now;
-            unanswered.get_or_insert(now);
+            let due = now + patience;
+            *verdict = Some(verdict.map_or(due, |verdict| verdict.min(due)));
             let mut frame = Writer::new();
             ClientMessage::Ping.encode(&mut frame);
             self.actions.push_back(Action::Send(self.link, frame.into_bytes()));

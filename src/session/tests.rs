@@ -74,8 +74,32 @@ fn a_timer_that_comes_an_hour_late_pings_before_it_gives_the_link_up() {
     session.handle_timeout(woken);
     assert!(matches!(actions(&mut session)[..], [Action::Send(..)]), "a ping");
     assert_eq!(session.live_link(), Some(link));
-    session.handle_timeout(woken + HEARTBEAT * 3 / 2);
+    assert_eq!(session.poll_timeout(), Some(woken + PROBE_PATIENCE), "and not for long");
+    session.handle_timeout(woken + PROBE_PATIENCE);
     assert_eq!(session.live_link(), None);
+}
+
+#[test]
+fn a_link_that_answers_the_ping_after_a_nudge_stays() {
+    let (mut session, link) = live();
+    session.nudge(at(1_000));
+    assert!(matches!(actions(&mut session)[..], [Action::Send(..)]), "a ping");
+    assert_eq!(session.poll_timeout(), Some(at(1_000) + PROBE_PATIENCE));
+    session.handle_heard();
+    session.handle_timeout(at(1_000) + PROBE_PATIENCE);
+    assert_eq!(session.live_link(), Some(link));
+}
+
+#[test]
+fn nudges_in_a_row_put_nothing_off() {
+    let (mut session, _) = live();
+    let mut now = at(0);
+    while session.live_link().is_some() {
+        session.nudge(now);
+        now = now + Duration::from_secs(1);
+        session.handle_timeout(now);
+    }
+    assert_eq!(now, at(0) + PROBE_PATIENCE);
 }
 
 #[test]

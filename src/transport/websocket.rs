@@ -80,6 +80,12 @@ impl WebSocketLink {
         state.is_none_or(|state| state == f64::from(OPEN))
     }
 
+    /// Bytes that were given to `send` and have not left yet.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        usize::try_from(self.socket.buffered_amount()).unwrap_or(usize::MAX)
+    }
+
     /// Sends a frame.
     ///
     /// # Errors

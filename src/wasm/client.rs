@@ -168,7 +168,8 @@ impl Core {
 
     // ---- writes
 
-    /// Asks for a change and returns its request, or -1: a key is over its limit, -2: the value is, -3: it is no value.
+    /// Asks for a change and returns its request, or -1: a key is over its limit, -2: the value is or is
+    /// none, -3: too many writes wait already.
     /// `kind` is 0 to set and 1 to delete the object `key`; 2 to set `value` and 3 to delete `key` in a datastore.
     pub fn write(&self, kind: u32, datastore: &str, key: &str, value: &[u8]) -> f64 {
         let value = EncodedValue::check(value).ok();
@@ -177,12 +178,13 @@ impl Core {
             (3, _) => Operation::Remove { datastore, key },
             (0, Some(value)) => Operation::Put { key, value },
             (_, Some(value)) => Operation::Set { datastore, value },
-            (_, None) => return -3.0,
+            (_, None) => return -2.0,
         };
         match self.host.run(|client, now| client.write(now, operation)) {
             Ok(request) => float(Some(request)),
             Err(WriteError::Key(_)) => -1.0,
             Err(WriteError::Value(_)) => -2.0,
+            Err(WriteError::Waiting(_)) => -3.0,
         }
     }
 

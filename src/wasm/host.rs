@@ -6,6 +6,7 @@ use alloc::{
     borrow::ToOwned,
     rc::{Rc, Weak},
     string::String,
+    vec::Vec,
 };
 use core::{
     cell::{Cell, RefCell},
@@ -24,8 +25,13 @@ use crate::{
 
 /// What browsers report for a link that failed to open.
 const ABNORMAL: u16 = 1006;
-/// A larger delay overflows the host's 32-bit timer and fires at once.
-const MAX_DELAY: Duration = Duration::from_millis(i32::MAX as u64);
+/// No timer is set for longer: one that a sleeping machine has stopped goes on where it was, and what is due by the wall
+/// clock would wait for it. (A delay of more than 32 bits would fire at once.)
+const MAX_DELAY: Duration = Duration::from_secs(10);
+/// Frames wait here while a socket has as much as this to send: what it has taken cannot be taken back.
+const MAX_BACKLOG_BYTES: usize = 512 * 1024;
+/// How often a socket that has too much to send is looked at: it does not say when that is over.
+const LOOK: Duration = Duration::from_millis(50);
 
 #[wasm_bindgen]
 extern "C" {
@@ -85,6 +91,9 @@ pub(super) struct Host {
     fetch: RefCell<Option<Function>>,
     link: RefCell<Option<(Generation, WebSocketLink)>>,
     timer: RefCell<Option<Timer>>,
+    /// Frames for the present link that wait for its socket, and when it is looked at again.
+    held: RefCell<Vec<Vec<u8>>>,
+    look: RefCell<Option<Timer>>,
 }
 
 impl Host {
@@ -97,6 +106,8 @@ impl Host {
             fetch: RefCell::new(None),
             link: RefCell::new(None),
             timer: RefCell::new(None),
+            held: RefCell::default(),
+            look: RefCell::new(None),
         })
     }
 
@@ -144,7 +155,12 @@ impl Host {
                     }
                 }
                 Output::Dial(link) => self.open_link(link),
-                Output::Transmit(link, frame) => self.transmit(link, &frame),
+                Output::Transmit(link, frame) => {
+                    if self.link.borrow().as_ref().is_some_and(|(present, _)| *present == link) {
+                        self.held.borrow_mut().push(frame);
+                        self.send_held();
+                    }
+                }
                 Output::Hang { link, code } => {
                     let hung = self.link.borrow_mut().take_if(|(present, _)| *present == link);
                     if let Some((_, socket)) = hung {
@@ -165,6 +181,7 @@ impl Host {
                 let socket = WebSocketLink::new(socket, move |event| Self::hear(&host, link, &event));
                 let is_open = socket.is_open();
                 self.link.replace(Some((link, socket)));
+                self.held.take();
                 if is_open {
                     self.edit(|client| client.handle_opened(self.clock.now(), link));
                 }
@@ -179,16 +196,36 @@ impl Host {
         }
     }
 
-    fn transmit(self: &Rc<Self>, link: Generation, frame: &[u8]) {
-        let sent = match &*self.link.borrow() {
-            Some((present, socket)) if *present == link => socket.send(frame).is_ok(),
-            _ => return,
-        };
-        if !sent {
-            self.link.take();
-            self.edit(|client| {
-                client.handle_closed(self.clock.now(), link, ABNORMAL, "the link could not send");
-            });
+    /// Sends what is held, as far as the socket has room.
+    fn send_held(self: &Rc<Self>) {
+        while !self.held.borrow().is_empty() {
+            let present = self.link.borrow();
+            let Some((link, socket)) = &*present else { return };
+            if socket.backlog() > MAX_BACKLOG_BYTES {
+                drop(present);
+                self.look_again();
+                return;
+            }
+            let frame = self.held.borrow_mut().remove(0);
+            if socket.send(&frame).is_err() {
+                let link = *link;
+                drop(present);
+                self.link.take();
+                self.held.take();
+                self.edit(|client| {
+                    client.handle_closed(self.clock.now(), link, ABNORMAL, "the link could not send");
+                });
+            }
+        }
+    }
+
+    fn look_again(self: &Rc<Self>) {
+        if self.look.borrow().is_none() {
+            *self.look.borrow_mut() = Some(self.timer(LOOK, |host| {
+                let _fired = host.look.take();
+                host.send_held();
+                host.set_timer();
+            }));
         }
     }
 
@@ -214,16 +251,24 @@ impl Host {
         if timer.as_ref().is_some_and(|timer| timer.due <= due) {
             return;
         }
+        let delay = due.since(self.clock.now()).min(MAX_DELAY);
+        *timer = Some(self.timer(delay, |host| {
+            // Keeps the closure alive until it has returned.
+            let _fired = host.timer.take();
+            host.run_and_wake(Client::handle_timeout);
+        }));
+    }
+
+    fn timer(self: &Rc<Self>, delay: Duration, fire: fn(&Rc<Self>)) -> Timer {
         let host = Rc::downgrade(self);
         let callback = Closure::new(move || {
             if let Some(host) = host.upgrade() {
-                // Keeps the closure alive until it has returned.
-                let _fired = host.timer.take();
-                host.run_and_wake(Client::handle_timeout);
+                fire(&host);
             }
         });
-        let delay = i32::try_from(due.since(self.clock.now()).min(MAX_DELAY).as_millis()).unwrap_or(i32::MAX);
-        let handle = set_timeout(callback.as_ref().unchecked_ref(), delay);
-        *timer = Some(Timer { due, handle, _callback: callback });
+        let due = self.clock.now() + delay;
+        let millis = i32::try_from(delay.as_millis()).unwrap_or(i32::MAX);
+        let handle = set_timeout(callback.as_ref().unchecked_ref(), millis);
+        Timer { due, handle, _callback: callback }
     }
 }

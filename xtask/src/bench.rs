@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{
-    build, setup,
+    build, server, setup,
     shell::{Outcome, Shell},
     stamp::{self, Step},
 };
@@ -23,8 +23,34 @@ pub(crate) enum Bench {
     },
     /// The kv store over SQLite.
     Kv,
+    /// The native server under load, beside nats-server, socket.io and ws: fan-out, idle connections, reconnects.
+    Load {
+        /// Only this measurement.
+        measurement: Option<Load>,
+    },
     /// The npm package in browsers and Node, beside plain JavaScript and what else there is. Writes target/bench/client.json.
     Client(Client),
+}
+
+/// What a server has to bear.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Load {
+    /// One writer, a thousand subscribers.
+    FanOut,
+    /// Ten thousand connections that only listen.
+    Idle,
+    /// Five thousand clients after the server was killed.
+    Reconnect,
+}
+
+impl Load {
+    fn name(self) -> &'static str {
+        match self {
+            Self::FanOut => "fan-out",
+            Self::Idle => "idle",
+            Self::Reconnect => "reconnect",
+        }
+    }
 }
 
 /// What of the client to measure.
@@ -45,12 +71,14 @@ pub(crate) fn run(shell: &Shell, bench: Option<Bench>) -> anyhow::Result<()> {
     match bench {
         Some(Bench::Server { row }) => measure(shell, "server", row.as_deref()),
         Some(Bench::Kv) => measure(shell, "kv", None),
+        Some(Bench::Load { measurement }) => load(shell, measurement),
         Some(Bench::Client(what)) => client(shell, &what),
         None => {
             // Every table, also where an earlier one misses a bar.
             let all = [
                 measure(shell, "server", None),
                 measure(shell, "kv", None),
+                load(shell, None),
                 client(shell, &Client::default()),
             ];
             all.into_iter().collect()
@@ -116,4 +144,31 @@ fn measure(shell: &Shell, bench: &str, row: Option<&str>) -> anyhow::Result<()> 
         }
         Ok(Outcome::Done("every bar is met".to_owned()))
     })
+}
+
+/// Puts load on the server and on others, and shows what it cost them.
+fn load(shell: &Shell, only: Option<Load>) -> anyhow::Result<()> {
+    setup::for_load(shell)?;
+    server::build(shell)?;
+    shell.step("load generator", "cargo build --release --package tidewire-load", || {
+        shell.run(&mut shell.cargo(["build", "--locked", "--release", "--package", "tidewire-load"]))?;
+        Ok(Outcome::Done("built".to_owned()))
+    })?;
+    let all = [Load::FanOut, Load::Idle, Load::Reconnect];
+    for measurement in only.map_or(all.to_vec(), |only| vec![only]) {
+        let name = measurement.name();
+        shell.step(&format!("{name} benchmark"), &format!("cargo xtask bench load {name}"), || {
+            let program = shell.target().join("release/tidewire-load");
+            let mut command = shell.command(&program.to_string_lossy());
+            command.arg("--server").arg(server::binary(shell));
+            command.arg("--json").arg(shell.target().join(format!("bench/{name}.json"))).arg(name);
+            let output =
+                shell.run_within(LIMIT, &mut command).context("a bar is missed, or nothing was measured")?;
+            for line in output.lines().skip_while(|line| !line.starts_with('#')) {
+                shell.say(line);
+            }
+            Ok(Outcome::Done("every bar is met".to_owned()))
+        })?;
+    }
+    Ok(())
 }

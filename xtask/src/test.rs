@@ -41,6 +41,7 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
         shell.run(shell.command("npm").args(["run", "smoke", "--workspace", "bench"]))?;
         Ok(Outcome::Done("every contestant ends right".to_owned()))
     })?;
+    fixtures(shell, &browser, if all { &[] } else { &QUICK_FIXTURES })?;
     check::run(shell, &browser)?;
     if all {
         // Optimised code reorders what debug code does not, and has no overflow checks.
@@ -49,6 +50,22 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
         wasm(shell, &browser, Runtime::Chromium, true)?;
     }
     Ok(())
+}
+
+/// The applications of `pkg/fixtures` that need few packages.
+const QUICK_FIXTURES: [&str; 6] = ["node-esm", "node-cjs", "bare", "csp", "esbuild", "lint"];
+
+/// Installs the packed package in applications, and runs them; with no names, in all of them.
+fn fixtures(shell: &Shell, browser: &Browser, names: &[&str]) -> anyhow::Result<()> {
+    let alone = format!("node pkg/fixtures/run.mjs {}", names.join(" "));
+    shell.step("package in applications", &alone, || {
+        let mut node = shell.command("node");
+        node.arg("pkg/fixtures/run.mjs").args(names).env("CHROME", &browser.program);
+        let output = shell.run_within(DEFAULT_LIMIT, &mut node)?;
+        let works = output.lines().filter(|line| line.starts_with("ok ")).count();
+        ensure!(works > 0, "no application ran");
+        Ok(Outcome::Done(format!("{works} work")))
+    })
 }
 
 fn native(shell: &Shell, profile: &[&str]) -> Command {

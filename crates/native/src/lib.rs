@@ -95,7 +95,7 @@ pub enum ConnectError {
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A key or value is over its limit. Nothing was sent.
+    /// A key or value is over its limit, or too much waits for the authority already. Nothing was sent.
     #[error(transparent)]
     Limit(#[from] OverLimit),
     /// The value cannot be written as MessagePack. Nothing was sent.
@@ -123,7 +123,7 @@ impl Error {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Refused { code, .. } => ErrorCode::is_retryable_number(*code),
-            Self::OutcomeUnknown => true,
+            Self::OutcomeUnknown | Self::Limit(OverLimit::Waiting(_)) => true,
             Self::Limit(_) | Self::Encode(_) | Self::Closed => false,
         }
     }

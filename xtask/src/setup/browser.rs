@@ -2,9 +2,9 @@
 
 use std::{env, path::PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
-use super::{present, tools};
+use super::{present, system::apt_get, tools};
 use crate::shell::{Outcome, Shell};
 
 const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -47,28 +47,6 @@ pub(super) fn firefox(shell: &Shell) -> anyhow::Result<Outcome> {
 /// Finds geckodriver, or builds it into the tool cache.
 pub(super) fn geckodriver(shell: &Shell) -> anyhow::Result<Outcome> {
     tools::install(shell, &tools::GECKODRIVER)
-}
-
-fn apt_get(shell: &Shell, packages: &[&str], by_hand: &str) -> anyhow::Result<()> {
-    let is_root = shell.ask("id", &["-u"]).is_some_and(|id| id == "0");
-    let is_debian = ["apt-get", "dpkg"].iter().all(|program| shell.find(&[program]).is_some());
-    if !is_root || !is_debian {
-        bail!("{by_hand}");
-    }
-    let packages_text = packages.join(" ");
-    shell.say(&format!("installing: apt-get install {packages_text}"));
-    let install = [&["install", "--yes", "--no-install-recommends"], packages].concat();
-    for args in [&["update"][..], &install] {
-        let mut command = shell.command("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-o", "Acquire::Retries=1"]).args(args);
-        shell.run(&mut command).with_context(|| {
-            format!(
-                "cannot install {packages_text}; connect to the network and run this again, or install it from \
-                 another source"
-            )
-        })?;
-    }
-    Ok(())
 }
 
 fn find_chromium(shell: &Shell) -> Option<Browser> {

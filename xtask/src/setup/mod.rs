@@ -7,6 +7,7 @@
 mod browser;
 mod node;
 mod rust;
+mod system;
 mod tools;
 
 use std::path::PathBuf;
@@ -51,6 +52,12 @@ pub(crate) fn for_check(shell: &Shell) -> anyhow::Result<Browser> {
 pub(crate) fn for_checks(shell: &Shell) -> anyhow::Result<()> {
     shell.prepare("rust components", || rust::components(shell))?;
     shell.prepare("cargo-deny", || tools::install(shell, &tools::CARGO_DENY))
+}
+
+/// What putting load on the server and on others needs.
+pub(crate) fn for_load(shell: &Shell) -> anyhow::Result<()> {
+    shell.prepare("npm packages", || node::install(shell))?;
+    shell.prepare("nats-server", || system::nats_server(shell))
 }
 
 /// What making mutants needs.
