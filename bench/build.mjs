@@ -45,15 +45,16 @@ const WASM = {
   automerge: join(modules, '@automerge/automerge/dist/automerge.wasm'),
 };
 
-/** Takes the package's sources in place of its bundles, so that profiles know its functions by their names. */
-const sources = {
+/** Takes the package's sources in place of its bundles, and this wasm file, so that profiles know functions by name. */
+const sources = (wasm) => ({
   name: 'sources',
   setup({ onResolve }) {
     onResolve({ filter: /^tidewire$/ }, () => ({ path: join(pkg, 'src/index.ts') }));
-    onResolve({ filter: /^#loader$/ }, () => ({ path: join(pkg, 'src/loader/node.ts') }));
+    onResolve({ filter: /^#loader$/ }, () => ({ path: join(pkg, 'src/loader/inline.ts') }));
     onResolve({ filter: /^#glue\// }, ({ path }) => ({ path: join(pkg, 'dist/wasm', path.slice('#glue/'.length), 'tidewire.js') }));
+    onResolve({ filter: /\.wasm\?base64$/ }, () => ({ path: wasm }));
   },
-};
+});
 
 /** Bundles for `platform` into `outdir`; `named` keeps the names of functions, and takes the wasm file given. */
 export async function bundle(platform, outdir, named) {
@@ -77,11 +78,12 @@ export async function bundle(platform, outdir, named) {
     platform,
     conditions: [platform, 'import'],
     mainFields: ['module', 'main'],
-    external: ['*.wasm', 'node:*'],
+    external: [...(named === undefined ? ['*.wasm'] : []), 'node:*'],
+    loader: { '.wasm': 'base64' },
     minify: platform === 'browser',
     legalComments: 'none',
     logLevel: 'warning',
-    plugins: named === undefined ? [written] : [written, sources],
+    plugins: named === undefined ? [written] : [written, sources(named)],
   });
   // Where the package's loader looks for it: beside the bundle that holds the loader.
   cpSync(wasm, join(outdir, 'wasm/client/tidewire_bg.wasm'));

@@ -18,7 +18,8 @@ class RecordedLink {
   #waiting = 0;
   #isReleased = false;
 
-  constructor(readonly answers: readonly (readonly ArrayBuffer[])[]) {}
+  /** Lets go of what it has delivered. */
+  constructor(readonly answers: (readonly ArrayBuffer[])[]) {}
 
   send(): void {
     if (this.#isReleased) this.#answer();
@@ -32,7 +33,9 @@ class RecordedLink {
   }
 
   #answer(): void {
-    const frames = this.answers[this.#next++] ?? [];
+    const which = this.#next++;
+    const frames = this.answers[which] ?? [];
+    if (which < this.answers.length) this.answers[which] = [];
     queueMicrotask(() => frames.forEach((data) => this.onmessage?.({ data })));
   }
 
@@ -44,7 +47,7 @@ class RecordedLink {
 /** How many replicas a connection holds: the protocol's limit. */
 export const PER_CONNECTION = 10_000;
 
-type Recording = readonly (readonly ArrayBuffer[])[];
+type Recording = (readonly ArrayBuffer[])[];
 
 /** Recordings as one file: how many, then each its answers, each its frames, each its bytes; all counts of 32 bits. */
 function recordings(file: Uint8Array): Recording[] {
