@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { defineConfig, type Plugin } from 'vite'
 
 /** The text font is known only after the style sheet and the script: without this it comes too late for the first paint. */
@@ -18,16 +20,39 @@ function preloadFont(): Plugin {
   }
 }
 
-export default defineConfig({
+/** What a visitor's browser needs to run the benchmark, as the benchmark's own build made it. */
+const BENCH = ['runner.js', 'tidewire.js', 'twin.js', 'wasm/client/tidewire_bg.wasm']
+
+/** Puts the benchmark's modules beside the page. They are no part of its graph: each contestant is imported many times. */
+function benchmark(): Plugin {
+  return {
+    name: 'benchmark',
+    apply: 'build',
+    generateBundle() {
+      for (const name of BENCH) {
+        const file = fileURLToPath(new URL(`../bench/dist/web/${name}`, import.meta.url))
+        try {
+          this.emitFile({ type: 'asset', fileName: `bench/${name}`, source: readFileSync(file) })
+        } catch {
+          this.error(`${file} is missing; run \`npm run build --workspace bench\` first`)
+        }
+      }
+    },
+  }
+}
+
+// The benchmark's page is built apart, by `--mode bench`: what the two pages share would be one more file for the demo to load.
+export default defineConfig(({ mode }) => ({
   // The host may mount the page anywhere: every address in the build is relative.
   base: './',
-  plugins: [preloadFont()],
+  plugins: mode === 'bench' ? [preloadFont(), benchmark()] : [preloadFont()],
   resolve: {
     // Two copies of the signals library would not see each other's reads.
     dedupe: ['@preact/signals-core'],
   },
   build: {
     target: 'es2022',
+    ...(mode === 'bench' && { emptyOutDir: false, rolldownOptions: { input: fileURLToPath(new URL('bench.html', import.meta.url)) } }),
     // A wasm file must stay a file: streaming compilation needs its own response.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
@@ -36,4 +61,4 @@ export default defineConfig({
     // The built page is served by the native server itself; while developing, that server runs beside Vite.
     proxy: { '/v1': { target: 'http://127.0.0.1:4400', ws: true } },
   },
-})
+}))

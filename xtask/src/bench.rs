@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-use clap::{Subcommand, ValueEnum};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{
-    server, setup,
+    build, server, setup,
     shell::{Outcome, Shell},
+    stamp::{self, Step},
 };
 
 /// Far above what a table takes, its build from nothing included.
@@ -27,6 +28,8 @@ pub(crate) enum Bench {
         /// Only this measurement.
         measurement: Option<Load>,
     },
+    /// The npm package in browsers and Node, beside plain JavaScript and what else there is. Writes target/bench/client.json.
+    Client(Client),
 }
 
 /// What a server has to bear.
@@ -50,13 +53,82 @@ impl Load {
     }
 }
 
+/// What of the client to measure.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Client {
+    /// Only in these, of chromium, firefox and node.
+    #[arg(long = "in", value_name = "PLACES")]
+    places: Option<String>,
+    /// Rounds that count.
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Only workloads of these names, or `memory`, `start`, `download`.
+    workloads: Vec<String>,
+}
+
 /// `cargo xtask bench`.
-pub(crate) fn run(shell: &Shell, bench: &Bench) -> anyhow::Result<()> {
+pub(crate) fn run(shell: &Shell, bench: Option<Bench>) -> anyhow::Result<()> {
     match bench {
-        Bench::Server { row } => measure(shell, "server", row.as_deref()),
-        Bench::Kv => measure(shell, "kv", None),
-        Bench::Load { measurement } => load(shell, *measurement),
+        Some(Bench::Server { row }) => measure(shell, "server", row.as_deref()),
+        Some(Bench::Kv) => measure(shell, "kv", None),
+        Some(Bench::Load { measurement }) => load(shell, measurement),
+        Some(Bench::Client(what)) => client(shell, &what),
+        None => {
+            // Every table, also where an earlier one misses a bar.
+            let all = [
+                measure(shell, "server", None),
+                measure(shell, "kv", None),
+                load(shell, None),
+                client(shell, &Client::default()),
+            ];
+            all.into_iter().collect()
+        }
     }
+}
+
+/// Bundles the client's benchmark; needs the npm package.
+pub(crate) fn build_client(shell: &Shell) -> anyhow::Result<()> {
+    let step = Step {
+        name: "bench",
+        inputs: &["bench", "pkg/bench", "pkg/src", "pkg/dist", "package-lock.json"],
+        also: "",
+        outputs: &["bench/dist"],
+    };
+    shell.step("client benchmark's modules", "npm run build --workspace bench", || {
+        stamp::unless_fresh(shell, step, || {
+            shell.run(shell.command("npm").args(["run", "build", "--workspace", "bench"]))?;
+            Ok(Outcome::Done("built".to_owned()))
+        })
+    })
+}
+
+/// Runs the client's benchmark and shows its tables.
+fn client(shell: &Shell, what: &Client) -> anyhow::Result<()> {
+    setup::for_build(shell)?;
+    let browser = setup::for_client_bench(shell)?;
+    build::package(shell)?;
+    build_client(shell)?;
+    shell.step("client benchmark", "cargo xtask bench client", || {
+        let mut node = shell.command("node");
+        node.arg("bench/run.mjs").env("CHROME", &browser.program);
+        node.arg("--out").arg(shell.target().join("bench/client.json"));
+        if let Some(places) = &what.places {
+            node.args(["--in", places]);
+        }
+        if let Some(rounds) = what.rounds {
+            node.args(["--rounds", &rounds.to_string()]);
+        }
+        let output =
+            shell.run_within(LIMIT, node.args(&what.workloads)).context("not everything was measured")?;
+        for line in output.lines().filter(|line| !line.starts_with("measuring")) {
+            shell.say(line);
+        }
+        let bars = output.lines().next_back().unwrap_or_default();
+        if !bars.ends_with(" 0 missed") {
+            bail!("{bars}");
+        }
+        Ok(Outcome::Done("every bar is met".to_owned()))
+    })
 }
 
 /// Runs a benchmark of the native server's package, and shows its table.

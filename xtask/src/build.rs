@@ -8,7 +8,7 @@ use std::{env, fs, path::PathBuf};
 use anyhow::{Context, ensure};
 
 use crate::{
-    setup,
+    bench, setup,
     shell::{Outcome, Shell},
     stamp::{self, Step},
 };
@@ -87,9 +87,19 @@ pub(crate) fn run(shell: &Shell) -> anyhow::Result<()> {
 /// Builds the package and the page, on a machine that is set up.
 pub(crate) fn everything(shell: &Shell) -> anyhow::Result<()> {
     package(shell)?;
+    // The page runs the benchmark in its visitor's browser, and shows the results of the last run.
+    bench::build_client(shell)?;
     let step = Step {
         name: "www",
-        inputs: &["www", "pkg/package.json", "pkg/dist", "package-lock.json"],
+        inputs: &[
+            "www",
+            "bench/src",
+            "bench/dist",
+            "docs/bench",
+            "pkg/package.json",
+            "pkg/dist",
+            "package-lock.json",
+        ],
         also: "",
         outputs: &["www/dist"],
     };

@@ -31,7 +31,7 @@ fn static_checks(shell: &Shell) -> anyhow::Result<()> {
     check(shell, "pure core", &mut shell.cargo(core))?;
     let mut docs = shell.cargo(["doc", "--locked", "--workspace", "--no-deps"]);
     check(shell, "documentation", docs.env("RUSTDOCFLAGS", "--deny warnings"))?;
-    for workspace in ["pkg", "www"] {
+    for workspace in ["pkg", "bench", "www"] {
         let name = format!("types of {workspace}");
         check(shell, &name, shell.command("npm").args(["run", "typecheck", "--workspace", workspace]))?;
     }

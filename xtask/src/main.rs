@@ -62,10 +62,10 @@ enum Task {
     Ci,
     /// Measure what a page downloads, and fail beyond the budget.
     Size,
-    /// Measure against the bars, side by side with what is bare.
+    /// Measure against the bars, side by side with what is bare. Without a name: all that there is.
     Bench {
         #[command(subcommand)]
-        bench: bench::Bench,
+        bench: Option<bench::Bench>,
     },
     /// Play more seeds of the simulation than a test run does.
     Soak {
@@ -120,7 +120,7 @@ fn run(options: Options) -> anyhow::Result<()> {
         Task::Build => build::run(&shell),
         Task::Ci => ci::run(&shell),
         Task::Size => size::run(&shell),
-        Task::Bench { bench } => bench::run(&shell, &bench),
+        Task::Bench { bench } => bench::run(&shell, bench),
         Task::Soak { seeds, stack } => soak::run(&shell, seeds, stack),
         Task::Autobahn => autobahn::run(&shell),
         Task::Fuzz { name, seconds } => fuzz::run(&shell, name.as_deref(), seconds),

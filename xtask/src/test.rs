@@ -39,13 +39,17 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
         shell.run(&mut npm)?;
         Ok(Outcome::Done("passed".to_owned()))
     })?;
-    let firefox = setup::firefox_program(shell)?;
+    let firefox = setup::firefox(shell)?;
     let mut patching = shell.command("node");
     patching.arg("pkg/scripts/patching.mjs").arg(&browser.program).arg(firefox);
     let alone = "node pkg/scripts/patching.mjs chromium firefox";
     shell.step("structural sharing in browsers", alone, || {
         shell.run(&mut patching)?;
         Ok(Outcome::Done("passed".to_owned()))
+    })?;
+    shell.step("client benchmark's smoke", "npm run smoke --workspace bench", || {
+        shell.run(shell.command("npm").args(["run", "smoke", "--workspace", "bench"]))?;
+        Ok(Outcome::Done("every contestant ends right".to_owned()))
     })?;
     fixtures(shell, &browser, if all { &[] } else { &QUICK_FIXTURES })?;
     check::run(shell, &browser)?;

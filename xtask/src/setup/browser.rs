@@ -33,11 +33,6 @@ pub(super) fn chromium(shell: &Shell) -> anyhow::Result<(Browser, Outcome)> {
     Ok((browser, Outcome::Done("installed".to_owned())))
 }
 
-/// Firefox, once the set-up has seen to it.
-pub(crate) fn firefox_program(shell: &Shell) -> anyhow::Result<PathBuf> {
-    shell.find(&FIREFOX).context("the set-up left no Firefox")
-}
-
 /// Finds Firefox, or installs it where that is the system's way and we may.
 pub(super) fn firefox(shell: &Shell) -> anyhow::Result<Outcome> {
     if find_firefox(shell).is_some() {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use crate::shell::{Outcome, Shell};
 
-pub(crate) use browser::{Browser, firefox_program};
+pub(crate) use browser::Browser;
 
 /// What building the npm package and the page needs.
 pub(crate) fn for_build(shell: &Shell) -> anyhow::Result<()> {
@@ -34,6 +34,12 @@ pub(crate) fn for_tests(shell: &Shell) -> anyhow::Result<Browser> {
 /// Firefox itself, once [`for_tests`] has set it up.
 pub(crate) fn firefox(shell: &Shell) -> anyhow::Result<PathBuf> {
     browser::find_firefox(shell).ok_or_else(|| anyhow::anyhow!("the set-up of Firefox ended without one"))
+}
+
+/// What the client's benchmark needs on top: browsers, without Firefox's driver.
+pub(crate) fn for_client_bench(shell: &Shell) -> anyhow::Result<Browser> {
+    shell.prepare("firefox", || browser::firefox(shell))?;
+    for_check(shell)
 }
 
 /// What the end-to-end check needs on top: the browser with its driver.

@@ -24,7 +24,13 @@ pub(super) fn install(shell: &Shell) -> anyhow::Result<Outcome> {
     }
     let step = Step {
         name: "npm",
-        inputs: &["package.json", "package-lock.json", "pkg/package.json", "www/package.json"],
+        inputs: &[
+            "package.json",
+            "package-lock.json",
+            "bench/package.json",
+            "pkg/package.json",
+            "www/package.json",
+        ],
         also: &version,
         // npm writes this last, so an interrupted installation has none.
         outputs: &["node_modules/.package-lock.json"],
