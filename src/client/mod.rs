@@ -16,7 +16,7 @@ mod topics;
 mod values;
 mod writes;
 
-use alloc::{borrow::ToOwned, collections::VecDeque, string::String, vec::Vec};
+use alloc::{collections::VecDeque, string::String, vec::Vec};
 
 use thiserror::Error;
 
@@ -36,12 +36,12 @@ use self::{
     slab::Slab,
     slot::{About, Slot},
     topics::Topics,
-    writes::{Stage, Writes},
+    writes::Writes,
 };
 use crate::{
     protocol::{
-        ClientMessage, EncodedValue, Epoch, ErrorCode, Operation, Position, Relayed, RequestId, Sequence,
-        Subscription, Timestamp, Writer, limits,
+        ClientMessage, EncodedValue, Epoch, Operation, Position, Relayed, RequestId, Sequence, Subscription,
+        Timestamp, Writer, limits,
     },
     replica::{Header, Mark, Offer, Place, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version},
     session::{Action, Generation, Phase, Session},
@@ -695,17 +695,6 @@ impl Client {
         self.cut_frame();
     }
 
-    /// Sends what may be sent now. Called when there is a new write, a new link, or one write less.
-    fn send_writes(&mut self) {
-        if self.session.live_link().is_none() {
-            return;
-        }
-        while let Some(message) = self.writes.next_to_send() {
-            self.outbox.value(EncodedValue::trusted(message));
-            self.cut_frame();
-        }
-    }
-
     fn send(&mut self, message: &ClientMessage<'_>) {
         message.encode(&mut self.outbox);
         self.cut_frame();
@@ -725,55 +714,6 @@ impl Client {
         if let Some(link) = self.session.live_link() {
             self.outputs.push_back(Output::Transmit(link, frame));
         }
-    }
-
-    // ---- writes
-
-    /// Ends the writes whose effect is shown by now.
-    fn settle_acknowledged(&mut self) {
-        if !self.writes.has_acknowledged() {
-            return;
-        }
-        let shown = self.writes.shown(|subject, position| {
-            // A write to something that no replica here shows is done with its acknowledgement.
-            self.slots.iter().filter(|(_, slot)| slot.is_about(subject)).all(|(_, slot)| {
-                let replica = &slot.replica;
-                let Some(epoch) = replica.epoch() else { return false };
-                let is_same_epoch =
-                    self.epochs.text(epoch.0).is_some_and(|text| text.parse() == Ok(position.epoch));
-                !is_same_epoch || replica.cursor().is_some_and(|cursor| cursor >= position.sequence.get())
-            })
-        });
-        for request in shown {
-            self.settle(request, Outcome::Done);
-        }
-    }
-
-    fn settle(&mut self, request: RequestId, outcome: Outcome) {
-        self.writes.forget(request);
-        self.send_writes();
-        let code = match outcome {
-            Outcome::Done => 0,
-            Outcome::Unknown => u16::MAX,
-            Outcome::Refused { code, message } => {
-                self.settlements.push((request, message));
-                code
-            }
-        };
-        self.changes.push(Change::Settled { request, code });
-    }
-
-    fn give_up(&mut self, request: RequestId, reason: &str) {
-        let outcome = match self.writes.stage(request) {
-            Some(Stage::Queued) => {
-                Outcome::Refused { code: ErrorCode::Unavailable.number(), message: reason.to_owned() }
-            }
-            Some(Stage::Sent) => Outcome::Unknown,
-            // It is durable; that no replica shows it yet is the replica's recovery to mend.
-            Some(Stage::Acknowledged(_)) => Outcome::Done,
-            None => return,
-        };
-        self.settle(request, outcome);
     }
 }
 

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::*;
-use crate::protocol::{Answer, Row, ServerMessage};
+use crate::protocol::{Answer, ErrorCode, Row, ServerMessage};
 
 const NOW: Timestamp = Timestamp::from_millis(0);
 const EPOCH: Epoch = Epoch::from_bytes([9; 16]);

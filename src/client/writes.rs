@@ -1,10 +1,12 @@
 //! Writes under way: kept until the authority's answer is here and the replica shows their effect.
 
-use alloc::{boxed::Box, string::String, vec::Vec};
+use alloc::{borrow::ToOwned, boxed::Box, string::String, vec::Vec};
 use core::time::Duration;
 
-use super::WriteError;
-use crate::protocol::{ClientMessage, Operation, Position, RequestId, Timestamp, Writer};
+use super::{Change, Client, WriteError};
+use crate::protocol::{
+    ClientMessage, EncodedValue, ErrorCode, Operation, Position, RequestId, Timestamp, Writer,
+};
 
 /// Most request numbers between the oldest unanswered write and the newest one sent. The authority remembers its replies
 /// to the last 1,000 of a client; a write beyond, sent again after a reconnect, would be refused as expired.
@@ -184,5 +186,65 @@ impl Writes {
 impl Write {
     const fn is_acknowledged(&self) -> bool {
         matches!(self.stage, Stage::Acknowledged(_))
+    }
+}
+
+impl Client {
+    /// Sends what may be sent now. Called when there is a new write, a new link, or one write less.
+    pub(super) fn send_writes(&mut self) {
+        if self.session.live_link().is_none() {
+            return;
+        }
+        while let Some(message) = self.writes.next_to_send() {
+            self.outbox.value(EncodedValue::trusted(message));
+            self.cut_frame();
+        }
+    }
+
+    /// Ends the writes whose effect is shown by now.
+    pub(super) fn settle_acknowledged(&mut self) {
+        if !self.writes.has_acknowledged() {
+            return;
+        }
+        let shown = self.writes.shown(|subject, position| {
+            // A write to something that no replica here shows is done with its acknowledgement.
+            self.slots.iter().filter(|(_, slot)| slot.is_about(subject)).all(|(_, slot)| {
+                let replica = &slot.replica;
+                let Some(epoch) = replica.epoch() else { return false };
+                let is_same_epoch =
+                    self.epochs.text(epoch.0).is_some_and(|text| text.parse() == Ok(position.epoch));
+                !is_same_epoch || replica.cursor().is_some_and(|cursor| cursor >= position.sequence.get())
+            })
+        });
+        for request in shown {
+            self.settle(request, Outcome::Done);
+        }
+    }
+
+    pub(super) fn settle(&mut self, request: RequestId, outcome: Outcome) {
+        self.writes.forget(request);
+        self.send_writes();
+        let code = match outcome {
+            Outcome::Done => 0,
+            Outcome::Unknown => u16::MAX,
+            Outcome::Refused { code, message } => {
+                self.settlements.push((request, message));
+                code
+            }
+        };
+        self.changes.push(Change::Settled { request, code });
+    }
+
+    pub(super) fn give_up(&mut self, request: RequestId, reason: &str) {
+        let outcome = match self.writes.stage(request) {
+            Some(Stage::Queued) => {
+                Outcome::Refused { code: ErrorCode::Unavailable.number(), message: reason.to_owned() }
+            }
+            Some(Stage::Sent) => Outcome::Unknown,
+            // It is durable; that no replica shows it yet is the replica's recovery to mend.
+            Some(Stage::Acknowledged(_)) => Outcome::Done,
+            None => return,
+        };
+        self.settle(request, outcome);
     }
 }
