@@ -1,11 +1,13 @@
 //! Write gates out of JSON Schemas, for [`tidewire::server::Rule::gate`]. The same gates run in browsers; here the
-//! regular expressions are those of `regress`, which speaks JavaScript's.
+//! patterns run in linear time, so those that cannot are refused.
 
 use thiserror::Error;
 use tidewire::{
-    gate::{Dialect, Gate, Patterns, Unsupported},
+    gate::{Dialect, Gate, Unsupported},
     protocol::{DecodeError, EncodedValue, from_json},
 };
+
+use crate::pattern::LinearPatterns;
 
 /// A text of which no gate can be made.
 #[derive(Debug, Error)]
@@ -37,24 +39,9 @@ pub fn schema_gate(
 ) -> Result<impl Fn(EncodedValue<'_>) -> Result<(), String> + Send + Sync + 'static, SchemaError> {
     let bytes = from_json(schema).map_err(SchemaError::NotJson)?;
     let schema = EncodedValue::check(&bytes).map_err(SchemaError::NotJson)?;
-    let mut regexes = Regexes::default();
-    let gate = Gate::compile(schema, Dialect::Json, &mut regexes)?;
-    Ok(move |value: EncodedValue<'_>| gate.check(value, &regexes).map_err(|fault| fault.to_string()))
-}
-
-#[derive(Debug, Default)]
-struct Regexes(Vec<regress::Regex>);
-
-impl Patterns for Regexes {
-    fn prepare(&mut self, pattern: &str) -> Option<u32> {
-        let number = u32::try_from(self.0.len()).ok()?;
-        self.0.push(regress::Regex::with_flags(pattern, "u").ok()?);
-        Some(number)
-    }
-
-    fn is_match(&self, pattern: u32, text: &str) -> bool {
-        self.0.get(pattern as usize).is_some_and(|regex| regex.find(text).is_some())
-    }
+    let mut patterns = LinearPatterns::default();
+    let gate = Gate::compile(schema, Dialect::Json, &mut patterns)?;
+    Ok(move |value: EncodedValue<'_>| gate.check(value, &patterns).map_err(|fault| fault.to_string()))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub mod keys;
 mod limits;
 pub mod listen;
 pub mod metrics;
+mod pattern;
 pub mod serve;
 pub mod sqlite;
 pub mod web;
