@@ -9,6 +9,8 @@ export default defineConfig({
     alias: [
       { find: /^tidewire$/, replacement: here('./dist/inline.js') },
       { find: /^tidewire\/inline$/, replacement: here('./dist/inline.js') },
+      { find: /^tidewire\/testing$/, replacement: here('./dist/testing.js') },
+      { find: /^tidewire\/nats$/, replacement: here('./dist/nats.js') },
       { find: /^tidewire\/server$/, replacement: here('./dist/server.inline.js') },
     ],
   },

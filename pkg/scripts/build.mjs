@@ -22,6 +22,8 @@ const BUNDLES = {
   'server.browser': { entry: 'server/index', loader: 'server_browser' },
   'server.inline': { entry: 'server/index', loader: 'server_inline', required: true },
   'server.workerd': { entry: 'server/index', loader: 'server_workerd' },
+  testing: { entry: 'testing/index', loader: 'server_inline', required: true },
+  nats: { entry: 'nats/index', loader: 'slim', required: true },
   library: { entry: 'gate/library', loader: 'browser' },
 };
 

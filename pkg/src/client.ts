@@ -3,6 +3,7 @@
 import { type Collection, DatastoreCollection, type DatastoreOptions } from './collection.js';
 import { Lazy, signalCell } from './cell.js';
 import { type Link, LinkFact, Target, Text, Write } from './core.js';
+import type { Environment } from './environment.js';
 import { badKey, closure, invalid, TidewireError } from './errors.js';
 import { init } from './init.js';
 import type { Replica } from './replica.js';
@@ -14,6 +15,8 @@ import { checkKey, encode } from './value/encode.js';
 /** Something that gives links to a server: the reference server in the page. */
 export interface LinkSource {
   link(): Link;
+  /** Where time and chance are not the page's: those of the clients of this source. */
+  readonly environment?: Environment | undefined;
 }
 
 /** A class like the browser's `WebSocket`, for environments without one. */
@@ -91,7 +94,8 @@ const SUBPROTOCOL = 'tidewire.v1.msgpack';
 export async function connect(target: string | URL | LinkSource, options: ConnectOptions = {}): Promise<Client> {
   const dial = dialer(target, options);
   await init();
-  return new SessionClient(dial, options.token);
+  const environment = typeof target === 'object' && 'link' in target ? target.environment : undefined;
+  return new SessionClient(dial, options.token, environment);
 }
 
 function dialer(target: string | URL | LinkSource, options: ConnectOptions): () => Link {
@@ -125,11 +129,13 @@ class SessionClient implements Client {
   readonly #runtime: Runtime;
   readonly #status: Lazy<ClientStatus>;
   readonly #unlisten: () => void;
+  readonly #environment: Environment | undefined;
   #closed = false;
 
-  constructor(dial: () => Link, token: ConnectOptions['token']) {
+  constructor(dial: () => Link, token: ConnectOptions['token'], environment: Environment | undefined) {
+    this.#environment = environment;
     const isAsked = typeof token === 'function';
-    const runtime = (this.#runtime = new Runtime(isAsked ? undefined : token));
+    const runtime = (this.#runtime = new Runtime(isAsked ? undefined : token, environment));
     this.#status = new Lazy(signalCell, () => this.#readStatus());
     runtime.watchLink({
       isDue: false,
@@ -225,7 +231,7 @@ class SessionClient implements Client {
     if (state === 2) return { state: 'live' };
     if (globalThis.navigator?.onLine === false) return { state: 'offline' };
     if (state !== 3) return { state: 'connecting' };
-    return { state: 'reconnecting', reason, nextAttemptAt: wait < 0 ? null : Date.now() + wait };
+    return { state: 'reconnecting', reason, nextAttemptAt: wait < 0 ? null : (this.#environment ?? Date).now() + wait };
   }
 }
 

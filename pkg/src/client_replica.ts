@@ -26,7 +26,7 @@ export interface ClientReplicaOptions<S extends Schema | undefined, T> {
   /** The gate of every inbound value. Left out, values are trusted. */
   schema?: S;
   /** Where changes come from. */
-  transport: Pick<Transport, 'subscribe'>;
+  transport: Pick<Transport, 'subscribe' | 'environment'>;
   /** The value to begin with, for instance from a server-rendered page. */
   seed?: Envelope | undefined;
   /** How to recover from gaps. Left out, there is no recovery and the status becomes `stale`. */
@@ -55,7 +55,7 @@ export function createClientReplica(options: ClientReplicaOptions<Schema | undef
   if (onGap !== 'refetch' && onGap !== 'commit') throw invalid("createClientReplica: `onGap` is 'refetch' or 'commit'");
   const gate = compileGate(options.schema);
   const declared = major(options.schemaVersion);
-  const runtime = sharedRuntime();
+  const runtime = sharedRuntime(transport.environment);
   // Says at once what of a JSON Schema cannot be compiled.
   runtime.gate(gate);
   const slot = runtime.core.replica(gate !== undefined, declared, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry);
@@ -111,7 +111,8 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
   }
 
   listen(transport: Pick<Transport, 'subscribe'>, key: string): void {
-    this.#unsubscribe = transport.subscribe(key, (envelope) => this.receive(envelope, Source.Receipt));
+    const observer = this.#refetch && { onLoss: () => void this.refresh() };
+    this.#unsubscribe = transport.subscribe(key, (envelope) => this.receive(envelope, Source.Receipt), observer);
   }
 
   receive(envelope: Envelope, source: Source): void {

@@ -1,5 +1,7 @@
 // The WebAssembly core as the facade sees it: numbers in, numbers out. The Rust side is src/wasm/client.rs.
 
+import type { Environment } from './environment.js';
+
 /** A connection that carries frames: a WebSocket, or one to the server in the page. */
 export interface Link {
   send(bytes: Uint8Array): void;
@@ -91,7 +93,7 @@ export interface Core {
 }
 
 /** @internal */
-export type CoreConstructor = new (seed: Uint8Array, wake: () => void, token?: string) => Core;
+export type CoreConstructor = new (seed: Uint8Array, wake: () => void, token?: string, time?: Environment) => Core;
 
 /** @internal The instantiated module. */
 export interface Loaded {

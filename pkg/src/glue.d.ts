@@ -9,7 +9,8 @@ declare module '#glue/server' {
   export function initSync(input: { module: BufferSource | WebAssembly.Module }): { memory: WebAssembly.Memory };
   const init: (input: { module_or_path: WebAssembly.Module }) => Promise<{ memory: WebAssembly.Memory }>;
   export default init;
-  export const ServerCore: import('./server/core.js').ServerCoreConstructor;
+  export const ServerCore: import('./server/core.js').LoadedServer['ServerCore'];
+  export const ServerRules: import('./server/core.js').LoadedServer['ServerRules'];
 }
 declare module '*/tidewire_bg.wasm' {
   const module: WebAssembly.Module;

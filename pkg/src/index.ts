@@ -7,6 +7,7 @@ export {
 export { type ClientReplicaOptions, createClientReplica, type Refetch, type RefetchContext } from './client_replica.js';
 export type { Collection, DatastoreOptions } from './collection.js';
 export type { Link } from './core.js';
+export type { Environment } from './environment.js';
 export { type ErrorCode, TidewireError } from './errors.js';
 export { init } from './init.js';
 export type {
@@ -17,5 +18,5 @@ export type {
 } from './schema.js';
 export type { SyncedOptions } from './synced.js';
 export { InProcessTransport } from './transport/in_process.js';
-export { type EnvelopeCodec, type NatsConnection, NatsTransport, type NatsTransportOptions } from './transport/nats.js';
-export type { Envelope, EnvelopeHandler, Transport, Unsubscribe } from './transport/transport.js';
+export { type EnvelopeCodec, type NatsConnection, NatsTransport, type NatsTransportOptions, type NatsWatcher } from './transport/nats.js';
+export type { Envelope, EnvelopeHandler, Transport, TransportObserver, Unsubscribe } from './transport/transport.js';

@@ -6,6 +6,7 @@
 
 import { batch } from '@preact/signals-core';
 import { type Core, Change, type Loaded, NoGate, Text, Write } from './core.js';
+import type { Environment } from './environment.js';
 import { badKey, gateFault, refusal, TidewireError, tooMany } from './errors.js';
 import { core as loadedCore } from './init.js';
 import { explain, type Gate, type Verdict } from './schema.js';
@@ -92,11 +93,12 @@ export class Runtime {
   #view = new Uint32Array(0);
   #queue: (() => void)[] = [];
 
-  constructor(token?: string, loaded: Loaded = loadedCore()) {
+  constructor(token?: string, environment?: Environment, loaded: Loaded = loadedCore()) {
     this.#memory = loaded.memory;
     // The core keeps this function alive, and with it all it refers to, until `retire` cuts the tie.
     const self = this.#self;
-    this.core = new loaded.Core(crypto.getRandomValues(new Uint8Array(16)), () => self.runtime?.settle(), token);
+    const seed = environment?.randomBytes(16) ?? crypto.getRandomValues(new Uint8Array(16));
+    this.core = new loaded.Core(seed, () => self.runtime?.settle(), token, environment);
     this.maker = new Maker(this.core, this.#memory);
   }
 
@@ -358,20 +360,16 @@ function interned(known: Map<string, number>, text: string, ask: () => number): 
   return number;
 }
 
-/** Says an error that nobody listens for, without stopping anything. */
-export function report(error: unknown): void {
-  if (typeof reportError === 'function') reportError(error);
-  else console.error(error);
-}
+export { failure, report } from './failure.js';
 
 let shared: Runtime | undefined;
 
-/** The runtime of all replicas over transports of their own. */
-export function sharedRuntime(): Runtime {
-  return (shared ??= new Runtime());
-}
+const sharedIn = new WeakMap<Environment, Runtime>();
 
-/** The error that wraps what a callback threw. */
-export function failure(cause: unknown): TidewireError {
-  return new TidewireError('subscriber_failed', `a subscriber threw: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+/** The runtime of all replicas over transports of their own; of those in another environment, one for each. */
+export function sharedRuntime(environment?: Environment): Runtime {
+  if (environment === undefined) return (shared ??= new Runtime());
+  let runtime = sharedIn.get(environment);
+  if (runtime === undefined) sharedIn.set(environment, (runtime = new Runtime(undefined, environment)));
+  return runtime;
 }

@@ -85,15 +85,26 @@ export function compileGate(schema: Schema | undefined): Gate | undefined {
 }
 
 function makeGate(schema: Schema): Gate {
+  const gate = interpret(schema);
+  const vendor = (schema as Partial<StandardSchema>)['~standard']?.vendor;
+  if (gate !== undefined) return vendor === undefined ? gate : compileLibrary(gate, schema, vendor);
+  if (typeof schema === 'object') return compileJson(schema);
+  throw new TidewireError(
+    'unsupported_schema',
+    "this is no schema that can be run: give one with `parse` returning { tag: 'Ok' | 'Err' }, a Standard Schema (zod, valibot, arktype), or a JSON Schema",
+  );
+}
+
+/** @internal The gate that runs a schema's own code; none where it has none. */
+export function interpret(schema: Schema): Gate | undefined {
   // A library's schema may have a `parse` of its own that throws: the standard comes first.
   const standard = (schema as Partial<StandardSchema>)['~standard'];
   if (standard !== undefined && typeof standard.validate === 'function') {
-    const gate = guarded((value) => {
+    return guarded((value) => {
       const result = standard.validate(value);
       if (isThenable(result)) return refused('the schema is asynchronous; a gate must answer at once');
       return result.issues ? refused(describe(result.issues), result.issues) : { ok: true, value: result.value };
     });
-    return compileLibrary(gate, schema, standard.vendor);
   }
   const tagged = schema as Partial<TaggedSchema>;
   if (typeof tagged.parse === 'function') {
@@ -106,11 +117,7 @@ function makeGate(schema: Schema): Gate {
         : refused("`parse` did not return { tag: 'Ok', value } or { tag: 'Err', error }", result);
     });
   }
-  if (typeof schema === 'object') return compileJson(schema);
-  throw new TidewireError(
-    'unsupported_schema',
-    "this is no schema that can be run: give one with `parse` returning { tag: 'Ok' | 'Err' }, a Standard Schema (zod, valibot, arktype), or a JSON Schema",
-  );
+  return undefined;
 }
 
 function compileJson(schema: object): Gate {

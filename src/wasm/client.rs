@@ -6,7 +6,7 @@ use alloc::{borrow::ToOwned, boxed::Box, string::String, vec::Vec};
 use js_sys::Function;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
-use super::host::Host;
+use super::host::{Host, OwnTime};
 use crate::{
     client::{CellId, Change, Client, GateId, Offered, OwnOptions, SlotId, Want, WriteError},
     gate::{Dialect, Fault, Patterns},
@@ -100,12 +100,13 @@ fn header(epoch: u32, number: f64, prev: f64, version: u32) -> Header {
 
 #[wasm_bindgen]
 impl Core {
-    /// A client with 16 random bytes. `wake` is called after every input that no call of the facade caused.
+    /// A client with 16 random bytes. `wake` is called after every input that no call of the facade caused. `time` takes
+    /// the place of the page's clock and timers.
     #[wasm_bindgen(constructor)]
-    pub fn new(seed: &[u8], wake: Function, token: Option<String>) -> Self {
+    pub fn new(seed: &[u8], wake: Function, token: Option<String>, time: Option<OwnTime>) -> Self {
         let seed = core::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
         Self {
-            host: Host::new(Client::new(seed, token), wake),
+            host: Host::new(Client::new(seed, token), wake, time),
             changes: Vec::new(),
             words: Vec::new(),
             wants: Box::new([[0; 2]; MAX_WANTS]),

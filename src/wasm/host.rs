@@ -39,23 +39,40 @@ extern "C" {
     fn set_timeout(callback: &Function, millis: i32) -> JsValue;
     #[wasm_bindgen(js_name = clearTimeout)]
     fn clear_timeout(handle: &JsValue);
+
+    /// Time that the facade makes, in the place of the page's.
+    #[derive(Debug, Clone)]
+    pub type OwnTime;
+    #[wasm_bindgen(method)]
+    fn now(this: &OwnTime) -> f64;
+    #[wasm_bindgen(method, js_name = setTimeout)]
+    fn set_timeout(this: &OwnTime, callback: &Function, millis: i32) -> JsValue;
+    #[wasm_bindgen(method, js_name = clearTimeout)]
+    fn clear_timeout(this: &OwnTime, handle: &JsValue);
 }
 
 /// A clock that sees a machine sleep but never goes back: the wall clock's steps forward, added up.
 #[derive(Debug)]
 struct Clock {
+    own: Option<OwnTime>,
     wall: Cell<f64>,
     elapsed: Cell<f64>,
 }
 
 impl Clock {
-    fn new() -> Self {
-        Self { wall: Cell::new(Date::now()), elapsed: Cell::new(0.0) }
+    fn new(own: Option<OwnTime>) -> Self {
+        let clock = Self { own, wall: Cell::default(), elapsed: Cell::default() };
+        clock.wall.set(clock.wall());
+        clock
+    }
+
+    fn wall(&self) -> f64 {
+        self.own.as_ref().map_or_else(Date::now, OwnTime::now)
     }
 
     #[inline(never)]
     fn now(&self) -> Timestamp {
-        let wall = Date::now();
+        let wall = self.wall();
         let step = wall - self.wall.replace(wall);
         self.elapsed.set(self.elapsed.get() + step.max(0.0));
         #[expect(
@@ -72,12 +89,16 @@ impl Clock {
 struct Timer {
     due: Timestamp,
     handle: JsValue,
+    own: Option<OwnTime>,
     _callback: Closure<dyn FnMut()>,
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        clear_timeout(&self.handle);
+        match &self.own {
+            Some(own) => own.clear_timeout(&self.handle),
+            None => clear_timeout(&self.handle),
+        }
     }
 }
 
@@ -97,10 +118,10 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(client: Client, wake: Function) -> Rc<Self> {
+    pub(super) fn new(client: Client, wake: Function, own: Option<OwnTime>) -> Rc<Self> {
         Rc::new(Self {
             client: RefCell::new(client),
-            clock: Clock::new(),
+            clock: Clock::new(own),
             wake,
             dial: RefCell::new(None),
             fetch: RefCell::new(None),
@@ -268,7 +289,12 @@ impl Host {
         });
         let due = self.clock.now() + delay;
         let millis = i32::try_from(delay.as_millis()).unwrap_or(i32::MAX);
-        let handle = set_timeout(callback.as_ref().unchecked_ref(), millis);
-        Timer { due, handle, _callback: callback }
+        let own = self.clock.own.clone();
+        let function = callback.as_ref().unchecked_ref();
+        let handle = match &own {
+            Some(own) => own.set_timeout(function, millis),
+            None => set_timeout(function, millis),
+        };
+        Timer { due, handle, own, _callback: callback }
     }
 }

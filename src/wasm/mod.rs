@@ -8,4 +8,6 @@ mod client;
 #[cfg(feature = "wasm-client")]
 mod host;
 #[cfg(feature = "wasm-server")]
+mod rules;
+#[cfg(feature = "wasm-server")]
 mod server;

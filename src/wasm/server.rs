@@ -8,9 +8,13 @@ use alloc::{
 use js_sys::{Error, Reflect};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
+use super::rules::ServerRules;
 use crate::{
-    protocol::{DecodeError, EncodedValue, ErrorCode, Open, Position, Timestamp},
-    server::{Action, CommitError, ConnectionId, Options, Server, Transmit, WriteError, storage::Memory},
+    protocol::{DecodeError, EncodedValue, ErrorCode, Open, Position, Timestamp, Writer},
+    server::{
+        Action, CommitError, ConnectionId, Object, OpenError, Options, Server, Transmit, WriteError,
+        storage::Memory,
+    },
 };
 
 /// A server in the page. Its facade gives it frames and time, and takes what it has to say:
@@ -20,6 +24,13 @@ use crate::{
 #[derive(Debug)]
 pub struct ServerCore {
     server: Server<Memory>,
+    options: Options,
+    /// How many of the last commits can be rolled back.
+    kept: usize,
+    /// What each of them, and the one before them, left behind; the newest last.
+    backups: Vec<Memory>,
+    /// How many commits the server counted when the newest backup was made.
+    commits: u64,
     /// What [`poll_connection`](ServerCore::poll_connection) found.
     found: Option<Transmit>,
     /// Why the connection was closed that [`take_frame`](ServerCore::take_frame) had no frame for.
@@ -63,6 +74,14 @@ fn undecodable(error: DecodeError) -> JsValue {
     thrown(code, &error.to_string())
 }
 
+fn unopened(error: &OpenError) -> JsValue {
+    thrown(ErrorCode::StorageFailed, &error.to_string())
+}
+
+fn seed_of(bytes: &[u8]) -> [u8; 32] {
+    core::array::from_fn(|index| bytes.get(index).copied().unwrap_or_default())
+}
+
 fn undone(error: &CommitError) -> JsValue {
     thrown(ErrorCode::StorageFailed, &error.to_string())
 }
@@ -78,18 +97,77 @@ fn sequence(position: Option<Position>) -> f64 {
 
 #[wasm_bindgen]
 impl ServerCore {
-    /// A server without data. All its randomness comes from the seed, of which up to 32 bytes count.
+    /// A server without data. All its randomness comes from the seed, of which up to 32 bytes count. The last `kept`
+    /// commits can be rolled back.
     #[wasm_bindgen(constructor)]
-    pub fn new(seed: &[u8]) -> Result<Self, JsValue> {
-        let seed = core::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
-        let server = Server::open(Memory::new(), Options::new(seed))
-            .map_err(|error| thrown(ErrorCode::StorageFailed, &error.to_string()))?;
-        Ok(Self { server, found: None, closed: (0, String::new()), now: Timestamp::default() })
+    pub fn new(seed: &[u8], rules: ServerRules, kept: usize) -> Result<Self, JsValue> {
+        let options = rules.into_options(seed_of(seed));
+        let server = Server::open(Memory::new(), options.clone()).map_err(|error| unopened(&error))?;
+        Ok(Self {
+            server,
+            options,
+            kept,
+            backups: [Memory::new()].into(),
+            commits: 0,
+            found: None,
+            closed: (0, String::new()),
+            now: Timestamp::default(),
+        })
     }
 
     fn commit(&mut self, now: Timestamp) -> Result<(), JsValue> {
         self.now = now;
-        self.server.commit(now).map_err(|error| undone(&error))
+        self.server.commit(now).map_err(|error| undone(&error))?;
+        let commits = self.server.counters().commits;
+        // Commits that wrote nothing do not count.
+        if self.kept > 0 && commits != self.commits {
+            self.commits = commits;
+            self.backups.push(self.server.backup());
+            if self.backups.len() > self.kept + 1 {
+                self.backups.remove(0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts another server into the place of the one there is, and returns that. Nobody is connected to it.
+    fn replace(&mut self, server: Server<Memory>) -> Server<Memory> {
+        self.found = None;
+        self.commits = 0;
+        core::mem::replace(&mut self.server, server)
+    }
+
+    // ---- its process
+
+    /// Ends the server and starts it again over what it committed. Every link is gone, and what was temporary.
+    pub fn restart(&mut self, seed: &[u8]) -> Result<(), JsValue> {
+        self.options.seed = seed_of(seed);
+        // The place must not be empty while the storage moves from the one to the other.
+        let vacant = Server::open(Memory::new(), Options::new([0; 32])).map_err(|error| unopened(&error))?;
+        let storage = self
+            .replace(vacant)
+            .into_storage()
+            .map_err(|error| thrown(ErrorCode::StorageFailed, &error.to_string()))?;
+        let server = Server::open(storage, self.options.clone()).map_err(|error| unopened(&error))?;
+        self.replace(server);
+        Ok(())
+    }
+
+    /// Ends the server and starts it again without its last `count` commits, as from a backup. Returns `false`, and does
+    /// nothing, where so many are not kept.
+    pub fn rollback(&mut self, count: usize, seed: &[u8]) -> Result<bool, JsValue> {
+        let Some(index) = self.backups.len().checked_sub(count + 1) else {
+            return Ok(false);
+        };
+        self.backups.truncate(index + 1);
+        let Some(backup) = self.backups.pop() else {
+            return Ok(false);
+        };
+        self.options.seed = seed_of(seed);
+        let server = Server::restore(backup, self.options.clone()).map_err(|error| unopened(&error))?;
+        self.backups.push(server.backup());
+        self.replace(server);
+        Ok(true)
     }
 
     // ---- connections
@@ -212,6 +290,29 @@ impl ServerCore {
         let position = self.server.put(now, key, value);
         self.commit(now)?;
         position.map(|position| sequence(Some(position))).map_err(refused)
+    }
+
+    /// An object, computed where it was never written, as an encoded envelope; nothing where there is none.
+    pub fn read(&mut self, now: f64, key: &str) -> Result<Option<Vec<u8>>, JsValue> {
+        let now = time(now);
+        let object = self.server.read(now, key);
+        self.commit(now)?;
+        let Some(Object { position, version, value: Some(value) }) = object.map_err(refused)? else {
+            return Ok(None);
+        };
+        let mut envelope = Writer::new();
+        envelope.map(3 + usize::from(version.is_some()));
+        envelope.str("value");
+        envelope.value(EncodedValue::trusted(&value));
+        if let Some(version) = version {
+            envelope.str("schema_version");
+            envelope.str(&version);
+        }
+        envelope.str("sequence");
+        envelope.u64(position.sequence.get());
+        envelope.str("epoch");
+        envelope.str(&position.epoch.to_string());
+        Ok(Some(envelope.into_bytes()))
     }
 
     /// Deletes an object.

@@ -1,0 +1,48 @@
+// A page that speaks NATS by itself: what the test asks of it, by name.
+
+import { wsconnect } from '@nats-io/nats-core';
+import { createClientReplica, type Envelope, type Replica } from 'tidewire';
+import { msgpackCodec, natsConnection, NatsTransport } from 'tidewire/nats';
+
+export interface NatsPage {
+  join(url: string): Promise<void>;
+  /** Follows a key; its refetch is answered by what `snapshot` last said. */
+  follow(key: string): Promise<void>;
+  publish(key: string, sequence: number): void;
+  snapshot(sequence: number): void;
+  shown(): { sequence: number; id: string | undefined; status: string; keys: number; gaps: number };
+  leave(): Promise<number>;
+}
+
+interface Value { id: bigint }
+
+const envelope = (sequence: number): Envelope => ({ value: { id: 2n ** 60n + BigInt(sequence) }, schema_version: '1.0', sequence });
+
+let nats: Awaited<ReturnType<typeof wsconnect>>;
+let transport: NatsTransport;
+let replica: Replica<Value>;
+let current: Envelope | null = null;
+
+const page: NatsPage = {
+  async join(url) {
+    nats = await wsconnect({ servers: url, reconnectTimeWait: 50, maxReconnectAttempts: -1 });
+    transport = new NatsTransport({ connection: natsConnection(nats), codec: msgpackCodec });
+  },
+  async follow(key) {
+    replica = createClientReplica<Value>({ key, transport, refetch: () => current });
+    await nats.flush();
+  },
+  publish: (key, sequence) => transport.publish(key, envelope(sequence)),
+  snapshot: (sequence) => void (current = envelope(sequence)),
+  shown: () => ({
+    sequence: replica.meta().sequence, id: replica.get()?.id.toString(), status: replica.meta().status, keys: transport.keyCount(), gaps: replica.stats.gaps,
+  }),
+  async leave() {
+    replica.dispose();
+    const keys = transport.keyCount();
+    await nats.close();
+    return keys;
+  },
+};
+
+(globalThis as { natsPage?: NatsPage }).natsPage = page;
