@@ -43,7 +43,10 @@ export interface ClientReplicaOptions<S extends Schema | undefined, T> {
   retry?: boolean | undefined;
 }
 
-/** Creates the replica of one key. It listens to the transport until it is disposed. */
+/**
+ * Creates the replica of one key. It listens to the transport until it is disposed, or until nobody holds it any more:
+ * neither the application nor the transport.
+ */
 export function createClientReplica<S extends Schema>(
   options: ClientReplicaOptions<S, Output<S>> & { schema: S },
 ): Replica<Output<S>>;
@@ -108,6 +111,10 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
 
   peek(): unknown {
     return this.#cell.peek();
+  }
+
+  protected override attach(): void {
+    this.runtime.attachWeakly(this.slot, this);
   }
 
   listen(transport: Pick<Transport, 'subscribe'>, key: string): void {

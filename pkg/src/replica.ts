@@ -166,7 +166,12 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
     protected readonly createCell: CreateCell = signalCell,
   ) {
     this.core = runtime.core;
-    runtime.attach(slot, this);
+    this.attach();
+  }
+
+  /** Has the runtime tell this replica what happens to its slot. */
+  protected attach(): void {
+    this.runtime.attach(this.slot, this);
   }
 
   get stats(): ReplicaStats {

@@ -12,6 +12,7 @@ import { core as loadedCore } from './init.js';
 import { explain, type Gate, type Verdict } from './schema.js';
 import { encode } from './value/encode.js';
 import { type Made, Maker } from './value/tape.js';
+import { WeakSlot } from './weak_slot.js';
 
 /** What stands behind a slot of the core. */
 export interface Slot {
@@ -83,6 +84,7 @@ export class Runtime {
   readonly #versions = new Map<string, number>();
   readonly #gates = new WeakMap<Gate, number>();
   #link: Slot | undefined;
+  #forgotten: FinalizationRegistry<number> | undefined;
   #reading = false;
   #judging = false;
   #deferred: (() => boolean | void)[] = [];
@@ -111,8 +113,21 @@ export class Runtime {
     this.#slots[slot & PLACE] = { slot, handler };
   }
 
+  /** As `attach`, without keeping `handler` alive. When nobody else does, its slot in the core is released. */
+  attachWeakly(slot: number, handler: Slot): void {
+    this.attach(slot, new WeakSlot(handler));
+    this.#forgotten ??= new FinalizationRegistry((lost) => {
+      this.input(() => this.core.release(lost));
+      if (this.#at(lost) instanceof WeakSlot) this.#slots[lost & PLACE] = undefined;
+    });
+    this.#forgotten.register(handler, slot, handler);
+  }
+
   detach(slot: number, handler: Slot): void {
-    if (this.#slots[slot & PLACE]?.handler === handler) this.#slots[slot & PLACE] = undefined;
+    const present = this.#at(slot);
+    if (present !== handler && !(present instanceof WeakSlot && present.isOf(handler))) return;
+    this.#slots[slot & PLACE] = undefined;
+    if (present !== handler) this.#forgotten?.unregister(handler);
   }
 
   /** A value that was read has changed. */
