@@ -326,3 +326,50 @@ test('a replica over the server\'s pipe lives in its time: a failed refetch is t
   expect(replica.get()).toBe(3);
   replica.dispose();
 });
+
+describe('the authority', () => {
+  test('sees what clients wrote, in the order of the last changes', async () => {
+    const server = await start();
+    const todos = server.datastore<{ id: string; n: number }>('todos', { kind: 'permanent' });
+    const client = await join(server);
+    const mine = client.datastore('todos');
+    const writes = ['2', '1', 'x', '10'].map((id, n) => mine.set({ id, n }));
+    await server.settle();
+    await Promise.all(writes);
+    expect(todos.rows().map(({ id }) => id)).toEqual(['2', '1', 'x', '10']);
+    expect(todos.get('x')).toEqual({ id: 'x', n: 2 });
+    expect(todos.get('constructor')).toBeUndefined();
+    todos.delete('2');
+    expect(todos.rows()).toHaveLength(3);
+  });
+
+  test('has pools, mailboxes and a key-value store, whose lives are those of its clock', async () => {
+    const server = await start();
+    const pool = server.pool('doc', { presence: true });
+    expect([pool.merge({ title: 'a', 7: 1n }), pool.merge({ gone: null }), pool.merge({ title: null })]).toEqual([2, null, 3]);
+    expect(pool.fields()).toEqual(new Map([['7', 1]]));
+    expect(server.pool().id).toMatch(/^[0-9a-f]{24}$/);
+    await server.advance(3_600_001);
+    expect(pool.fields().size).toBe(0);
+
+    const box = server.mailbox('ada');
+    const traces = [box.put('hello'), box.put({ n: 2 }, { suit: true, ttl: 60_000 })];
+    expect(traces[0]).toMatch(/^[0-9a-f]{32}$/);
+    box.reply(traces[1]!, 'yes');
+    expect(box.status(traces[1]!)).toMatchObject({ from: 'server', to: 'ada', suit: true, reply: 'yes', delivered: null, expires: server.now() + 60_000 });
+    expect(() => box.reply(traces[0]!, 'no')).toThrow('wants no reply');
+    await server.advance(60_001);
+    expect(box.status(traces[1]!)).toBeNull();
+    expect(box.status('nonsense')).toBeNull();
+    expect(box.drain().map(({ pack }) => pack)).toEqual(['hello']);
+    expect(box.drain()).toEqual([]);
+
+    const settings = server.kv('settings');
+    settings.set('theme', 'dark');
+    settings.set('code', Uint8Array.of(1), { ttl: 1_000 });
+    expect(settings.entries()).toEqual(new Map<string, unknown>([['code', Uint8Array.of(1)], ['theme', 'dark']]));
+    await server.advance(1_001);
+    expect([settings.get('theme'), settings.get('code'), settings.delete('code'), settings.delete('theme')]).toEqual(['dark', undefined, false, true]);
+    expect(settings.clear()).toBe(false);
+  });
+});

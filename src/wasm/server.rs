@@ -10,10 +10,10 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use super::rules::ServerRules;
 use crate::{
-    protocol::{DecodeError, EncodedValue, ErrorCode, Open, Position, Timestamp, Writer},
+    protocol::{DecodeError, ErrorCode, Position, Timestamp},
     server::{
-        Action, CommitError, ConnectionId, Object, OpenError, Options, Server, Transmit, WriteError,
-        storage::Memory,
+        Action, CommitError, ConnectionId, OpenError, Options, Server, Transmit, WriteError,
+        storage::{Memory, StorageError},
     },
 };
 
@@ -23,7 +23,7 @@ use crate::{
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct ServerCore {
-    server: Server<Memory>,
+    pub(super) server: Server<Memory>,
     options: Options,
     /// How many of the last commits can be rolled back.
     kept: usize,
@@ -44,7 +44,7 @@ pub struct ServerCore {
     clippy::cast_sign_loss,
     reason = "a cast saturates, and time is positive"
 )]
-fn time(now: f64) -> Timestamp {
+pub(super) fn time(now: f64) -> Timestamp {
     Timestamp::from_millis(now as u64)
 }
 
@@ -62,11 +62,11 @@ fn thrown(code: ErrorCode, message: &str) -> JsValue {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it maps the errors of results")]
-fn refused(error: WriteError) -> JsValue {
+pub(super) fn refused(error: WriteError) -> JsValue {
     thrown(error.code(), &error.to_string())
 }
 
-fn undecodable(error: DecodeError) -> JsValue {
+pub(super) fn undecodable(error: DecodeError) -> JsValue {
     let code = match error {
         DecodeError::TooDeep | DecodeError::TooLarge => ErrorCode::LimitExceeded,
         _ => ErrorCode::InvalidRequest,
@@ -75,6 +75,11 @@ fn undecodable(error: DecodeError) -> JsValue {
 }
 
 fn unopened(error: &OpenError) -> JsValue {
+    thrown(ErrorCode::StorageFailed, &error.to_string())
+}
+
+/// The storage cannot be read, which memory always can.
+pub(super) fn unread(error: &StorageError) -> JsValue {
     thrown(ErrorCode::StorageFailed, &error.to_string())
 }
 
@@ -91,7 +96,7 @@ const fn connection(id: u32) -> ConnectionId {
 }
 
 /// A change's sequence; -1 where there was nothing to change.
-fn sequence(position: Option<Position>) -> f64 {
+pub(super) fn sequence(position: Option<Position>) -> f64 {
     position.map_or(-1.0, |position| float(position.sequence.get()))
 }
 
@@ -115,7 +120,7 @@ impl ServerCore {
         })
     }
 
-    fn commit(&mut self, now: Timestamp) -> Result<(), JsValue> {
+    pub(super) fn commit(&mut self, now: Timestamp) -> Result<(), JsValue> {
         self.now = now;
         self.server.commit(now).map_err(|error| undone(&error))?;
         let commits = self.server.counters().commits;
@@ -247,79 +252,5 @@ impl ServerCore {
     #[wasm_bindgen(js_name = closeReason)]
     pub fn close_reason(&self) -> String {
         self.closed.1.clone()
-    }
-
-    // ---- the authority's own changes; each returns the sequence, or -1 where there was nothing to change
-
-    /// Opens a datastore; an empty id stands for a fresh one. Returns its id.
-    #[wasm_bindgen(js_name = openDatastore)]
-    pub fn open_datastore(
-        &mut self,
-        now: f64,
-        id: &str,
-        permanent: bool,
-        primary: &str,
-    ) -> Result<String, JsValue> {
-        let now = time(now);
-        let opened = self.server.open_datastore(now, id, Open { permanent, primary }, None);
-        self.commit(now)?;
-        opened.map(|datastore| datastore.id.to_string()).map_err(refused)
-    }
-
-    /// Sets a record of a datastore.
-    pub fn set(&mut self, now: f64, datastore: &str, bytes: &[u8]) -> Result<f64, JsValue> {
-        let now = time(now);
-        let value = EncodedValue::check(bytes).map_err(undecodable)?;
-        let position = self.server.set(now, datastore, value);
-        self.commit(now)?;
-        position.map(|position| sequence(Some(position))).map_err(refused)
-    }
-
-    /// Deletes a record of a datastore.
-    pub fn remove(&mut self, now: f64, datastore: &str, key: &str) -> Result<f64, JsValue> {
-        let now = time(now);
-        let position = self.server.remove(now, datastore, key);
-        self.commit(now)?;
-        position.map(sequence).map_err(refused)
-    }
-
-    /// Sets an object.
-    pub fn put(&mut self, now: f64, key: &str, bytes: &[u8]) -> Result<f64, JsValue> {
-        let now = time(now);
-        let value = EncodedValue::check(bytes).map_err(undecodable)?;
-        let position = self.server.put(now, key, value);
-        self.commit(now)?;
-        position.map(|position| sequence(Some(position))).map_err(refused)
-    }
-
-    /// An object, computed where it was never written, as an encoded envelope; nothing where there is none.
-    pub fn read(&mut self, now: f64, key: &str) -> Result<Option<Vec<u8>>, JsValue> {
-        let now = time(now);
-        let object = self.server.read(now, key);
-        self.commit(now)?;
-        let Some(Object { position, version, value: Some(value) }) = object.map_err(refused)? else {
-            return Ok(None);
-        };
-        let mut envelope = Writer::new();
-        envelope.map(3 + usize::from(version.is_some()));
-        envelope.str("value");
-        envelope.value(EncodedValue::trusted(&value));
-        if let Some(version) = version {
-            envelope.str("schema_version");
-            envelope.str(&version);
-        }
-        envelope.str("sequence");
-        envelope.u64(position.sequence.get());
-        envelope.str("epoch");
-        envelope.str(&position.epoch.to_string());
-        Ok(Some(envelope.into_bytes()))
-    }
-
-    /// Deletes an object.
-    pub fn delete(&mut self, now: f64, key: &str) -> Result<f64, JsValue> {
-        let now = time(now);
-        let position = self.server.delete(now, key);
-        self.commit(now)?;
-        position.map(sequence).map_err(refused)
     }
 }

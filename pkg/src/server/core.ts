@@ -1,4 +1,5 @@
-// The reference server's WebAssembly as the facade sees it. The Rust side is src/wasm/server.rs and src/wasm/rules.rs.
+// The reference server's WebAssembly as the facade sees it. The Rust side is src/wasm/server.rs,
+// authority.rs and rules.rs.
 
 /** @internal Times are milliseconds as `Date.now()` counts; commands return a sequence, or -1 where nothing had to change. */
 export interface ServerCore {
@@ -16,7 +17,17 @@ export interface ServerCore {
   remove(now: number, datastore: string, key: string): number;
   put(now: number, key: string, bytes: Uint8Array): number;
   delete(now: number, key: string): number;
-  read(now: number, key: string): Uint8Array | undefined;
+  openPool(now: number, id: string, presence: boolean): string;
+  merge(now: number, pool: string, bytes: Uint8Array): number;
+  notify(now: number, to: string, bytes: Uint8Array, suit: boolean, ttl: number): string;
+  reply(now: number, trace: string, bytes: Uint8Array): void;
+  kvSet(now: number, group: string, key: string, bytes: Uint8Array, ttl: number): void;
+  kvDelete(now: number, group: string, key?: string): boolean;
+  object(now: number, key: string): Uint8Array | undefined;
+  records(now: number, isPool: boolean, id: string): Uint8Array | undefined;
+  notification(now: number, trace: string): Uint8Array | undefined;
+  drain(now: number, to: string): Uint8Array;
+  kvGet(now: number, group: string, key?: string): Uint8Array | undefined;
   restart(seed: Uint8Array): void;
   rollback(count: number, seed: Uint8Array): boolean;
   free(): void;

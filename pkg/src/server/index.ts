@@ -5,7 +5,8 @@ export type { Environment } from '../environment.js';
 export { type ErrorCode, TidewireError } from '../errors.js';
 export type { Envelope } from '../transport/transport.js';
 export type { Faults, Traffic } from './network.js';
-export {
-  ReferenceServer, type ReferenceServerOptions, type ServerDatastore, type ServerDatastoreOptions,
-} from './reference_server.js';
+export { ReferenceServer, type ReferenceServerOptions } from './reference_server.js';
+export type {
+  ServerDatastore, ServerDatastoreOptions, ServerGroup, ServerMailbox, ServerNotification, ServerPool,
+} from './stores.js';
 export type { Authorize, DatastoreRule, Grant, ObjectRule, Projection, Rules, View } from './rules.js';

@@ -14,6 +14,10 @@ import { PageLink } from './page_link.js';
 import { Pipe } from './pipe.js';
 import { Random } from './random.js';
 import { type Rules, tell } from './rules.js';
+import {
+  changed, type Run, type ServerDatastore, serverDatastore, type ServerDatastoreOptions, type ServerGroup, serverGroup, type ServerMailbox,
+  serverMailbox, type ServerPool, serverPool,
+} from './stores.js';
 
 /** How to create a server. */
 export interface ReferenceServerOptions extends Rules {
@@ -30,24 +34,6 @@ export interface ReferenceServerOptions extends Rules {
   history?: number | undefined;
   /** Hears what becomes of every frame. It must not throw. */
   observe?: ((traffic: Traffic) => void) | undefined;
-}
-
-/** How to open a datastore. */
-export interface ServerDatastoreOptions {
-  /** Default: `temp`, which expires when it is not used. */
-  kind?: 'permanent' | 'temp' | undefined;
-  /** The field that names a record. Default: `id`. */
-  primary?: string | undefined;
-}
-
-/** A datastore, from the authority's side. */
-export interface ServerDatastore<T = unknown> {
-  /** The public id. */
-  readonly id: string;
-  /** Inserts or replaces a record. Returns the sequence that the change got. */
-  set(value: T): number;
-  /** Deletes a record. Returns the sequence that the change got; `null` if there was no such record. */
-  delete(key: string): number | null;
 }
 
 /** The close code after which clients come back, as they would to a server of the network. */
@@ -78,6 +64,7 @@ export class ReferenceServer {
   #isClosed = false;
   /** What moves time, one after the other. */
   #moving: Promise<void> = Promise.resolve();
+  readonly #command: Run = (input) => this.#run((now) => input(this.#core, now));
 
   private constructor({ ServerCore, ServerRules }: LoadedServer, options: ReferenceServerOptions) {
     const { clock = 'real', faults = {}, observe } = options;
@@ -143,21 +130,23 @@ export class ReferenceServer {
   }
 
   /** Opens a datastore, creating it where it does not exist; without an id, under a fresh one. */
-  datastore<T = unknown>(id = '', { kind = 'temp', primary = 'id' }: ServerDatastoreOptions = {}): ServerDatastore<T> {
-    checkKey(id, 'datastore: the id');
-    checkKey(primary, 'datastore: `primary`');
-    const opened = this.#run((now) => this.#core.openDatastore(now, id, kind === 'permanent', primary));
-    return {
-      id: opened,
-      set: (value) => {
-        const bytes = encode(value);
-        return this.#run((now) => this.#core.set(now, opened, bytes));
-      },
-      delete: (key) => {
-        checkKey(key, 'the key of a record');
-        return changed(this.#run((now) => this.#core.remove(now, opened, key)));
-      },
-    };
+  datastore<T = unknown>(id = '', options: ServerDatastoreOptions = {}): ServerDatastore<T> {
+    return serverDatastore(this.#command, id, options);
+  }
+
+  /** Opens a merge pool, making it where it does not exist; without an id, under a fresh one. */
+  pool(id = '', options: { presence?: boolean | undefined } = {}): ServerPool {
+    return serverPool(this.#command, id, options);
+  }
+
+  /** The mailbox of a user. */
+  mailbox(user: string): ServerMailbox {
+    return serverMailbox(this.#command, user);
+  }
+
+  /** A group of the key-value store. */
+  kv(group: string): ServerGroup {
+    return serverGroup(this.#command, group);
   }
 
   /** Sets an object. Returns the sequence that the change got. */
@@ -176,7 +165,7 @@ export class ReferenceServer {
   /** An object as it is, computed where it was never written; `null` where there is none. A `refetch` may return it. */
   snapshot<T = unknown>(key: string): Envelope<T> | null {
     checkKey(key, 'snapshot: the key');
-    const bytes = this.#run((now) => this.#core.read(now, key));
+    const bytes = this.#run((now) => this.#core.object(now, key));
     return bytes === undefined ? null : decode(bytes) as Envelope<T>;
   }
 
@@ -351,10 +340,6 @@ function environmentOf(clock: ManualClock, random: Random): Environment {
     clearTimeout: (handle) => clock.clearTimeout(handle),
     randomBytes: (length) => random.bytes(length),
   };
-}
-
-function changed(sequence: number): number | null {
-  return sequence < 0 ? null : sequence;
 }
 
 function seedBytes(seed: number | Uint8Array | undefined): Uint8Array {
