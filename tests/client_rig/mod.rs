@@ -8,7 +8,7 @@ use std::{collections::VecDeque, time::Duration};
 use tidewire::{
     client::{Change, Client, Output, SlotId},
     gate::Fault,
-    protocol::{EncodedValue, Timestamp, from_json, to_json},
+    protocol::{EncodedValue, QueryId, RequestId, Timestamp, from_json, server_frame_to_json, to_json},
     replica::Verdict,
     server::{Action, ConnectionId, Options, Server, Transmit, storage::Memory},
     session::Generation,
@@ -24,6 +24,10 @@ pub(crate) struct Peer {
     pub(crate) inbox: VecDeque<Vec<u8>>,
     pub(crate) changes: Vec<Change>,
     pub(crate) faults: Vec<Fault>,
+    /// What feeds told, as messages of the wire in JSON.
+    pub(crate) told: Vec<(SlotId, String)>,
+    /// How questions ended, as messages of the wire in JSON.
+    pub(crate) answers: Vec<(QueryId, Option<String>)>,
 }
 
 pub(crate) struct Rig {
@@ -32,22 +36,37 @@ pub(crate) struct Rig {
     pub(crate) peers: Vec<Peer>,
     pub(crate) connections: u64,
     pub(crate) is_up: bool,
+    /// Connections whose peers read nothing, and the frames that wait for each.
+    clogged: Vec<(ConnectionId, u32)>,
 }
 
 impl Rig {
     pub(crate) fn new() -> Self {
         let server = Server::open(Memory::new(), Options::new([7; 32])).unwrap();
         let now = Timestamp::from_millis(1_700_000_000_000);
-        Self { now, server, peers: Vec::new(), connections: 0, is_up: true }
+        Self { now, server, peers: Vec::new(), connections: 0, is_up: true, clogged: Vec::new() }
     }
 
     pub(crate) fn connect(&mut self, gate: Gate) -> usize {
+        self.connect_as(gate, None)
+    }
+
+    /// Connects a client of a user.
+    pub(crate) fn connect_as(&mut self, gate: Gate, user: Option<&str>) -> usize {
         let index = self.peers.len();
         let seed = [u8::try_from(index).unwrap() + 1; 16];
-        let mut client = Client::new(seed, None);
+        let mut client = Client::new(seed, user.map(str::to_owned));
         client.start(self.now);
-        let (inbox, changes, faults) = (VecDeque::new(), Vec::new(), Vec::new());
-        self.peers.push(Peer { client, gate, link: None, inbox, changes, faults });
+        self.peers.push(Peer {
+            client,
+            gate,
+            link: None,
+            inbox: VecDeque::new(),
+            changes: Vec::new(),
+            faults: Vec::new(),
+            told: Vec::new(),
+            answers: Vec::new(),
+        });
         self.settle();
         index
     }
@@ -74,14 +93,33 @@ impl Rig {
                     (_, None) => {}
                 }
                 if report {
-                    self.server.handle_drained(self.now, connection);
+                    match self.clogged.iter_mut().find(|(clogged, _)| *clogged == connection) {
+                        Some((_, waiting)) => *waiting += 1,
+                        None => self.server.handle_drained(self.now, connection),
+                    }
                 }
             }
         }
     }
 
-    pub(crate) fn drive(&mut self, index: usize) -> bool {
-        let Self { now, server, peers, connections, is_up } = self;
+    /// From now on a peer's socket takes nothing more.
+    pub(crate) fn clog(&mut self, index: usize) {
+        let (_, connection) = self.peers[index].link.expect("a link");
+        self.clogged.push((connection, 0));
+    }
+
+    /// The sockets take again what waits for them.
+    pub(crate) fn unclog(&mut self) {
+        for (connection, waiting) in std::mem::take(&mut self.clogged) {
+            for _ in 0..waiting {
+                self.server.handle_drained(self.now, connection);
+            }
+        }
+        self.settle();
+    }
+
+    fn drive(&mut self, index: usize) -> bool {
+        let Self { now, server, peers, connections, is_up, clogged: _ } = self;
         let peer = &mut peers[index];
         let mut moved = false;
         while let Some(output) = peer.client.poll_output() {
@@ -125,6 +163,15 @@ impl Rig {
             }
             if let Change::Quarantined { fault, .. } = *change {
                 peer.faults.extend(peer.client.fault(fault).cloned());
+            }
+            let message = |cell| {
+                let message = peer.client.value(cell).expect("what is told is there while the list is read");
+                server_frame_to_json(message.as_bytes()).unwrap()
+            };
+            match *change {
+                Change::Fed { slot, cell } => peer.told.push((slot, message(cell))),
+                Change::Answered { query, cell } => peer.answers.push((query, cell.map(message))),
+                _ => {}
             }
         }
         peer.changes.extend(changes);
@@ -181,7 +228,23 @@ impl Rig {
         request
     }
 
-    pub(crate) fn settled(&self, index: usize, request: u64) -> Option<u16> {
+    /// What the feed of a slot told since the last call, without the subscription's number.
+    pub(crate) fn told(&mut self, index: usize, slot: SlotId) -> Vec<String> {
+        let number = format!(",{}", slot.number());
+        let (of_slot, others) =
+            std::mem::take(&mut self.peers[index].told).into_iter().partition(|(told, _)| *told == slot);
+        self.peers[index].told = others;
+        let of_slot: Vec<(SlotId, String)> = of_slot;
+        of_slot.into_iter().map(|(_, message)| message.replacen(&number, "", 1)).collect()
+    }
+
+    /// How a question ended.
+    pub(crate) fn answer(&self, index: usize, query: QueryId) -> Option<Option<&str>> {
+        let mut answers = self.peers[index].answers.iter();
+        answers.find(|(answered, _)| *answered == query).map(|(_, answer)| answer.as_deref())
+    }
+
+    pub(crate) fn settled(&self, index: usize, request: RequestId) -> Option<u16> {
         self.peers[index].changes.iter().find_map(|change| match change {
             Change::Settled { request: settled, code } if *settled == request => Some(*code),
             _ => None,

@@ -253,8 +253,10 @@ impl Driver {
             Change::Freed { cell } => {
                 self.decoded.remove(&cell);
             }
-            // No replica here has a transport of its own.
-            Change::Install { .. }
+            // No replica here has a transport of its own, and nothing asks or follows what has no history.
+            Change::Answered { .. }
+            | Change::Fed { .. }
+            | Change::Install { .. }
             | Change::Discard { .. }
             | Change::Refetch { .. }
             | Change::JudgeOwn { .. }
