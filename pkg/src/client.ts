@@ -4,12 +4,16 @@ import { type Collection, DatastoreCollection, type DatastoreOptions } from './c
 import { Lazy, signalCell } from './cell.js';
 import { type Link, LinkFact, Target, Text, Write } from './core.js';
 import { badKey, closure, invalid, TidewireError } from './errors.js';
+import { type Inbox, notify, type NotifyOptions, SessionInbox } from './inbox.js';
 import { init } from './init.js';
+import { type KvGroup, SessionKv } from './kv.js';
+import { type Pool, PoolReplica, type PoolOptions } from './pool.js';
 import type { Replica } from './replica.js';
 import { report, Runtime } from './runtime.js';
 import { compileGate, type Output, type Schema } from './schema.js';
 import { SyncedReplica, type SyncedOptions } from './synced.js';
-import { checkKey, encode } from './value/encode.js';
+import { checkKey } from './value/encode.js';
+import { message } from './value/message.js';
 
 /** Something that gives links to a server: the reference server in the page. */
 export interface LinkSource {
@@ -65,8 +69,17 @@ export interface Client {
   synced<S extends Schema>(key: string, schema: S, options?: SyncedOptions<Output<S>>): Replica<Output<S>>;
   synced<T = unknown>(key: string, schema?: undefined, options?: SyncedOptions<T>): Replica<T>;
   /** The replica of a datastore. */
-  datastore<S extends Schema>(id: string, schema: S, options?: DatastoreOptions): Collection<Output<S>>;
-  datastore<T = unknown>(id: string, schema?: undefined, options?: DatastoreOptions): Collection<T>;
+  datastore<S extends Schema>(id: string, schema: S, options?: DatastoreOptions<Output<S>>): Collection<Output<S>>;
+  datastore<T = unknown>(id: string, schema?: undefined, options?: DatastoreOptions<T>): Collection<T>;
+  /** The replica of a merge pool, a map of fields that all its members write to. */
+  pool<S extends Schema>(id: string, schema: S, options?: PoolOptions): Pool<Output<S>>;
+  pool<T = unknown>(id: string, schema?: undefined, options?: PoolOptions): Pool<T>;
+  /** Puts a notification into the mailbox of a user. Resolves with its trace when it is durable at the server. */
+  notify(to: string, pack: unknown, options?: NotifyOptions): Promise<string>;
+  /** The mailbox of this client's user. */
+  readonly inbox: Inbox;
+  /** One group of the kv store; `'*'` stands for all of them, to watch. */
+  kv(group: string): KvGroup;
   /** Sets an object. Resolves when it is durable at the server and, where it is synced, shown here. */
   put(key: string, value: unknown): Promise<void>;
   /** Deletes an object. Resolves when that is durable at the server and, where it is synced, shown here. */
@@ -121,10 +134,21 @@ function address(target: string | URL): string {
   throw invalid(`connect: ${JSON.stringify(String(target))} is no URL of a server; it looks like wss://example.org/v1/sync`);
 }
 
+/** @internal What other modules build on; throws if `client` is closed, or none. */
+export let runtimeOf: (client: Client) => Runtime;
+
 class SessionClient implements Client {
+  static {
+    runtimeOf = (client) => {
+      if (typeof client !== 'object' || client === null || !(#runtime in client)) throw invalid('this is no client; `connect` makes one');
+      return client.#open();
+    };
+  }
+
   readonly #runtime: Runtime;
   readonly #status: Lazy<ClientStatus>;
   readonly #unlisten: () => void;
+  #inbox: SessionInbox | undefined;
   #closed = false;
 
   constructor(dial: () => Link, token: ConnectOptions['token']) {
@@ -167,7 +191,7 @@ class SessionClient implements Client {
     return replica as Replica<unknown> as Replica<never>;
   }
 
-  datastore(id: string, schema?: Schema, { kind, primary = 'id', createCell }: DatastoreOptions = {}): Collection<never> {
+  datastore(id: string, schema?: Schema, { kind, primary = 'id', order, createCell }: DatastoreOptions<never> = {}): Collection<never> {
     checkKey(id, 'datastore: the id');
     checkKey(primary, 'datastore: `primary`');
     const gate = compileGate(schema);
@@ -175,26 +199,51 @@ class SessionClient implements Client {
     const runtime = this.#open();
     const slot = runtime.core.subscribe(target, id, primary, runtime.gate(gate)) || unnamed();
     runtime.adopt(slot, gate);
-    const collection = new DatastoreCollection(this.#runtime, slot, gate, id, createCell);
+    const collection = new DatastoreCollection(this.#runtime, slot, gate, id, order, createCell);
     this.#runtime.settle();
     return collection as Collection<unknown> as Collection<never>;
   }
 
+  pool(id: string, schema?: Schema, { create = true, presence = false, createCell }: PoolOptions = {}): Pool<never> {
+    checkKey(id, 'pool: the id');
+    const gate = compileGate(schema);
+    const target = presence ? Target.Presence : create ? Target.OpenPool : Target.Pool;
+    const runtime = this.#open();
+    const slot = runtime.core.subscribe(target, id, '', runtime.gate(gate)) || unnamed();
+    runtime.adopt(slot, gate);
+    const pool = new PoolReplica(this.#runtime, slot, gate, id, presence, createCell);
+    this.#runtime.settle();
+    return pool as Pool<unknown> as Pool<never>;
+  }
+
+  notify(to: string, pack: unknown, options: NotifyOptions = {}): Promise<string> {
+    return notify(this.#runtime, to, pack, options);
+  }
+
+  get inbox(): Inbox {
+    return (this.#inbox ??= new SessionInbox(this.#runtime));
+  }
+
+  kv(group: string): KvGroup {
+    checkKey(group, 'kv: the group');
+    return new SessionKv(this.#runtime, group);
+  }
+
   async put(key: string, value: unknown): Promise<void> {
     checkKey(key, 'put: the key');
-    const bytes = encode(value);
-    return this.#runtime.write(Write.Put, '', key, bytes);
+    await this.#runtime.write(message(Write.Put, key, value));
   }
 
   async delete(key: string): Promise<void> {
     checkKey(key, 'delete: the key');
-    return this.#runtime.write(Write.Delete, '', key);
+    await this.#runtime.write(message(Write.Delete, key));
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#unlisten();
+    this.#inbox?.close();
     this.#runtime.input(() => this.#runtime.core.close());
     this.#runtime.retire();
   }

@@ -128,7 +128,7 @@ impl Client {
         let shown = match &entry.about {
             About::Object { shown, .. } => *shown,
             About::Collection(collection) => shown_row(&collection.rows, cell.key.as_deref()),
-            About::Own { .. } => None,
+            About::Feed(_) | About::Own { .. } => None,
         };
         // What the host made of a value says nothing about its bytes.
         let shown = shown.and_then(|shown| self.cells.get(shown)).filter(|shown| shown.ticket == 0);

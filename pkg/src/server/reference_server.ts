@@ -64,7 +64,10 @@ export class ReferenceServer {
     if (this.#closed) throw new TidewireError('closed', 'the server is closed');
     const id = ++this.#lastLink;
     const link = new PageLink(
-      (bytes) => this.#run((now) => this.#core.frame(now, id, bytes)),
+      (bytes) => {
+        // A frame that was under way when the server was closed gets nowhere.
+        if (!this.#closed) this.#run((now) => this.#core.frame(now, id, bytes));
+      },
       () => {
         if (this.#links.delete(id)) this.#run((now) => this.#core.disconnect(now, id));
       },
