@@ -162,14 +162,14 @@ class SessionClient implements Client {
       raise: report,
     });
     this.#unlisten = listen(() => runtime.input(() => runtime.core.nudge()), () => this.#announceStatus());
-    runtime.input(() => runtime.core.open(dial, isAsked ? (link, reason) => {
+    runtime.open(dial, isAsked ? (link, reason) => {
       const tell = (ok: boolean, text: string): void => runtime.input(() => runtime.core.token(link, ok, text));
       // In a microtask: users' code never runs inside the core.
       void Promise.resolve(TOKEN_REASONS[reason]!).then(token).then(
         (text) => typeof text === 'string' ? tell(true, text) : tell(false, 'no token came: the function gave no string'),
         (error: unknown) => tell(false, `no token came: ${error instanceof Error ? error.message : String(error)}`),
       );
-    } : undefined));
+    } : undefined);
   }
 
   status(): ClientStatus {

@@ -126,6 +126,8 @@ pub struct Client {
     /// No replica has a deadline before this.
     timer: Option<Timestamp>,
     changes: Vec<Change>,
+    /// The number of the present change list.
+    list: u32,
     outputs: VecDeque<Output>,
     /// Messages for the present link that are not in a frame yet.
     outbox: Writer,
@@ -159,6 +161,7 @@ impl Client {
             pending: Slab::new(),
             timer: None,
             changes: Vec::new(),
+            list: 1,
             outputs: VecDeque::new(),
             outbox: Writer::new(),
             random: fastrand::Rng::with_seed(folded.rotate_left(32)),
@@ -577,6 +580,8 @@ impl Client {
     pub fn poll_changes(&mut self, changes: &mut Vec<Change>) {
         changes.clear();
         core::mem::swap(changes, &mut self.changes);
+        // 0 is a slot's that was in no list.
+        self.list = self.list.wrapping_add(1).max(1);
         self.gates.announce();
         changes.extend(self.cells.announce().iter().map(|cell| Change::Freed { cell: *cell }));
     }
