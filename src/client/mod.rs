@@ -10,6 +10,7 @@ mod collection;
 mod gates;
 mod intern;
 mod receive;
+mod seed;
 mod slab;
 mod slot;
 mod topics;
@@ -24,6 +25,7 @@ pub use self::{
     cells::CellId,
     change::{Change, HostTicket, Output},
     gates::GateId,
+    seed::Seed,
     slot::{OwnOptions, SlotId},
     values::Want,
     writes::Outcome,
@@ -106,6 +108,8 @@ pub struct Client {
     writes: Writes,
     settlements: Vec<(RequestId, String)>,
     last_page: u32,
+    /// The subscriptions that wait for their replicas' seeds, while that is so.
+    held: Option<Vec<SlotId>>,
     pending: Slab<Pending>,
     /// No replica has a deadline before this.
     timer: Option<Timestamp>,
@@ -137,6 +141,7 @@ impl Client {
             writes: Writes::default(),
             settlements: Vec::new(),
             last_page: 0,
+            held: None,
             pending: Slab::new(),
             timer: None,
             changes: Vec::new(),
@@ -601,8 +606,10 @@ impl Client {
 
     fn subscribe(&mut self, slot: Slot) -> SlotId {
         let id = self.insert(slot);
-        if self.session.live_link().is_some() {
-            self.send_subscriptions(&[id]);
+        match &mut self.held {
+            Some(held) => held.push(id),
+            None if self.session.live_link().is_some() => self.send_subscriptions(&[id]),
+            None => {}
         }
         id
     }
