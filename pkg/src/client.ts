@@ -5,9 +5,10 @@ import { Lazy, signalCell } from './cell.js';
 import { type Link, LinkFact, Target, Text, Write } from './core.js';
 import { badKey, closure, invalid, TidewireError } from './errors.js';
 import { init } from './init.js';
-import type { Replica } from './replica.js';
+import { BaseReplica, type Replica } from './replica.js';
 import { report, Runtime } from './runtime.js';
-import { compileGate, type Output, type Schema } from './schema.js';
+import { compileGate, type Gate, type Output, type Schema } from './schema.js';
+import { type DehydratedState, merged, plant, Seeds } from './state.js';
 import { SyncedReplica, type SyncedOptions } from './synced.js';
 import { checkKey, encode } from './value/encode.js';
 
@@ -34,6 +35,8 @@ export interface ConnectOptions {
   token?: string | ((reason: TokenReason) => string | Promise<string>) | undefined;
   /** The class to open WebSockets with. Default: the global one. */
   WebSocket?: WebSocketClass | undefined;
+  /** What to begin with, as {@link Client.hydrate} takes it. */
+  state?: DehydratedState | undefined;
 }
 
 /** The state of a client's session. What is shown stays readable in all of them. */
@@ -71,6 +74,15 @@ export interface Client {
   put(key: string, value: unknown): Promise<void>;
   /** Deletes an object. Resolves when that is durable at the server and, where it is synced, shown here. */
   delete(key: string): Promise<void>;
+  /** What all replicas show that have a value: values and positions, as plain JSON. */
+  dehydrate(): DehydratedState;
+  /**
+   * Has the replicas that are made from now on begin with what was shown elsewhere. Each shows its value at once, if it
+   * passes the schema, and asks the server only for what came after it.
+   *
+   * @throws TidewireError `invalid_argument` for what is no such state.
+   */
+  hydrate(state: DehydratedState): void;
   /** Ends the session. What is shown stays readable. */
   close(): void;
   [Symbol.dispose](): void;
@@ -91,7 +103,9 @@ const SUBPROTOCOL = 'tidewire.v1.msgpack';
 export async function connect(target: string | URL | LinkSource, options: ConnectOptions = {}): Promise<Client> {
   const dial = dialer(target, options);
   await init();
-  return new SessionClient(dial, options.token);
+  const client = new SessionClient(dial, options.token);
+  if (options.state !== undefined) client.hydrate(options.state);
+  return client;
 }
 
 function dialer(target: string | URL | LinkSource, options: ConnectOptions): () => Link {
@@ -125,6 +139,7 @@ class SessionClient implements Client {
   readonly #runtime: Runtime;
   readonly #status: Lazy<ClientStatus>;
   readonly #unlisten: () => void;
+  #seeds: Seeds | undefined;
   #closed = false;
 
   constructor(dial: () => Link, token: ConnectOptions['token']) {
@@ -158,25 +173,19 @@ class SessionClient implements Client {
 
   synced(key: string, schema?: Schema, options: SyncedOptions<never> = {}): Replica<never> {
     checkKey(key, 'synced: the key');
-    const gate = compileGate(schema);
-    const runtime = this.#open();
-    const slot = runtime.core.subscribe(Target.Object, key, '', runtime.gate(gate)) || unnamed();
-    runtime.adopt(slot, gate);
-    const replica = new SyncedReplica(this.#runtime, slot, gate, key, options as SyncedOptions<unknown>);
-    this.#runtime.settle();
+    const replica = this.#replicate(Target.Object, key, '', schema, (slot, gate) => (
+      new SyncedReplica(this.#runtime, slot, gate, key, options as SyncedOptions<unknown>)
+    ));
     return replica as Replica<unknown> as Replica<never>;
   }
 
   datastore(id: string, schema?: Schema, { kind, primary = 'id', createCell }: DatastoreOptions = {}): Collection<never> {
     checkKey(id, 'datastore: the id');
     checkKey(primary, 'datastore: `primary`');
-    const gate = compileGate(schema);
     const target = kind === undefined ? Target.Datastore : kind === 'permanent' ? Target.Permanent : Target.Temporary;
-    const runtime = this.#open();
-    const slot = runtime.core.subscribe(target, id, primary, runtime.gate(gate)) || unnamed();
-    runtime.adopt(slot, gate);
-    const collection = new DatastoreCollection(this.#runtime, slot, gate, id, createCell);
-    this.#runtime.settle();
+    const collection = this.#replicate(target, id, primary, schema, (slot, gate) => (
+      new DatastoreCollection(this.#runtime, slot, gate, id, createCell)
+    ));
     return collection as Collection<unknown> as Collection<never>;
   }
 
@@ -189,6 +198,15 @@ class SessionClient implements Client {
   async delete(key: string): Promise<void> {
     checkKey(key, 'delete: the key');
     return this.#runtime.write(Write.Delete, '', key);
+  }
+
+  dehydrate(): DehydratedState {
+    const replicas = [...this.#runtime.handlers()].filter((handler) => handler instanceof BaseReplica);
+    return merged(replicas.map((replica) => replica.dehydrate()));
+  }
+
+  hydrate(state: DehydratedState): void {
+    (this.#seeds ??= new Seeds()).add(state);
   }
 
   close(): void {
@@ -206,6 +224,32 @@ class SessionClient implements Client {
   #open(): Runtime {
     if (this.#closed) throw new TidewireError('closed', 'the client is closed');
     return this.#runtime;
+  }
+
+  #replicate<R extends { readonly isDisposed: boolean }>(
+    target: Target, key: string, primary: string, schema: Schema | undefined,
+    make: (slot: number, gate: Gate | undefined) => R,
+  ): R {
+    const gate = compileGate(schema);
+    const runtime = this.#open();
+    const number = runtime.gate(gate);
+    const seed = this.#seeds?.of(target, key);
+    if (seed) runtime.core.hold(true);
+    const slot = runtime.core.subscribe(target, key, primary, number);
+    if (slot === 0) {
+      runtime.core.hold(false);
+      throw badKey();
+    }
+    runtime.adopt(slot, gate);
+    const replica = make(slot, gate);
+    if (seed) {
+      plant(runtime, slot, seed, replica);
+      // The gate gives its verdicts; then the position to subscribe from is known.
+      runtime.settle();
+      runtime.core.hold(false);
+    }
+    runtime.settle();
+    return replica;
   }
 
   #announceStatus(): void {
@@ -227,10 +271,6 @@ class SessionClient implements Client {
     if (state !== 3) return { state: 'connecting' };
     return { state: 'reconnecting', reason, nextAttemptAt: wait < 0 ? null : Date.now() + wait };
   }
-}
-
-function unnamed(): never {
-  throw badKey();
 }
 
 /** Calls `back` when the network or the page comes back and `gone` when the network goes, where there are such events. */

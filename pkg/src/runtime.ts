@@ -113,6 +113,11 @@ export class Runtime {
     if (this.#slots[slot & PLACE]?.handler === handler) this.#slots[slot & PLACE] = undefined;
   }
 
+  /** All that stands behind slots. */
+  *handlers(): Iterable<Slot> {
+    for (const entry of this.#slots) if (entry !== undefined) yield entry.handler;
+  }
+
   /** A value that was read has changed. */
   expect(value: Shown): void {
     if (value.isExpected) return;
