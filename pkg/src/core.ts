@@ -87,6 +87,8 @@ export interface Core {
   check(gate: number, value: Uint8Array): string | undefined;
   subscribe(kind: Target, key: string, primary: string, gate: number): number;
   adopt(slot: number, gate: number): void;
+  hold(isOn: boolean): void;
+  seed(slot: number, epoch: string, sequence: number, version: string, value: Uint8Array, isRows: boolean): void;
   release(slot: number): void;
   refresh(slot: number): void;
   write(operation: Uint8Array): number;

@@ -139,6 +139,11 @@ export class Runtime implements LinkHost {
     if (this.#at(slot) === handler) this.#handlers[slot & PLACE] = undefined;
   }
 
+  /** All that stands behind slots. */
+  *handlers(): Iterable<Slot> {
+    for (const handler of this.#handlers) if (handler !== undefined) yield handler;
+  }
+
   /** A value that was read has changed. */
   expect(value: Shown): void {
     if (value.isExpected) return;

@@ -13,6 +13,7 @@ mod intern;
 mod pools;
 mod queries;
 mod receive;
+mod seed;
 mod slab;
 mod slot;
 mod topics;
@@ -28,6 +29,7 @@ pub use self::{
     change::{Change, HostTicket, Output},
     gates::GateId,
     queries::QueryError,
+    seed::Seed,
     slot::{OwnOptions, SlotId},
     values::Want,
     writes::Outcome,
@@ -122,6 +124,8 @@ pub struct Client {
     relays: Vec<SlotId>,
     mailbox: Mailbox,
     last_page: u32,
+    /// The subscriptions that wait for their replicas' seeds, while that is so.
+    held: Option<Vec<SlotId>>,
     pending: Slab<Pending>,
     /// No replica has a deadline before this.
     timer: Option<Timestamp>,
@@ -158,6 +162,7 @@ impl Client {
             relays: Vec::new(),
             mailbox: Mailbox::default(),
             last_page: 0,
+            held: None,
             pending: Slab::new(),
             timer: None,
             changes: Vec::new(),
@@ -646,8 +651,10 @@ impl Client {
 
     fn subscribe(&mut self, slot: Slot) -> SlotId {
         let id = self.insert(slot);
-        if self.session.live_link().is_some() {
-            self.send_subscriptions(&[id]);
+        match &mut self.held {
+            Some(held) => held.push(id),
+            None if self.session.live_link().is_some() => self.send_subscriptions(&[id]),
+            None => {}
         }
         id
     }

@@ -21,20 +21,20 @@ use crate::{
 
 /// An envelope of an object or a record, `None` for a deletion.
 #[derive(Debug, Clone, Copy)]
-struct Envelope<'a> {
-    header: Header,
-    key: Option<&'a str>,
-    value: Option<EncodedValue<'a>>,
+pub(super) struct Envelope<'a> {
+    pub(super) header: Header,
+    pub(super) key: Option<&'a str>,
+    pub(super) value: Option<EncodedValue<'a>>,
 }
 
 /// A page of a datastore's snapshot.
 #[derive(Debug, Clone, Copy)]
-struct Incoming<'a> {
-    source: Source,
-    header: Header,
-    rows: &'a [Row<'a>],
-    next: Option<&'a str>,
-    attempt: u32,
+pub(super) struct Incoming<'a> {
+    pub(super) source: Source,
+    pub(super) header: Header,
+    pub(super) rows: &'a [Row<'a>],
+    pub(super) next: Option<&'a str>,
+    pub(super) attempt: u32,
 }
 
 impl Client {
@@ -158,7 +158,7 @@ impl Client {
         }
     }
 
-    fn header(
+    pub(super) fn header(
         &mut self,
         epoch: EpochId,
         sequence: Sequence,
@@ -271,7 +271,7 @@ impl Client {
         }
     }
 
-    fn receive_value(
+    pub(super) fn receive_value(
         &mut self,
         now: Timestamp,
         slot: SlotId,
@@ -481,7 +481,7 @@ impl Client {
         self.collection(slot)?.staging.as_mut()
     }
 
-    fn receive_page(
+    pub(super) fn receive_page(
         &mut self,
         now: Timestamp,
         slot: SlotId,

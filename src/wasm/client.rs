@@ -7,9 +7,13 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use super::host::Host;
 use crate::{
-    client::{CellId, Change, Client, GateId, Offered, OwnOptions, QueryError, SlotId, Want, WriteError},
+    client::{
+        CellId, Change, Client, GateId, Offered, OwnOptions, QueryError, Seed, SlotId, Want, WriteError,
+    },
     gate::{Dialect, Fault, Patterns},
-    protocol::{DecodeError, EncodedValue, OpenPool, Operation, Query, Reader, RequestId, Sequence},
+    protocol::{
+        DecodeError, EncodedValue, OpenPool, Operation, Position, Query, Reader, RequestId, Row, Sequence,
+    },
     replica::{EpochId, Header, OnGap, Source, Status, Token, Verdict, Version},
     session::{Generation, Phase},
     value::{Path, Tape},
@@ -277,6 +281,27 @@ impl Core {
         self.host.read(|client| client.check(gate, value).err().map(|fault| fault_text(&fault)))
     }
 
+    /// Keeps subscriptions back or, if not `is_on`, sends those that were.
+    pub fn hold(&self, is_on: bool) {
+        self.host.run(|client, _| if is_on { client.hold_subscriptions() } else { client.send_subscribed() });
+    }
+
+    /// Gives a replica that is kept back what was shown elsewhere at this position: an object's value, nothing where it
+    /// was deleted, or the rows of a datastore as an array of arrays of sequence, key and value. The version is empty
+    /// where there is none. What is none of these changes nothing.
+    pub fn seed(&self, number: u32, epoch: &str, sequence: f64, version: &str, value: &[u8], is_rows: bool) {
+        let (Ok(epoch), Some(sequence)) = (epoch.parse(), Sequence::from_float(sequence)) else { return };
+        let position = Position { epoch, sequence };
+        let plant =
+            |seed: Seed<'_>| self.host.run(|client, now| client.seed(now, slot(number), position, seed));
+        if !is_rows {
+            let version = (!version.is_empty()).then_some(version);
+            plant(Seed::Object { version, value: EncodedValue::check(value).ok() });
+        } else if let Ok(rows) = seeded_rows(value) {
+            plant(Seed::Rows(&rows));
+        }
+    }
+
     /// Forgets a replica.
     pub fn release(&self, number: u32) {
         self.host.run(|client, _| client.release(slot(number)));
@@ -521,6 +546,19 @@ impl Core {
             }
         });
     }
+}
+
+/// The rows of a seed.
+fn seeded_rows(bytes: &[u8]) -> Result<Vec<Row<'_>>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let count = reader.array()?;
+    (0..count)
+        .map(|_| {
+            reader.array()?;
+            let (sequence, key, value) = (reader.sequence()?, reader.str()?, reader.value()?);
+            Ok(Row { sequence, key, value, version: None })
+        })
+        .collect()
 }
 
 /// The rule and, after a line feed, the path.
