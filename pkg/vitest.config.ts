@@ -12,6 +12,7 @@ export default defineConfig({
       { find: /^tidewire\/testing$/, replacement: here('./dist/testing.js') },
       { find: /^tidewire\/nats$/, replacement: here('./dist/nats.js') },
       { find: /^tidewire\/server$/, replacement: here('./dist/server.inline.js') },
+      { find: /^tidewire\/(react|vue|svelte|solid|signals|ssr|store)$/, replacement: here('./dist/$1.js') },
     ],
   },
   test: { include: ['test/**/*.test.ts'], testTimeout: 15_000, hookTimeout: 30_000, fileParallelism: false },

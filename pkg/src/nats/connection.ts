@@ -13,6 +13,7 @@ export interface OfficialNatsConnection {
     subject: string,
     options: { callback: (error: Error | null, message: { readonly data: Uint8Array }) => void },
   ): { unsubscribe(): void };
+  flush(): Promise<void>;
   status(): AsyncIterable<{ readonly type: string; readonly error?: unknown }>;
 }
 
@@ -32,6 +33,7 @@ export function natsConnection(connection: OfficialNatsConnection): NatsConnecti
       });
       return () => subscription.unsubscribe();
     },
+    flush: () => connection.flush(),
     watch(watcher) {
       const statuses = connection.status();
       let isOver = false;

@@ -1,21 +1,9 @@
-// Time: the page's, or one that stands still until somebody moves it.
+// Time that stands still until somebody moves it.
 
-/** What a clock must do for a server and its clients. */
-export interface Clock {
-  /** Milliseconds since 1970. */
-  now(): number;
-  /** Calls `callback` once, `delay` milliseconds from now at the earliest; never at once. */
-  setTimeout(callback: () => void, delay: number): unknown;
-  /** Takes a call back that has not come. */
-  clearTimeout(handle: unknown): void;
-}
+import type { Environment } from '../environment.js';
 
-/** The page's. */
-export const realClock: Clock = {
-  now: () => Date.now(),
-  setTimeout: (callback, delay) => setTimeout(callback, delay),
-  clearTimeout: (handle) => clearTimeout(handle as ReturnType<typeof setTimeout>),
-};
+/** What a server needs of time. */
+export type Clock = Omit<Environment, 'randomBytes'>;
 
 interface Event {
   readonly due: number;

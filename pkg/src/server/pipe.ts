@@ -4,8 +4,9 @@
 // positions are the business of whoever listens.
 
 import type { Environment } from '../environment.js';
-import { failure, report } from '../failure.js';
-import type { Envelope, EnvelopeHandler, Transport, TransportObserver, Unsubscribe } from '../transport/transport.js';
+import {
+  deliver, type Envelope, type EnvelopeHandler, lose, type Transport, type TransportObserver, type Unsubscribe,
+} from '../transport/transport.js';
 import { decode, ends } from '../value/decode.js';
 import { encode } from '../value/encode.js';
 import type { Network, Wire } from './network.js';
@@ -100,9 +101,9 @@ export class Pipe implements Transport {
 
   /** Nobody knows what a break has cost. */
   lose(): void {
-    for (const { observers } of [...this.#keys.values()]) {
-      for (const { onLoss } of [...observers.values()]) if (onLoss) this.#network.carry(this.#wire, () => guarded(onLoss));
-    }
+    this.#network.carry(this.#wire, () => {
+      for (const { observers } of [...this.#keys.values()]) lose(observers.values());
+    });
   }
 
   /** Takes a frame of the server. */
@@ -134,8 +135,7 @@ export class Pipe implements Transport {
   }
 
   #hand(key: string, envelope: Envelope): void {
-    // A copy: who subscribes during the delivery does not hear this envelope, who leaves still does.
-    for (const handler of [...this.#keys.get(key)?.handlers ?? []]) guarded(() => handler(envelope));
+    deliver(this.#keys.get(key)?.handlers ?? [], envelope);
   }
 
   #follow(entries: readonly (readonly [string, Entry])[]): void {
@@ -144,14 +144,6 @@ export class Pipe implements Transport {
 
   #say(message: readonly unknown[]): void {
     if (this.#connection !== undefined) this.#access.send(this.#connection, encode(message));
-  }
-}
-
-function guarded(callback: () => void): void {
-  try {
-    callback();
-  } catch (cause) {
-    report(failure(cause));
   }
 }
 

@@ -2,12 +2,12 @@
 
 import { load } from '#server-loader';
 import type { Link } from '../core.js';
-import type { Environment } from '../environment.js';
+import { type Environment, page } from '../environment.js';
 import { invalid, refusal, TidewireError } from '../errors.js';
 import type { Envelope, Transport } from '../transport/transport.js';
 import { decode } from '../value/decode.js';
 import { checkKey, encode } from '../value/encode.js';
-import { type Clock, ManualClock, realClock, turn } from './clock.js';
+import { type Clock, ManualClock, turn } from './clock.js';
 import type { LoadedServer, ServerCore } from './core.js';
 import { type Faults, Network, type Traffic } from './network.js';
 import { PageLink } from './page_link.js';
@@ -70,7 +70,7 @@ export class ReferenceServer {
     const { clock = 'real', faults = {}, observe } = options;
     if (clock !== 'real' && clock !== 'manual') throw invalid("ReferenceServer: `clock` is 'real' or 'manual'");
     this.#manual = clock === 'manual' ? new ManualClock() : undefined;
-    this.#clock = this.#manual ?? realClock;
+    this.#clock = this.#manual ?? page;
     const seed = seedBytes(options.seed ?? (this.#manual && 1));
     this.#random = new Random(seed);
     this.#network = new Network(this.#clock, this.#manual !== undefined, new Random(this.#random.bytes(32)), observe);

@@ -1,7 +1,7 @@
 // What an application says about its values and its users, in the terms of the server's core.
 
 import { TidewireError } from '../errors.js';
-import { interpret, type Schema } from '../schema.js';
+import { runner, type Schema } from '../schema.js';
 import { decode } from '../value/decode.js';
 import { encode } from '../value/encode.js';
 import type { ServerRules } from './core.js';
@@ -102,7 +102,7 @@ function tellRule(core: ServerRules, isObject: boolean, pattern: string, { schem
 
 /** Says what is wrong with an encoded value, if anything. */
 function writeGate(schema: Schema, pattern: string): (bytes: Uint8Array) => string | undefined {
-  const gate = interpret(schema);
+  const gate = runner(schema);
   if (gate === undefined) {
     throw new TidewireError(
       'unsupported_schema',

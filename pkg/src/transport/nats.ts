@@ -1,9 +1,11 @@
 // The transport over a NATS connection: subjects, a codec, and one bus subscription per key.
 
 import { invalid, TidewireError } from '../errors.js';
-import { failure, report } from '../failure.js';
+import { report } from '../failure.js';
 import { isSubject, keyOf, subjectOf } from './subject.js';
-import type { Envelope, EnvelopeHandler, Transport, TransportObserver, Unsubscribe } from './transport.js';
+import {
+  deliver, type Envelope, type EnvelopeHandler, lose, type Transport, type TransportObserver, type Unsubscribe,
+} from './transport.js';
 
 /** A NATS connection, adapted to callbacks. `natsConnection` of `tidewire/nats` adapts one of the official client. */
 export interface NatsConnection {
@@ -13,6 +15,8 @@ export interface NatsConnection {
    * subscription, or never begins it, `onError` says why.
    */
   subscribe(subject: string, onMessage: (payload: Uint8Array) => void, onError?: (error: unknown) => void): () => void;
+  /** Resolves when all that was asked for before has reached the server. */
+  flush?(): Promise<void>;
   /** Tells of the connection itself until the returned function is called. */
   watch?(watcher: NatsWatcher): () => void;
 }
@@ -40,8 +44,8 @@ export interface NatsTransportOptions {
   /** Default: {@link NatsTransport.subjectOf}. */
   subjectOf?: (key: string) => string;
   /**
-   * Hears what went wrong beside the calls: a payload that is no envelope, a handler that threw, a subscription or
-   * publish that the bus refused. Default: the error is reported as an uncaught one, and nothing stops.
+   * Hears what went wrong beside the calls: a payload that is no envelope, a subscription or publish that the bus refused.
+   * Default: the error is reported as an uncaught one, and nothing stops.
    */
   onError?: (error: TidewireError, key: string | undefined) => void;
 }
@@ -118,6 +122,21 @@ export class NatsTransport implements Transport {
     };
   }
 
+  /**
+   * Resolves when nothing is missed any more of what is published on `key`, which is subscribed here.
+   *
+   * @throws TidewireError `invalid_argument` if nobody here listens to it, `unavailable` if the connection breaks meanwhile.
+   */
+  async ready(key: string): Promise<void> {
+    if (!this.#keys.has(key)) throw invalid(`ready: nobody listens to ${JSON.stringify(key)} here`);
+    try {
+      await this.#connection.flush?.();
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new TidewireError('unavailable', `the NATS connection is not there: ${reason}`, { cause, retryable: true });
+    }
+  }
+
   /** The number of keys with a subscription of the bus. */
   keyCount(): number {
     return this.#keys.size;
@@ -169,24 +188,12 @@ export class NatsTransport implements Transport {
       this.#onError(new TidewireError('malformed_value', `a payload for ${JSON.stringify(key)} is no envelope: ${reason}`, { cause }), key);
       return;
     }
-    // A copy: who subscribes during the delivery does not hear this envelope, who leaves still does.
-    for (const handler of [...handlers]) this.#call(key, () => handler(envelope));
+    deliver(handlers, envelope);
   }
 
   /** Nobody knows what a break has cost; those who can ask do. */
   #lose(): void {
-    for (const [key, { observers }] of [...this.#keys]) {
-      for (const { onLoss } of [...observers.values()]) if (onLoss) this.#call(key, onLoss);
-    }
-  }
-
-  /** One that throws robs nobody else. */
-  #call(key: string, callback: () => void): void {
-    try {
-      callback();
-    } catch (cause) {
-      this.#onError(failure(cause), key);
-    }
+    for (const { observers } of [...this.#keys.values()]) lose(observers.values());
   }
 }
 

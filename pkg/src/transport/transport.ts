@@ -1,6 +1,7 @@
 // What a transport is: a dumb pipe. It retains nothing, checks nothing and removes no duplicates.
 
 import type { Environment } from '../environment.js';
+import { report } from '../failure.js';
 
 /** A whole new value on its way, with its place in the order of changes. */
 export interface Envelope<T = unknown> {
@@ -16,7 +17,7 @@ export interface Envelope<T = unknown> {
   prev?: number | undefined;
 }
 
-/** Hears the envelopes of a key. */
+/** Hears the envelopes of a key. What it throws is reported, and robs nobody else. */
 export type EnvelopeHandler = (envelope: Envelope) => void;
 
 /** What a subscriber may hear of the pipe itself, where the pipe knows. */
@@ -35,4 +36,26 @@ export interface Transport {
   /** Hands `envelope` to every present subscriber of `key`; nothing happens where there is none. */
   publish(key: string, envelope: Envelope): void;
   subscribe(key: string, handler: EnvelopeHandler, observer?: TransportObserver): Unsubscribe;
+}
+
+/** @internal Tells each observer that something may be lost. */
+export function lose(observers: Iterable<TransportObserver>): void {
+  for (const { onLoss } of [...observers]) {
+    try {
+      onLoss?.();
+    } catch (error) {
+      report(error);
+    }
+  }
+}
+
+/** @internal Calls each handler: who joins during the delivery does not hear this envelope, who leaves still does. */
+export function deliver(handlers: Iterable<EnvelopeHandler>, envelope: Envelope): void {
+  for (const handler of [...handlers]) {
+    try {
+      handler(envelope);
+    } catch (error) {
+      report(error);
+    }
+  }
 }
