@@ -25,12 +25,13 @@ export interface BrowserPage {
  * @param flags What Chromium is started with beside the usual.
  */
 export async function openPage(entry: URL, flags: readonly string[] = []): Promise<BrowserPage> {
+  const here = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
   const bundled = await build({
     entryPoints: [fileURLToPath(entry)],
     bundle: true, format: 'esm', target: 'es2022', write: false,
     define: { 'process.env.NODE_ENV': '"test"' },
     alias: {
-      tidewire: `${DIST}inline.js`, 'tidewire/nats': `${DIST}nats.js`, 'tidewire/testing': `${DIST}testing.js`,
+      vitest: here('vitest_page.ts'), tidewire: `${DIST}inline.js`, 'tidewire/nats': `${DIST}nats.js`, 'tidewire/testing': `${DIST}testing.js`,
     },
   });
   const script = bundled.outputFiles[0]!.text;

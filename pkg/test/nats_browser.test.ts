@@ -59,3 +59,17 @@ test('Chromium and Node share keys, recover from gaps and outlive a restart of n
     await server.stop();
   }
 }, 60_000);
+
+test('in Chromium the transport does what every transport does', async () => {
+  const server = await NatsServer.start();
+  const { page, errors, close } = await openPage(new URL('nats_page.ts', import.meta.url));
+  try {
+    const { ran, failed } = await page.evaluate((url) => natsPage.conformance(url), server.webSocketUrl);
+    expect(failed).toEqual([]);
+    expect(ran).toBeGreaterThan(30);
+    expect(errors).toEqual([]);
+  } finally {
+    await close();
+    await server.stop();
+  }
+}, 60_000);

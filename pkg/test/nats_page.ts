@@ -2,7 +2,9 @@
 
 import { wsconnect } from '@nats-io/nats-core';
 import { createClientReplica, type Envelope, type Replica } from 'tidewire';
-import { msgpackCodec, natsConnection, NatsTransport } from 'tidewire/nats';
+import { jsonCodec, msgpackCodec, natsConnection, NatsTransport } from 'tidewire/nats';
+import { describeTransport } from './conformance.js';
+import { runAll } from './vitest_page.js';
 
 export interface NatsPage {
   join(url: string): Promise<void>;
@@ -12,6 +14,8 @@ export interface NatsPage {
   snapshot(sequence: number): void;
   shown(): { sequence: number; id: string | undefined; status: string; keys: number; gaps: number };
   leave(): Promise<number>;
+  /** Runs the suite of all transports. */
+  conformance(url: string): Promise<{ ran: number; failed: string[] }>;
 }
 
 interface Value { id: bigint }
@@ -42,6 +46,23 @@ const page: NatsPage = {
     const keys = transport.keyCount();
     await nats.close();
     return keys;
+  },
+  async conformance(url) {
+    for (const [name, codec] of Object.entries({ MessagePack: msgpackCodec, JSON: jsonCodec })) {
+      describeTransport(`NATS in ${name}`, () => {
+        const made: (() => Promise<void>)[] = [];
+        return {
+          async transport() {
+            const connection = await wsconnect({ servers: url });
+            const own = new NatsTransport({ connection: natsConnection(connection), codec });
+            made.push(async () => { own.close(); await connection.close(); });
+            return own;
+          },
+          stop: async () => void await Promise.all(made.map((close) => close())),
+        };
+      });
+    }
+    return runAll();
   },
 };
 
