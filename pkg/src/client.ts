@@ -1,6 +1,6 @@
 // A client: one session with a server, over one link at a time.
 
-import { type Collection, DatastoreCollection, type DatastoreOptions } from './collection.js';
+import { type Collection, DatastoreCollection, type DatastoreOptions, RowsReplica } from './collection.js';
 import { Lazy, signalCell } from './cell.js';
 import { type Link, LinkFact, Target, Text, Write } from './core.js';
 import type { Environment } from './environment.js';
@@ -181,6 +181,8 @@ class SessionClient implements Client {
       take: () => this.#status.expire(),
       show: () => this.#status.announce(),
       raise: report,
+      save() {},
+      revive() {},
     });
     this.#unlisten = listen(() => runtime.input(() => runtime.core.nudge()), () => this.#announceStatus());
     runtime.open(dial, isAsked ? (link, reason) => {
@@ -294,6 +296,7 @@ class SessionClient implements Client {
     }
     runtime.adopt(slot, gate);
     const replica = make(slot, gate);
+    if (replica instanceof RowsReplica) replica.origin = [target, primary];
     if (seed) {
       plant(runtime, slot, seed, replica);
       // The gate gives its verdicts; then the position to subscribe from is known.

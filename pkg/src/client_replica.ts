@@ -63,8 +63,10 @@ export function createClientReplica(options: ClientReplicaOptions<Schema | undef
   const runtime = sharedRuntime(transport.environment);
   // Says at once what of a JSON Schema cannot be compiled.
   runtime.gate(gate);
-  const slot = runtime.core.replica(gate !== undefined, declared, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry);
-  const replica = new ClientReplica(runtime, slot, gate, key, options);
+  const enter = (): number => (
+    runtime.core.replica(gate !== undefined, declared, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry)
+  );
+  const replica = new ClientReplica(runtime, enter, gate, key, options);
   replica.listen(transport, key);
   if (seed !== undefined) replica.receive(seed, Source.Seed);
   return replica;
@@ -85,10 +87,12 @@ interface Held {
   readonly raw: unknown;
   readonly version: string | null;
   readonly epoch: string | null;
+  readonly sequence: number;
 }
 
 class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
   readonly #cell: Cell<unknown>;
+  readonly #enter: () => number;
   readonly #refetch: Refetch | undefined;
   readonly #held = new Map<number, Held>();
   readonly #attempts = new Map<number, AbortController>();
@@ -97,10 +101,11 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
   #shown: Held | undefined;
 
   constructor(
-    runtime: Runtime, slot: number, gate: Gate | undefined, readonly key: string,
+    runtime: Runtime, enter: () => number, gate: Gate | undefined, readonly key: string,
     { cell, createCell = signalCell, refetch }: ClientReplicaOptions<Schema | undefined, unknown>,
   ) {
-    super(runtime, slot, gate, createCell);
+    super(runtime, enter(), gate, createCell);
+    this.#enter = enter;
     this.#cell = cell ?? createCell<unknown>(undefined);
     this.#refetch = refetch;
   }
@@ -186,6 +191,30 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
     }
   }
 
+  protected enter(): number {
+    return this.#enter();
+  }
+
+  save(): void {
+    this.#held.clear();
+    for (const attempt of this.#attempts.values()) attempt.abort();
+    this.#attempts.clear();
+  }
+
+  override revive(): void {
+    super.revive();
+    const { core, slot } = this;
+    const held = this.#shown;
+    if (held !== undefined) {
+      const epoch = held.epoch === null ? 0 : this.runtime.internEpoch(String(held.epoch));
+      const version = held.version === null ? 0 : this.runtime.internVersion(String(held.version));
+      // It has passed the gate, and is shown already.
+      const ticket = core.offer(slot, Source.Seed, 0, epoch, held.sequence, -1, version);
+      if (ticket !== 0 && ticket < INSTALLED) core.judged(ticket, true);
+    }
+    if (this.#refetch) core.refresh(slot);
+  }
+
   protected leave(): void {
     this.#unsubscribe?.();
     this.core.release(this.slot);
@@ -207,14 +236,14 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
   #offer(attempt: number, envelope: Envelope, prev: unknown): boolean {
     if (this.disposed) return true;
     const { value, schema_version, sequence, epoch }: Partial<Envelope> = envelope ?? {};
-    const held: Held = { value, raw: value, version: schema_version ?? null, epoch: epoch ?? null };
+    const held: Held = { value, raw: value, version: schema_version ?? null, epoch: epoch ?? null, sequence: wire(sequence) };
     const token = (this.#tokens = (this.#tokens + 1) >>> 0);
     const ticket = this.core.offer(
       this.slot,
       attempt,
       token,
       held.epoch === null ? 0 : this.runtime.internEpoch(String(held.epoch)),
-      wire(sequence),
+      held.sequence,
       prev === undefined || prev === null ? -1 : wire(prev),
       held.version === null ? 0 : this.runtime.internVersion(String(held.version)),
     );
@@ -251,6 +280,7 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
 
   async #attempt(attempt: number, signal: AbortSignal): Promise<void> {
     const { core, slot } = this;
+    const { generation } = this.runtime;
     let answer: () => boolean | void;
     try {
       const sequence = this.fact(MetaFact.Sequence);
@@ -265,6 +295,8 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
         core.missed(slot, attempt, true);
       };
     }
+    // The core that asked is gone.
+    if (generation !== this.runtime.generation) return;
     // An aborted attempt is answered too: the core knows that it is late.
     this.#attempts.delete(attempt);
     if (!this.disposed) this.runtime.input(answer);

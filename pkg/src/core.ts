@@ -122,4 +122,6 @@ export type CoreConstructor = new (seed: Uint8Array, token?: string, time?: Envi
 export interface Loaded {
   readonly Core: CoreConstructor;
   readonly memory: WebAssembly.Memory;
+  /** The same program with a memory of its own. */
+  again(): Loaded;
 }

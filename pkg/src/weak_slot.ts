@@ -28,6 +28,14 @@ export class WeakSlot implements Slot {
     this.#handler.deref()?.show();
   }
 
+  save(): void {
+    this.#handler.deref()?.save();
+  }
+
+  revive(): void {
+    this.#handler.deref()?.revive();
+  }
+
   raise(error: unknown): void {
     this.#handler.deref()?.raise(error);
   }

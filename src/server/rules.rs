@@ -7,6 +7,11 @@
 //! The rules are functions of the application, called while an input is handled: they decide from what they are given,
 //! and neither wait nor call the server. Not here: schemas. A compiled one is a gate.
 
+#![cfg_attr(
+    target_arch = "wasm32",
+    expect(clippy::arc_with_non_send_sync, reason = "a page has one thread; elsewhere they are shared")
+)]
+
 use alloc::{borrow::ToOwned, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 use core::fmt;
 

@@ -62,7 +62,6 @@ fn grant(said: &JsValue) -> Result<Grant, Refusal> {
 impl ServerRules {
     /// No rules: everybody may do everything.
     #[wasm_bindgen(constructor)]
-    #[expect(clippy::new_without_default, reason = "JavaScript has no defaults")]
     pub fn new() -> Self {
         Self { rules: Rules::new(), admission: Admission::Open }
     }
