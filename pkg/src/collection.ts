@@ -5,7 +5,9 @@ import { Change, NO_CELL, Write } from './core.js';
 import { BaseReplica, type Observable } from './replica.js';
 import type { Runtime, Shown } from './runtime.js';
 import type { Gate } from './schema.js';
+import { datastoreState, type DehydratedState } from './state.js';
 import { checkKey } from './value/encode.js';
+import { toJson } from './value/json.js';
 import { message } from './value/message.js';
 import { type Part, partOf, type Words } from './value/path.js';
 
@@ -108,6 +110,14 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
       if (row === undefined) return NO_CELL;
       return this.disposed || row.isOutput || this.#hasOutput(row) ? undefined : row.cell;
     }, () => this.#read(this.#find(key)!));
+  }
+
+  protected shownAt(sequence: number): DehydratedState {
+    this.#name();
+    const rows = Array.from(this.#rows, ([key, row]) => (
+      [row.sequence, key, toJson(this.runtime.maker.once(row.cell))] as const
+    ));
+    return datastoreState(this.id, { rows: rows.sort(([a], [b]) => a - b), sequence, epoch: this.epoch() });
   }
 
   protected takeValue(kind: Change, cell: number, ticket: number, previous: number): void {

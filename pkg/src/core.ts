@@ -18,7 +18,15 @@ export interface Link {
 export const enum Change {
   Value = 1, Row, Gone, Judge, Meta, Settled, Link, Install, Discard, Refetch, Abort, Event, Freed, JudgeOwn,
   Fed, Answered,
+  // What is to be done about links.
+  Fetch = 64, Dial, Transmit, Hang,
 }
+
+/** @internal What `Core.drain` finds, in words. */
+export const enum Drained { Count, Words, Timer }
+
+/** @internal What to do with the timer; other numbers are how long it is to be set, less two. */
+export const enum TimerWord { Keep, Clear, Set }
 
 /** @internal A cell that says "no value" or, where a value is built, "none before it". */
 export const NO_CELL = 0xffffffff;
@@ -63,7 +71,12 @@ export const enum Source { Seed = -2, Receipt }
 
 /** @internal */
 export interface Core {
-  open(dial: () => Link, fetch?: (link: number, reason: number) => void): void;
+  open(asksForTokens: boolean): void;
+  opened(link: number): void;
+  closed(link: number, code: number, reason: string): void;
+  room(length: number): number;
+  frame(link: number, length: number): void;
+  timeout(): void;
   token(link: number, ok: boolean, text: string): void;
   close(): void;
   nudge(): void;
@@ -74,6 +87,8 @@ export interface Core {
   check(gate: number, value: Uint8Array): string | undefined;
   subscribe(kind: Target, key: string, primary: string, gate: number): number;
   adopt(slot: number, gate: number): void;
+  hold(isOn: boolean): void;
+  seed(slot: number, epoch: string, sequence: number, version: string, value: Uint8Array, isRows: boolean): void;
   release(slot: number): void;
   refresh(slot: number): void;
   write(operation: Uint8Array): number;
@@ -81,7 +96,6 @@ export interface Core {
   taken(traces: Uint8Array, ok: boolean): void;
 
   drain(): number;
-  changesPtr(): number;
   wantsPtr(): number;
   build(count: number): number;
   part(cell: number, base: number, path: Uint8Array): number;
@@ -100,7 +114,7 @@ export interface Core {
 }
 
 /** @internal */
-export type CoreConstructor = new (seed: Uint8Array, wake: () => void, token?: string) => Core;
+export type CoreConstructor = new (seed: Uint8Array, token?: string) => Core;
 
 /** @internal The instantiated module. */
 export interface Loaded {

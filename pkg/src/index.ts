@@ -20,6 +20,7 @@ export type {
 export type {
   JsonSchema, Output, ParseResult, Schema, StandardIssue, StandardResult, StandardSchema, TaggedSchema,
 } from './schema.js';
+export type { DehydratedDatastore, DehydratedObject, DehydratedState } from './state.js';
 export type { SyncedOptions } from './synced.js';
 export { InProcessTransport } from './transport/in_process.js';
 export { type EnvelopeCodec, type NatsConnection, NatsTransport, type NatsTransportOptions } from './transport/nats.js';

@@ -6,6 +6,7 @@ import { Write } from './core.js';
 import type { Observable } from './replica.js';
 import type { Runtime } from './runtime.js';
 import type { Gate } from './schema.js';
+import { type DehydratedState, EMPTY } from './state.js';
 import { checkKey, encode } from './value/encode.js';
 import { list, map } from './value/message.js';
 
@@ -51,6 +52,11 @@ export class PoolReplica extends RowsReplica<Readonly<Record<string, unknown>>> 
   constructor(runtime: Runtime, slot: number, gate: Gate | undefined, id: string, hasPresence: boolean, createCell?: CreateCell) {
     super(runtime, slot, gate, id, createCell);
     this.#hasPresence = hasPresence;
+  }
+
+  /** Nothing: who is there, and what they point at, is over by the time that somebody goes on from it. */
+  protected override shownAt(): DehydratedState {
+    return EMPTY;
   }
 
   readonly fields = (): Readonly<Record<string, unknown>> => this.all();

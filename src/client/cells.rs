@@ -102,6 +102,22 @@ impl Cells {
         Some(self.put(copy))
     }
 
+    /// Puts another value into a cell that the host has not heard of and that holds one which no host has judged. Says
+    /// whether it is such a cell.
+    pub(super) fn overwrite(&mut self, id: CellId, value: EncodedValue<'_>, sequence: u64) -> bool {
+        let Some(cell) = self.get_mut(id).filter(|cell| cell.holds == 0 && cell.ticket == 0) else {
+            return false;
+        };
+        cell.sequence = sequence;
+        let bytes = value.as_bytes();
+        if cell.bytes.len() == bytes.len() {
+            cell.bytes.copy_from_slice(bytes);
+        } else {
+            cell.bytes = bytes.into();
+        }
+        true
+    }
+
     /// Whether two cells hold the same bytes.
     pub(super) fn is_same(&self, one: CellId, other: CellId) -> bool {
         self.cells[one.0 as usize].bytes == self.cells[other.0 as usize].bytes

@@ -13,6 +13,7 @@ mod intern;
 mod pools;
 mod queries;
 mod receive;
+mod seed;
 mod slab;
 mod slot;
 mod topics;
@@ -28,6 +29,7 @@ pub use self::{
     change::{Change, HostTicket, Output},
     gates::GateId,
     queries::QueryError,
+    seed::Seed,
     slot::{OwnOptions, SlotId},
     values::Want,
     writes::Outcome,
@@ -122,10 +124,14 @@ pub struct Client {
     relays: Vec<SlotId>,
     mailbox: Mailbox,
     last_page: u32,
+    /// The subscriptions that wait for their replicas' seeds, while that is so.
+    held: Option<Vec<SlotId>>,
     pending: Slab<Pending>,
     /// No replica has a deadline before this.
     timer: Option<Timestamp>,
     changes: Vec<Change>,
+    /// The number of the present change list.
+    list: u32,
     outputs: VecDeque<Output>,
     /// Messages for the present link that are not in a frame yet.
     outbox: Writer,
@@ -156,9 +162,11 @@ impl Client {
             relays: Vec::new(),
             mailbox: Mailbox::default(),
             last_page: 0,
+            held: None,
             pending: Slab::new(),
             timer: None,
             changes: Vec::new(),
+            list: 1,
             outputs: VecDeque::new(),
             outbox: Writer::new(),
             random: fastrand::Rng::with_seed(folded.rotate_left(32)),
@@ -533,6 +541,8 @@ impl Client {
     pub fn poll_changes(&mut self, changes: &mut Vec<Change>) {
         changes.clear();
         core::mem::swap(changes, &mut self.changes);
+        // 0 is a slot's that was in no list.
+        self.list = self.list.wrapping_add(1).max(1);
         self.gates.announce();
         changes.extend(self.cells.announce().iter().map(|cell| Change::Freed { cell: *cell }));
     }
@@ -597,8 +607,10 @@ impl Client {
 
     fn subscribe(&mut self, slot: Slot) -> SlotId {
         let id = self.insert(slot);
-        if self.session.live_link().is_some() {
-            self.send_subscriptions(&[id]);
+        match &mut self.held {
+            Some(held) => held.push(id),
+            None if self.session.live_link().is_some() => self.send_subscriptions(&[id]),
+            None => {}
         }
         id
     }

@@ -21,20 +21,20 @@ use crate::{
 
 /// An envelope of an object or a record, `None` for a deletion.
 #[derive(Debug, Clone, Copy)]
-struct Envelope<'a> {
-    header: Header,
-    key: Option<&'a str>,
-    value: Option<EncodedValue<'a>>,
+pub(super) struct Envelope<'a> {
+    pub(super) header: Header,
+    pub(super) key: Option<&'a str>,
+    pub(super) value: Option<EncodedValue<'a>>,
 }
 
 /// A page of a datastore's snapshot.
 #[derive(Debug, Clone, Copy)]
-struct Incoming<'a> {
-    source: Source,
-    header: Header,
-    rows: &'a [Row<'a>],
-    next: Option<&'a str>,
-    attempt: u32,
+pub(super) struct Incoming<'a> {
+    pub(super) source: Source,
+    pub(super) header: Header,
+    pub(super) rows: &'a [Row<'a>],
+    pub(super) next: Option<&'a str>,
+    pub(super) attempt: u32,
 }
 
 impl Client {
@@ -146,13 +146,13 @@ impl Client {
     /// Does something for every replica that follows a topic.
     fn for_followers(&mut self, topic: TopicId, mut each: impl FnMut(&mut Self, SlotId)) {
         let mut index = 0;
-        while let Some(slot) = self.topics.get(topic).and_then(|topic| topic.slots.get(index)).copied() {
+        while let Some(slot) = self.topics.get(topic).and_then(|topic| topic.follower(index)) {
             each(self, slot);
             index += 1;
         }
     }
 
-    fn header(
+    pub(super) fn header(
         &mut self,
         epoch: EpochId,
         sequence: Sequence,
@@ -216,6 +216,10 @@ impl Client {
                 self.receive_page(now, slot, &page, &lineage);
             }
         }
+        if let Some(entry) = self.slots.get_mut(slot.number()) {
+            entry.replica.rest();
+            entry.owned.shrink_to_fit();
+        }
     }
 
     fn lineage(&mut self, lineage: &Lineage) -> Vec<(EpochId, u64)> {
@@ -261,7 +265,7 @@ impl Client {
         }
     }
 
-    fn receive_value(
+    pub(super) fn receive_value(
         &mut self,
         now: Timestamp,
         slot: SlotId,
@@ -273,6 +277,11 @@ impl Client {
         if envelope.key.is_some() != matches!(entry.about, About::Collection(_)) {
             return;
         }
+        if source == Source::Receipt && self.show_next(now, slot, &envelope) {
+            self.settle_acknowledged();
+            return;
+        }
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
         let bytes: Box<[u8]> = envelope.value.map(|value| value.as_bytes().into()).unwrap_or_default();
         let weight = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let sequence = envelope.header.sequence;
@@ -288,6 +297,36 @@ impl Client {
             Offer::Installed { previous } => self.install(slot, token, previous, Place::Live),
         }
         self.settle_replica(now, slot);
+    }
+
+    /// The short way of an object's next value, with nothing else going on: it is judged where it lies, and takes the
+    /// place of what is shown. Says whether that was possible; if not, nothing has happened.
+    fn show_next(&mut self, now: Timestamp, slot: SlotId, envelope: &Envelope<'_>) -> bool {
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return false };
+        let (About::Object { shown, .. }, Some(value)) = (&mut entry.about, envelope.value) else {
+            return false;
+        };
+        let Some(before) = *shown else { return false };
+        if !entry.replica.is_next(&envelope.header) {
+            return false;
+        }
+        if entry.is_gated {
+            let Some(gate) = entry.gate else { return false };
+            let Some(Ok(())) = self.gates.verdict(gate, self.cells.get(before), value) else { return false };
+        }
+        let sequence = envelope.header.sequence;
+        // Nobody hears of a value that another one followed before the list was read.
+        let is_unheard = entry.told_in == self.list && self.cells.overwrite(before, value, sequence);
+        if !is_unheard {
+            let cell = self.cells.put(Cell::new(value.as_bytes().into(), None, sequence, 0));
+            *shown = Some(cell);
+            self.cells.retire(before);
+            entry.told_in = self.list;
+            self.changes.extend([Change::Value { slot, cell: Some(cell), ticket: 0 }, Change::Meta { slot }]);
+        }
+        let token = shown.map_or(Token(0), |cell| Token(cell.number()));
+        entry.replica.receive(now, envelope.header, token, 0, || Verdict::Accepted);
+        true
     }
 
     // ---- what replicas want done
@@ -381,6 +420,7 @@ impl Client {
                 let has_value = self.cells.get(cell).is_some_and(|cell| cell.value().is_some());
                 *shown = has_value.then_some(cell);
                 let ticket = self.cells.get(cell).map_or(0, |cell| cell.ticket);
+                entry.told_in = self.list;
                 self.changes.push(Change::Value { slot, cell: has_value.then_some(cell), ticket });
                 if let Some(previous) = previous {
                     self.cells.retire(CellId::from_number(previous.0));
@@ -435,7 +475,7 @@ impl Client {
         self.collection(slot)?.staging.as_mut()
     }
 
-    fn receive_page(
+    pub(super) fn receive_page(
         &mut self,
         now: Timestamp,
         slot: SlotId,

@@ -115,6 +115,8 @@ pub(super) struct Slot {
     pub(super) topic: Option<TopicId>,
     pub(super) tail: Option<Tail>,
     pub(super) denial: Option<Box<str>>,
+    /// The change list that names its value: the host has not heard of what is shown while that is the present one.
+    pub(super) told_in: u32,
 }
 
 impl Slot {
@@ -130,6 +132,7 @@ impl Slot {
             topic: None,
             tail: None,
             denial: None,
+            told_in: 0,
         }
     }
 

@@ -1,6 +1,5 @@
 //! The client as JavaScript sees it: numbers in, numbers out, values as bytes in WASM memory.
 
-use alloc::rc::Rc;
 use alloc::{borrow::ToOwned, boxed::Box, string::String, vec::Vec};
 
 use js_sys::Function;
@@ -8,10 +7,13 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use super::host::Host;
 use crate::{
-    client::{CellId, Change, Client, GateId, Offered, OwnOptions, QueryError, SlotId, Want, WriteError},
+    client::{
+        CellId, Change, Client, GateId, Offered, OwnOptions, QueryError, Seed, SlotId, Want, WriteError,
+    },
     gate::{Dialect, Fault, Patterns},
     protocol::{
-        DecodeError, EncodedOperation, EncodedQuery, EncodedValue, OpenPool, Reader, RequestId, Sequence,
+        DecodeError, EncodedOperation, EncodedQuery, EncodedValue, OpenPool, Position, Reader, RequestId,
+        Row, Sequence,
     },
     replica::{EpochId, Header, OnGap, Source, Status, Token, Verdict, Version},
     session::{Generation, Phase},
@@ -37,9 +39,13 @@ const TEXT_TARGET: usize = 8 * 1024;
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Core {
-    host: Rc<Host>,
+    host: Host,
     changes: Vec<Change>,
     words: Vec<[u32; 5]>,
+    /// What [`Self::drain`] has found: how many changes there are, where they lie, and what to do with the timer.
+    drained: [usize; 3],
+    /// The frame that came in. Used again for the next one.
+    frame: Vec<u8>,
     /// What the facade wants built: it writes here, so it never moves.
     wants: Box<[[u32; 2]; MAX_WANTS]>,
     tape: Tape,
@@ -102,14 +108,16 @@ fn header(epoch: u32, number: f64, prev: f64, version: u32) -> Header {
 
 #[wasm_bindgen]
 impl Core {
-    /// A client with 16 random bytes. `wake` is called after every input that no call of the facade caused.
+    /// A client with 16 random bytes. After every call that may change something the facade calls `drain`.
     #[wasm_bindgen(constructor)]
-    pub fn new(seed: &[u8], wake: Function, token: Option<String>) -> Self {
+    pub fn new(seed: &[u8], token: Option<String>) -> Self {
         let seed = core::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
         Self {
-            host: Host::new(Client::new(seed, token), wake),
+            host: Host::new(Client::new(seed, token)),
             changes: Vec::new(),
             words: Vec::new(),
+            drained: [0; 3],
+            frame: Vec::new(),
             wants: Box::new([[0; 2]; MAX_WANTS]),
             tape: Tape::new(),
             built: [0; 7],
@@ -120,15 +128,41 @@ impl Core {
 
     // ---- session
 
-    /// Starts the session; `dial` is called for each link. With `fetch`, that is called for a token before each, and
-    /// when one is about to expire: with a number to call `token` with, and why (0 to connect, 1 the one in use is about
-    /// to expire, 2 the last one was refused).
-    pub fn open(&self, dial: Function, fetch: Option<Function>) {
-        if fetch.is_some() {
+    /// Starts the session. If it `asks_for_tokens`, the facade is told to fetch one before each link, and when the one
+    /// in use is about to expire.
+    pub fn open(&self, asks_for_tokens: bool) {
+        if asks_for_tokens {
             self.host.edit(Client::ask_for_tokens);
         }
-        self.host.set_dial(dial, fetch);
         self.host.run(Client::start);
+    }
+
+    /// The link is open.
+    pub fn opened(&self, link: u32) {
+        self.host.run(|client, now| client.handle_opened(now, Generation::from_number(link)));
+    }
+
+    /// The link is closed, by whomever.
+    pub fn closed(&self, link: u32, code: u16, reason: &str) {
+        self.host.run(|client, now| client.handle_closed(now, Generation::from_number(link), code, reason));
+    }
+
+    /// Where the facade writes a frame of at most `length` bytes, until it asks again.
+    pub fn room(&mut self, length: usize) -> *mut u8 {
+        self.frame.resize(length, 0);
+        self.frame.as_mut_ptr()
+    }
+
+    /// A frame came: the first `length` bytes of the room.
+    #[wasm_bindgen(js_name = frame)]
+    pub fn take_frame(&self, link: u32, length: usize) {
+        let frame = self.frame.get(..length).unwrap_or_default();
+        self.host.run(|client, now| client.handle_frame(now, Generation::from_number(link), frame));
+    }
+
+    /// The timer has fired.
+    pub fn timeout(&self) {
+        self.host.fired();
     }
 
     /// A token has been fetched or, if not `ok`, could not be: `text` says why.
@@ -248,6 +282,27 @@ impl Core {
         self.host.read(|client| client.check(gate, value).err().map(|fault| fault_text(&fault)))
     }
 
+    /// Keeps subscriptions back or, if not `is_on`, sends those that were.
+    pub fn hold(&self, is_on: bool) {
+        self.host.run(|client, _| if is_on { client.hold_subscriptions() } else { client.send_subscribed() });
+    }
+
+    /// Gives a replica that is kept back what was shown elsewhere at this position: an object's value, nothing where it
+    /// was deleted, or the rows of a datastore as an array of arrays of sequence, key and value. The version is empty
+    /// where there is none. What is none of these changes nothing.
+    pub fn seed(&self, number: u32, epoch: &str, sequence: f64, version: &str, value: &[u8], is_rows: bool) {
+        let (Ok(epoch), Some(sequence)) = (epoch.parse(), Sequence::from_float(sequence)) else { return };
+        let position = Position { epoch, sequence };
+        let plant =
+            |seed: Seed<'_>| self.host.run(|client, now| client.seed(now, slot(number), position, seed));
+        if !is_rows {
+            let version = (!version.is_empty()).then_some(version);
+            plant(Seed::Object { version, value: EncodedValue::check(value).ok() });
+        } else if let Ok(rows) = seeded_rows(value) {
+            plant(Seed::Rows(&rows));
+        }
+    }
+
     /// Forgets a replica.
     pub fn release(&self, number: u32) {
         self.host.run(|client, _| client.release(slot(number)));
@@ -296,11 +351,14 @@ impl Core {
 
     // ---- changes
 
-    /// Makes the changes since the last call readable at `changesPtr` and returns how many there are.
-    pub fn drain(&mut self) -> u32 {
+    /// Collects what is new since the last call. Returns where three words lie: how many changes there are, where they
+    /// lie, five words each, and what to do with the timer (0 nothing, 1 take it back, else set it to as many
+    /// milliseconds less two).
+    pub fn drain(&mut self) -> *const usize {
+        self.words.clear();
+        self.host.tell_outputs(&mut self.words);
         self.host.edit(|client| {
             client.poll_changes(&mut self.changes);
-            self.words.clear();
             self.words.extend(self.changes.iter().enumerate().filter_map(|(index, change)| {
                 let previous = index.checked_sub(1).and_then(|index| self.changes.get(index));
                 let is_news = match change {
@@ -315,13 +373,8 @@ impl Core {
                 is_news.then(|| words(*change))
             }));
         });
-        u32::try_from(self.words.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Where the changes lie in WASM memory: five 32-bit words each.
-    #[wasm_bindgen(js_name = changesPtr)]
-    pub fn changes_ptr(&self) -> *const [u32; 5] {
-        self.words.as_ptr()
+        self.drained = [self.words.len(), self.words.as_ptr().addr(), self.host.tell_timer() as usize];
+        self.drained.as_ptr()
     }
 
     // ---- values
@@ -493,6 +546,19 @@ impl Core {
             }
         });
     }
+}
+
+/// The rows of a seed.
+fn seeded_rows(bytes: &[u8]) -> Result<Vec<Row<'_>>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let count = reader.array()?;
+    (0..count)
+        .map(|_| {
+            reader.array()?;
+            let (sequence, key, value) = (reader.sequence()?, reader.str()?, reader.value()?);
+            Ok(Row { sequence, key, value, version: None })
+        })
+        .collect()
 }
 
 /// The rule and, after a line feed, the path.

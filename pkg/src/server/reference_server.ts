@@ -64,8 +64,8 @@ export class ReferenceServer {
     if (this.#closed) throw new TidewireError('closed', 'the server is closed');
     const id = ++this.#lastLink;
     const link = new PageLink(
+      // It may have been closed since the frame was sent: then the link's end is on its way.
       (bytes) => {
-        // A frame that was under way when the server was closed gets nowhere.
         if (!this.#closed) this.#run((now) => this.#core.frame(now, id, bytes));
       },
       () => {
