@@ -72,6 +72,11 @@ Made from the types of the package; every name stands under the entry point that
 
 ${modules.map(({ name, source, text }) => `## [${name}](${source.replace('api/', '')})
 
-${[...text.matchAll(/^## (.+)$/gm)].map(([, title]) => title.replace(/\\/g, '').replace(/\(\)$/, '')).map((title) => `\`${title}\``).join(', ')}
+${names(text).map((name) => (text.includes(`<a id="${name.toLowerCase()}"></a>`) ? `[\`${name}\`](${source.replace('api/', '')}#${name.toLowerCase()})` : `\`${name}\``)).join(', ')}
 `).join('\n')}`
+}
+
+/** What a module exports. */
+function names(text) {
+  return [...text.matchAll(/^## (.+)$/gm)].map(([, title]) => title.replace(/\\|\(\)$/g, ''))
 }

@@ -70,6 +70,6 @@ h3, p, dl, dd { margin: 0; }
   .facts { grid-column: 1 / -1; justify-content: start; }
   .plot { grid-template-columns: 7.75rem minmax(0, 1fr); }
   .lane { padding-inline-start: 0.625rem; }
-  .why { height: calc(4lh + 1rem); padding-inline: 0.625rem; }
+  .why { height: calc(3lh + 1rem); padding-inline: 0.625rem; }
 }
 `;
