@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { ROOT } from './docs.js';
+import { ROOT } from './markdown.js';
 import { codes, errorsPage, gaps } from '../../www/docs/errors.mjs';
 
 test('every code of the server, of closed connections and of the package has a text, and no other has', () => {

@@ -49,6 +49,6 @@ export function markdown(text, { link, picture, html: isTrusted = false }) {
 
   const html = it
     .render(text.replace(/^<!-- picture: (.+) -->$/gm, (_, name) => `@@picture ${name}@@`))
-    .replace(/<p>@@picture (.+?)@@<\/p>/g, (_, name) => `<figure>${picture(name)}</figure>`)
+    .replace(/<p>@@picture (.+?)@@<\/p>/g, (_, name) => `<figure tabindex="0">${picture(name)}</figure>`)
   return { html, ids }
 }

@@ -38,6 +38,13 @@ export function blocks(): Block[] {
   });
 }
 
+/** The pages that another test runs, because they need more than a process: a browser, a framework, a broker. */
+export function triedElsewhere(): Set<string> {
+  const folder = join(ROOT, 'pkg/test');
+  const others = readdirSync(folder).filter((name) => name.endsWith('.test.ts') && name !== 'markdown.test.ts').map((name) => readFileSync(join(folder, name), 'utf8')).join('\n');
+  return new Set(files().filter((file) => file.startsWith('docs/') && new RegExp(`\\b${file.slice('docs/'.length).replace('.', '\\.')}\\b`).test(others)));
+}
+
 /** What the block says that it prints: the comments `// prints: …`. */
 export function promised(code: string): string[] {
   return [...code.matchAll(/\/\/ prints: (.+)$/gm)].map(([, text]) => text!);

@@ -4,10 +4,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { transformSync } from 'esbuild';
 import { describe, expect, test } from 'vitest';
-import { type Block, blocks, faultOf, promised, ROOT, run } from './docs.js';
+import { type Block, blocks, faultOf, promised, ROOT, run, triedElsewhere } from './markdown.js';
 
 const ALL = blocks();
+const ELSEWHERE = triedElsewhere();
 const of = (...languages: string[]): Block[] => ALL.filter(({ language, notRun }) => languages.includes(language) && notRun === undefined);
+const programs = of('js', 'ts', 'mjs').filter(({ file }) => !ELSEWHERE.has(file));
 
 /** What these print is in no comment, for the README shows the code alone. */
 const PRINTED: Record<string, string[]> = {
@@ -15,7 +17,7 @@ const PRINTED: Record<string, string[]> = {
 };
 
 describe('programs run as written, and print what they say', () => {
-  test.concurrent.each(of('js', 'ts', 'mjs').map((block) => [block.where, block] as const))('%s', async (_, block) => {
+  test.concurrent.each(programs.map((block) => [block.where, block] as const))('%s', async (_, block) => {
     const printed = await run(block);
     const expected = promised(block.code);
     if (expected.length > 0) expect(printed.join(', ')).toBe(expected.join(', '));
@@ -59,9 +61,14 @@ test('Rust in the docs is compiled: its page is part of the crate, as documentat
   for (const { where, file } of of('rust')) expect(crate, where).toContain(`include_str!("../${file}")`);
 });
 
+test('pages that bring a test of their own are among the docs, and not many', () => {
+  expect(ELSEWHERE.size).toBeLessThan(12);
+  expect(ELSEWHERE.has('docs/start.md')).toBe(false);
+});
+
 test('every block says what it is, and what is not run says why', () => {
   const tried = ['js', 'ts', 'mjs', 'jsx', 'tsx', 'sh', 'bash', 'json', 'toml', 'rust'];
-  const unknown = ALL.filter(({ language, notRun }) => !tried.includes(language) && language !== 'text' && notRun === undefined);
+  const unknown = ALL.filter(({ language, notRun, file }) => !tried.includes(language) && language !== 'text' && notRun === undefined && !ELSEWHERE.has(file));
   expect(unknown.map(({ where, language }) => `${where} ${language}`)).toEqual([]);
   expect(ALL.filter(({ notRun }) => notRun !== undefined).map(({ file, notRun }) => `${file}: ${notRun}`)).toEqual([
     'docs/inspector.md: it needs a page',
