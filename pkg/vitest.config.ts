@@ -11,6 +11,7 @@ export default defineConfig({
       { find: /^tidewire\/inline$/, replacement: here('./dist/inline.js') },
       { find: /^tidewire\/server$/, replacement: here('./dist/server.inline.js') },
       { find: /^tidewire\/inspector$/, replacement: here('./dist/inspector.js') },
+      { find: /^tidewire\/(react|vue|svelte|solid|signals|ssr|store)$/, replacement: here('./dist/$1.js') },
     ],
   },
   test: { include: ['test/**/*.test.ts'], testTimeout: 15_000, hookTimeout: 30_000, fileParallelism: false },
