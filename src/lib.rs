@@ -27,7 +27,6 @@
 //! - [`session`]: one connection after another: dial, greet, stay alive, come back.
 //! - [`client`]: all of a client behind one surface.
 //! - [`server`]: the reference server module, the same in a page and in the native server.
-//! - `transport`: links over browser objects (feature `web`, WASM only).
 //!
 //! The client and the server above, joined by hand:
 //!
@@ -51,8 +50,6 @@ pub mod replica;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod session;
-#[cfg(all(feature = "web", target_arch = "wasm32"))]
-pub mod transport;
 pub mod value;
 #[cfg(all(any(feature = "wasm-client", feature = "wasm-server"), target_arch = "wasm32"))]
 mod wasm;

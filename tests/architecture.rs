@@ -14,7 +14,7 @@ use std::{
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Each layer of the library, and the other layers it may use.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("protocol", &[]),
     ("gate", &["protocol"]),
     ("value", &["protocol"]),
@@ -22,15 +22,14 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("replica", &["protocol"]),
     ("client", &["protocol", "gate", "value", "session", "replica"]),
     ("server", &["protocol", "gate"]),
-    ("transport", &["protocol"]),
-    ("wasm", &["protocol", "gate", "value", "session", "replica", "client", "server", "transport"]),
+    ("wasm", &["protocol", "gate", "value", "session", "replica", "client", "server"]),
 ];
 
 /// Crates of hosts: a runtime, sockets, a database. They exist only in `crates/`.
 const HOST_CRATES: [&str; 4] = ["tokio", "axum", "rusqlite", "async_nats"];
 
 /// The layers that may touch JavaScript.
-const BROWSER_LAYERS: [&str; 2] = ["transport", "wasm"];
+const BROWSER_LAYERS: [&str; 1] = ["wasm"];
 
 /// The longest a hand-written file may be.
 const MAX_LINES: usize = 800;
@@ -123,7 +122,7 @@ fn judge(file: &str, used: &Used) -> Option<String> {
                 return Some(format!("`{name}` exists only in crates/ ({shown})"));
             }
             if is_browser_crate(name) && !layer.is_some_and(|layer| BROWSER_LAYERS.contains(&layer)) {
-                return Some(format!("`{name}` exists only in src/transport and src/wasm ({shown})"));
+                return Some(format!("`{name}` exists only in src/wasm ({shown})"));
             }
             if in_library && reads_a_clock(path) {
                 return Some(format!("no clock is read here; time comes in as an argument ({shown})"));
@@ -418,11 +417,11 @@ fn a_crate_of_a_host_is_found_in_the_library_and_let_be_in_crates() {
 }
 
 #[test]
-fn browser_objects_are_found_outside_their_two_layers() {
+fn browser_objects_are_found_outside_their_layer() {
     planted("src/client/mod.rs", "use js_sys::Uint8Array;");
     planted("src/lib.rs", "fn f(s: gloo_net::websocket::State) {}");
     planted("crates/native/src/lib.rs", "use web_sys::WebSocket;");
-    clean("src/transport/websocket.rs", "use web_sys::WebSocket;");
+    clean("src/wasm/host.rs", "use js_sys::Date;");
 }
 
 #[test]

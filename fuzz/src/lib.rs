@@ -10,9 +10,9 @@ use tidewire::{
     client::{Change, Client, Output},
     gate::{Dialect, Gate, Patterns},
     protocol::{
-        ClientMessage, EncodedValue, Epoch, Open, Reader, ServerMessage, Subscription, Target, Timestamp,
-        Writer, client_frame_to_json, frame_from_json, frame_value_from_json, frame_value_to_json, from_json,
-        server_frame_to_json, to_json,
+        ClientMessage, EncodedValue, Epoch, Open, Query, Reader, ServerMessage, Subscription, Target,
+        Timestamp, Writer, client_frame_to_json, frame_from_json, frame_value_from_json, frame_value_to_json,
+        from_json, server_frame_to_json, to_json,
     },
     replica::Verdict,
     server::{Action, ConnectionId, Options, Residue, Server, storage::Memory},
@@ -251,6 +251,9 @@ pub fn client(bytes: &[u8]) {
     let mut client = Client::new([7; 16], None);
     client.subscribe_object("k", true).expect("a key within its limit");
     client.subscribe_datastore("d", Some(true), "id", false).expect("an id within its limit");
+    client.follow_relay("r").expect("a key within its limit");
+    client.follow_mailbox();
+    client.watch("g", "*");
     client.start(NOW);
     let mut link = None;
     while let Some(output) = client.poll_output() {
@@ -264,6 +267,7 @@ pub fn client(bytes: &[u8]) {
     ServerMessage::Welcome { session: 1, heartbeat: 10_000 }.encode(&mut welcome);
     client.handle_frame(NOW, link, &welcome.into_bytes());
     client.put(NOW, "k", EncodedValue::NIL).expect("a key within its limit");
+    client.query(NOW, Query::KvCount { group: "g" }).expect("a short question");
     let (mut now, mut changes) = (NOW, Vec::new());
     for (is_refused, frame) in frames(bytes) {
         now = now + std::time::Duration::from_millis(1);
@@ -285,6 +289,10 @@ pub fn client(bytes: &[u8]) {
                         EncodedValue::check(value.as_bytes()).expect("what is judged is well-formed");
                         let verdict = if is_refused { Verdict::Refused } else { Verdict::Accepted };
                         client.judged(now, ticket, verdict);
+                    }
+                    Change::Fed { cell, .. } | Change::Answered { cell: Some(cell), .. } => {
+                        let message = client.value(cell).expect("what is told is there");
+                        server_frame_to_json(message.as_bytes()).expect("what is told is a message");
                     }
                     Change::Value { cell: Some(cell), .. } | Change::Row { cell, .. } => {
                         let value = client.value(cell).expect("what is shown is there");

@@ -4,13 +4,17 @@ import { type Collection, DatastoreCollection, type DatastoreOptions } from './c
 import { Lazy, signalCell } from './cell.js';
 import { type Link, LinkFact, Target, Text, Write } from './core.js';
 import { badKey, closure, invalid, TidewireError } from './errors.js';
+import { type Inbox, notify, type NotifyOptions, SessionInbox } from './inbox.js';
 import { init } from './init.js';
+import { type KvGroup, SessionKv } from './kv.js';
+import { type Pool, PoolReplica, type PoolOptions } from './pool.js';
 import { BaseReplica, type Replica } from './replica.js';
 import { report, Runtime } from './runtime.js';
 import { compileGate, type Gate, type Output, type Schema } from './schema.js';
 import { type DehydratedState, merged, plant, Seeds } from './state.js';
 import { SyncedReplica, type SyncedOptions } from './synced.js';
-import { checkKey, encode } from './value/encode.js';
+import { checkKey } from './value/encode.js';
+import { message } from './value/message.js';
 
 /** Something that gives links to a server: the reference server in the page. */
 export interface LinkSource {
@@ -68,8 +72,17 @@ export interface Client {
   synced<S extends Schema>(key: string, schema: S, options?: SyncedOptions<Output<S>>): Replica<Output<S>>;
   synced<T = unknown>(key: string, schema?: undefined, options?: SyncedOptions<T>): Replica<T>;
   /** The replica of a datastore. */
-  datastore<S extends Schema>(id: string, schema: S, options?: DatastoreOptions): Collection<Output<S>>;
-  datastore<T = unknown>(id: string, schema?: undefined, options?: DatastoreOptions): Collection<T>;
+  datastore<S extends Schema>(id: string, schema: S, options?: DatastoreOptions<Output<S>>): Collection<Output<S>>;
+  datastore<T = unknown>(id: string, schema?: undefined, options?: DatastoreOptions<T>): Collection<T>;
+  /** The replica of a merge pool, a map of fields that all its members write to. */
+  pool<S extends Schema>(id: string, schema: S, options?: PoolOptions): Pool<Output<S>>;
+  pool<T = unknown>(id: string, schema?: undefined, options?: PoolOptions): Pool<T>;
+  /** Puts a notification into the mailbox of a user. Resolves with its trace when it is durable at the server. */
+  notify(to: string, pack: unknown, options?: NotifyOptions): Promise<string>;
+  /** The mailbox of this client's user. */
+  readonly inbox: Inbox;
+  /** One group of the kv store; `'*'` stands for all of them, to watch. */
+  kv(group: string): KvGroup;
   /** Sets an object. Resolves when it is durable at the server and, where it is synced, shown here. */
   put(key: string, value: unknown): Promise<void>;
   /** Deletes an object. Resolves when that is durable at the server and, where it is synced, shown here. */
@@ -135,10 +148,21 @@ function address(target: string | URL): string {
   throw invalid(`connect: ${JSON.stringify(String(target))} is no URL of a server; it looks like wss://example.org/v1/sync`);
 }
 
+/** @internal What other modules build on; throws if `client` is closed, or none. */
+export let runtimeOf: (client: Client) => Runtime;
+
 class SessionClient implements Client {
+  static {
+    runtimeOf = (client) => {
+      if (typeof client !== 'object' || client === null || !(#runtime in client)) throw invalid('this is no client; `connect` makes one');
+      return client.#open();
+    };
+  }
+
   readonly #runtime: Runtime;
   readonly #status: Lazy<ClientStatus>;
   readonly #unlisten: () => void;
+  #inbox: SessionInbox | undefined;
   #seeds: Seeds | undefined;
   #closed = false;
 
@@ -153,14 +177,14 @@ class SessionClient implements Client {
       raise: report,
     });
     this.#unlisten = listen(() => runtime.input(() => runtime.core.nudge()), () => this.#announceStatus());
-    runtime.input(() => runtime.core.open(dial, isAsked ? (link, reason) => {
+    runtime.open(dial, isAsked ? (link, reason) => {
       const tell = (ok: boolean, text: string): void => runtime.input(() => runtime.core.token(link, ok, text));
       // In a microtask: users' code never runs inside the core.
       void Promise.resolve(TOKEN_REASONS[reason]!).then(token).then(
         (text) => typeof text === 'string' ? tell(true, text) : tell(false, 'no token came: the function gave no string'),
         (error: unknown) => tell(false, `no token came: ${error instanceof Error ? error.message : String(error)}`),
       );
-    } : undefined));
+    } : undefined);
   }
 
   status(): ClientStatus {
@@ -179,25 +203,46 @@ class SessionClient implements Client {
     return replica as Replica<unknown> as Replica<never>;
   }
 
-  datastore(id: string, schema?: Schema, { kind, primary = 'id', createCell }: DatastoreOptions = {}): Collection<never> {
+  datastore(id: string, schema?: Schema, { kind, primary = 'id', order, createCell }: DatastoreOptions<never> = {}): Collection<never> {
     checkKey(id, 'datastore: the id');
     checkKey(primary, 'datastore: `primary`');
     const target = kind === undefined ? Target.Datastore : kind === 'permanent' ? Target.Permanent : Target.Temporary;
     const collection = this.#replicate(target, id, primary, schema, (slot, gate) => (
-      new DatastoreCollection(this.#runtime, slot, gate, id, createCell)
+      new DatastoreCollection(this.#runtime, slot, gate, id, order, createCell)
     ));
     return collection as Collection<unknown> as Collection<never>;
   }
 
+  pool(id: string, schema?: Schema, { create = true, presence = false, createCell }: PoolOptions = {}): Pool<never> {
+    checkKey(id, 'pool: the id');
+    const target = presence ? Target.Presence : create ? Target.OpenPool : Target.Pool;
+    const pool = this.#replicate(target, id, '', schema, (slot, gate) => (
+      new PoolReplica(this.#runtime, slot, gate, id, presence, createCell)
+    ));
+    return pool as Pool<unknown> as Pool<never>;
+  }
+
+  notify(to: string, pack: unknown, options: NotifyOptions = {}): Promise<string> {
+    return notify(this.#runtime, to, pack, options);
+  }
+
+  get inbox(): Inbox {
+    return (this.#inbox ??= new SessionInbox(this.#runtime));
+  }
+
+  kv(group: string): KvGroup {
+    checkKey(group, 'kv: the group');
+    return new SessionKv(this.#runtime, group);
+  }
+
   async put(key: string, value: unknown): Promise<void> {
     checkKey(key, 'put: the key');
-    const bytes = encode(value);
-    return this.#runtime.write(Write.Put, '', key, bytes);
+    await this.#runtime.write(message(Write.Put, key, value));
   }
 
   async delete(key: string): Promise<void> {
     checkKey(key, 'delete: the key');
-    return this.#runtime.write(Write.Delete, '', key);
+    await this.#runtime.write(message(Write.Delete, key));
   }
 
   dehydrate(): DehydratedState {
@@ -213,6 +258,7 @@ class SessionClient implements Client {
     if (this.#closed) return;
     this.#closed = true;
     this.#unlisten();
+    this.#inbox?.close();
     this.#runtime.input(() => this.#runtime.core.close());
     this.#runtime.retire();
   }

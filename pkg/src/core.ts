@@ -17,7 +17,16 @@ export interface Link {
 /** @internal Kinds of change records. */
 export const enum Change {
   Value = 1, Row, Gone, Judge, Meta, Settled, Link, Install, Discard, Refetch, Abort, Event, Freed, JudgeOwn,
+  Fed, Answered,
+  // What is to be done about links.
+  Fetch = 64, Dial, Transmit, Hang,
 }
+
+/** @internal What `Core.drain` finds, in words. */
+export const enum Drained { Count, Words, Timer }
+
+/** @internal What to do with the timer; other numbers are how long it is to be set, less two. */
+export const enum TimerWord { Keep, Clear, Set }
 
 /** @internal A cell that says "no value" or, where a value is built, "none before it". */
 export const NO_CELL = 0xffffffff;
@@ -45,18 +54,29 @@ export const enum Text { LinkReason, Denial, Settlement, Epoch, SchemaVersion, U
 /** @internal What `Core.subscribe` takes in the place of a gate. */
 export const enum NoGate { Host = -2, Trust }
 
-/** @internal What `Core.subscribe` subscribes to. The last two are made where they do not exist. */
-export const enum Target { Object, Datastore, Temporary, Permanent }
+/** @internal What `Core.subscribe` subscribes to. Datastores and pools of some kind are made where they do not exist. */
+export const enum Target { Object, Datastore, Temporary, Permanent, Pool, OpenPool, Presence, Relay, Mailbox, Watch }
 
-/** @internal What `Core.write` does. */
-export const enum Write { Put, Delete, Set, Remove }
+/** @internal The operations of the wire, which `Core.write` takes encoded. */
+export const enum Write { Put, Delete, Set, Remove, Merge, Notify, Reply, Kv, Relay }
+
+/** @internal The questions of the wire, which `Core.query` takes encoded. */
+export const enum Question { Notification, Get, GetAll, Count, CountAll, Groups, Render }
+
+/** @internal The kinds of messages that a `Change.Fed` names. */
+export const enum Message { Following = 74, Notification, Reply, Event, Dropped, Relayed = 80 }
 
 /** @internal What `Core.offer` calls an offer that answers no refetch. */
 export const enum Source { Seed = -2, Receipt }
 
 /** @internal */
 export interface Core {
-  open(dial: () => Link, fetch?: (link: number, reason: number) => void): void;
+  open(asksForTokens: boolean): void;
+  opened(link: number): void;
+  closed(link: number, code: number, reason: string): void;
+  room(length: number): number;
+  frame(link: number, length: number): void;
+  timeout(): void;
   token(link: number, ok: boolean, text: string): void;
   close(): void;
   nudge(): void;
@@ -71,10 +91,11 @@ export interface Core {
   seed(slot: number, epoch: string, sequence: number, version: string, value: Uint8Array, isRows: boolean): void;
   release(slot: number): void;
   refresh(slot: number): void;
-  write(kind: Write, datastore: string, key: string, value: Uint8Array): number;
+  write(operation: Uint8Array): number;
+  query(question: Uint8Array): number;
+  taken(traces: Uint8Array, ok: boolean): void;
 
   drain(): number;
-  changesPtr(): number;
   wantsPtr(): number;
   build(count: number): number;
   part(cell: number, base: number, path: Uint8Array): number;
@@ -93,7 +114,7 @@ export interface Core {
 }
 
 /** @internal */
-export type CoreConstructor = new (seed: Uint8Array, wake: () => void, token?: string) => Core;
+export type CoreConstructor = new (seed: Uint8Array, token?: string) => Core;
 
 /** @internal The instantiated module. */
 export interface Loaded {

@@ -5,9 +5,10 @@
 // outermost call returns.
 
 import { batch } from '@preact/signals-core';
-import { type Core, Change, type Loaded, NoGate, Text, Write } from './core.js';
-import { badKey, gateFault, refusal, TidewireError, tooMany } from './errors.js';
+import { type Core, Change, Drained, type Link, type Loaded, NO_CELL, NoGate, Text, TimerWord } from './core.js';
+import { badKey, gateFault, refusal, TidewireError, tooMany, unanswered } from './errors.js';
 import { core as loadedCore } from './init.js';
+import { type LinkHost, Links } from './link.js';
 import { explain, type Gate, type Verdict } from './schema.js';
 import { encode } from './value/encode.js';
 import { type Made, Maker } from './value/tape.js';
@@ -54,7 +55,7 @@ class Outputs {
 const WORDS = 5;
 
 interface Pending {
-  resolve(): void;
+  resolve(outcome: unknown): void;
   reject(error: TidewireError): void;
 }
 
@@ -67,21 +68,28 @@ export interface Shown extends Made {
 /** Bits of a slot's number that are its place; the others tell who had that place before. */
 const PLACE = 0xfffff;
 
-export class Runtime {
+export class Runtime implements LinkHost {
   readonly core: Core;
   readonly maker: Maker;
   readonly outputs = new Outputs();
   readonly #memory: WebAssembly.Memory;
-  /** By the place in their number. */
-  readonly #slots: ({ readonly slot: number; readonly handler: Slot } | undefined)[] = [];
+  /** By the place in their number; and the numbers, because a place is used again. */
+  readonly #handlers: (Slot | undefined)[] = [];
+  readonly #numbers: number[] = [];
   /** Values that were read before they changed, so that somebody will look at them again: all at once, then. */
   #expected: Shown[] = [];
   readonly #writes = new Map<number, Pending>();
-  readonly #self: { runtime: Runtime | undefined } = { runtime: this };
+  readonly #queries = new Map<number, Pending>();
   readonly #epochs = new Map<string, number>();
   readonly #versions = new Map<string, number>();
   readonly #gates = new WeakMap<Gate, number>();
   #link: Slot | undefined;
+  #links: Links | undefined;
+  #isRetired = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Where frames are written, and how long they may be there. */
+  #room = 0;
+  #roomBytes = 0;
   #reading = false;
   #judging = false;
   #deferred: (() => boolean | void)[] = [];
@@ -90,14 +98,31 @@ export class Runtime {
   /** The change list under way, and a view of the core's memory that is renewed when the memory moves. */
   #words: number[] = [];
   #view = new Uint32Array(0);
+  #bytes = new Uint8Array(0);
   #queue: (() => void)[] = [];
 
   constructor(token?: string, loaded: Loaded = loadedCore()) {
     this.#memory = loaded.memory;
-    // The core keeps this function alive, and with it all it refers to, until `retire` cuts the tie.
-    const self = this.#self;
-    this.core = new loaded.Core(crypto.getRandomValues(new Uint8Array(16)), () => self.runtime?.settle(), token);
+    this.core = new loaded.Core(crypto.getRandomValues(new Uint8Array(16)), token);
     this.maker = new Maker(this.core, this.#memory);
+  }
+
+  /** Starts the session, over links that `dial` opens; with `fetch`, each after a token was asked for. */
+  open(dial: () => Link, fetch?: (link: number, reason: number) => void): void {
+    this.#links = new Links(this, dial, fetch);
+    this.input(() => this.core.open(fetch !== undefined));
+  }
+
+  receive(link: number, frame: ArrayBuffer): void {
+    const length = frame.byteLength;
+    if (length > this.#roomBytes) {
+      this.#room = this.core.room(length);
+      this.#roomBytes = length;
+    }
+    this.#look();
+    this.#bytes.set(new Uint8Array(frame), this.#room);
+    this.core.frame(link, length);
+    this.settle();
   }
 
   /** Tells `handler` whenever the state of the link changed. */
@@ -106,16 +131,17 @@ export class Runtime {
   }
 
   attach(slot: number, handler: Slot): void {
-    this.#slots[slot & PLACE] = { slot, handler };
+    this.#handlers[slot & PLACE] = handler;
+    this.#numbers[slot & PLACE] = slot;
   }
 
   detach(slot: number, handler: Slot): void {
-    if (this.#slots[slot & PLACE]?.handler === handler) this.#slots[slot & PLACE] = undefined;
+    if (this.#at(slot) === handler) this.#handlers[slot & PLACE] = undefined;
   }
 
   /** All that stands behind slots. */
   *handlers(): Iterable<Slot> {
-    for (const entry of this.#slots) if (entry !== undefined) yield entry.handler;
+    for (const handler of this.#handlers) if (handler !== undefined) yield handler;
   }
 
   /** A value that was read has changed. */
@@ -137,6 +163,12 @@ export class Runtime {
       this.maker.makeOne(value);
       return;
     }
+    if (this.#expected.length === 1) {
+      this.#expected.length = 0;
+      value.isExpected = false;
+      this.maker.makeOne(value);
+      return;
+    }
     // Some may have been deleted meanwhile.
     const due = this.#expected.filter((each) => each.isExpected);
     this.#expected = [];
@@ -149,30 +181,46 @@ export class Runtime {
     return new Float64Array(this.#memory.buffer, address);
   }
 
-  /** Starts a write, and settles as the authority settles it. */
-  write(kind: Write, datastore: string, key: string, value: Uint8Array = new Uint8Array()): Promise<void> {
-    return new Promise<void>((resolve, reject) => {
+  /** Starts a write, an encoded operation, and settles as the authority settles it. A notification's outcome is its trace. */
+  write(operation: Uint8Array): Promise<unknown> {
+    return this.#ask(this.#writes, () => this.core.write(operation), 'the value takes more than 256 KiB: split it into several records');
+  }
+
+  /** Asks an encoded question, and resolves with the answer; `undefined` says that there is no such value. */
+  query(question: Uint8Array): Promise<unknown> {
+    return this.#ask(this.#queries, () => this.core.query(question), 'the question takes more than 256 KiB');
+  }
+
+  #ask(pending: Map<number, Pending>, start: () => number, tooLarge: string): Promise<unknown> {
+    return new Promise<unknown>((resolve, reject) => {
       this.input(() => {
-        if (this.#self.runtime === undefined) {
+        if (this.#isRetired) {
           reject(new TidewireError('closed', 'the client is closed'));
           return;
         }
-        const request = this.core.write(kind, datastore, key, value);
-        if (request > 0) this.#writes.set(request, { resolve, reject });
-        else if (request === -1) reject(badKey());
-        else if (request === -3) reject(tooMany());
-        else reject(new TidewireError('limit_exceeded', 'the value takes more than 256 KiB: split it into several records'));
+        const number = start();
+        if (number > 0) pending.set(number, { resolve, reject });
+        else if (number === -1) reject(badKey());
+        else if (number === -3) reject(tooMany());
+        else reject(new TidewireError('limit_exceeded', tooLarge));
       });
     });
   }
 
   /** Ends the writes that the core will say nothing more about, and lets go of this side. What is shown stays. */
   retire(): void {
-    this.#self.runtime = undefined;
+    this.#isRetired = true;
     for (const write of this.#writes.values()) {
       write.reject(refusal(65535, 'the client was closed before the write was acknowledged; it may have been done'));
     }
     this.#writes.clear();
+    for (const query of this.#queries.values()) query.reject(unanswered());
+    this.#queries.clear();
+  }
+
+  /** Whether its client is closed. */
+  get isRetired(): boolean {
+    return this.#isRetired;
   }
 
   internEpoch(text: string): number {
@@ -293,23 +341,57 @@ export class Runtime {
   }
 
   #read(): void {
-    for (let count = this.core.drain(); count > 0; count = this.core.drain()) {
+    let isMore: boolean;
+    do {
+      isMore = false;
+      const drained = this.core.drain() / 4;
+      this.#look();
+      const view = this.#view;
+      const timer = view[drained + Drained.Timer]!;
+      if (timer !== TimerWord.Keep) this.#setTimer(timer);
+      const length = view[drained + Drained.Count]! * WORDS;
+      if (length === 0) return;
       // A copy: taking a change calls into the core, which may move its memory. A list is never read while another is.
       const words = this.#words;
-      const { buffer } = this.#memory;
-      if (this.#view.buffer !== buffer) this.#view = new Uint32Array(buffer);
-      const from = this.core.changesPtr() / 4;
-      const length = count * WORDS;
-      for (let i = 0; i < length; i++) words[i] = this.#view[from + i]!;
+      const from = view[drained + Drained.Words]! / 4;
+      for (let i = 0; i < length; i++) words[i] = view[from + i]!;
       for (let i = 0; i < length; i += WORDS) {
-        this.#take(words[i]!, words[i + 1]!, words[i + 2]!, words[i + 3]!, words[i + 4]!);
+        const kind: Change = words[i]!;
+        // Only verdicts and what becomes of links tell the core anything.
+        if (kind === Change.Judge || kind >= Change.JudgeOwn) isMore = true;
+        this.#take(kind, words[i + 1]!, words[i + 2]!, words[i + 3]!, words[i + 4]!);
       }
-    }
+    } while (isMore);
+  }
+
+  /** Renews the views of the core's memory if it has moved. */
+  #look(): void {
+    // A memory that grows takes what it was away from its views. To ask the memory itself is a call into the engine.
+    if (this.#view.length > 0) return;
+    const { buffer } = this.#memory;
+    this.#view = new Uint32Array(buffer);
+    this.#bytes = new Uint8Array(buffer);
+  }
+
+  #setTimer(word: number): void {
+    clearTimeout(this.#timer);
+    if (word >= TimerWord.Set) this.#timer = setTimeout(() => this.input(() => this.core.timeout()), word - TimerWord.Set);
   }
 
   #take(kind: Change, slot: number, a: number, b: number, c: number): void {
+    if (kind >= Change.Fetch) {
+      this.#links?.take(kind, slot, a, () => {
+        this.#look();
+        return this.#bytes.subarray(a, a + b);
+      });
+      return;
+    }
     if (kind === Change.Settled) {
       this.#settled(slot, a);
+      return;
+    }
+    if (kind === Change.Answered) {
+      this.#answered(slot, a);
       return;
     }
     if (kind === Change.Freed) {
@@ -323,16 +405,29 @@ export class Runtime {
   }
 
   #at(slot: number): Slot | undefined {
-    const entry = this.#slots[slot & PLACE];
-    return entry?.slot === slot ? entry.handler : undefined;
+    return this.#numbers[slot & PLACE] === slot ? this.#handlers[slot & PLACE] : undefined;
   }
 
   #settled(request: number, code: number): void {
     const write = this.#writes.get(request);
     this.#writes.delete(request);
-    if (write === undefined) return;
-    if (code === 0) write.resolve();
-    else write.reject(refusal(code, this.core.text(Text.Settlement, request) ?? ''));
+    const text = this.core.text(Text.Settlement, request);
+    if (code === 0) write?.resolve(text);
+    else write?.reject(refusal(code, text ?? ''));
+  }
+
+  #answered(number: number, cell: number): void {
+    const query = this.#queries.get(number);
+    this.#queries.delete(number);
+    if (query === undefined) return;
+    if (cell === NO_CELL) {
+      query.reject(unanswered());
+      return;
+    }
+    // The whole message: kind, number, and then nothing, null and the value, or a code and a text.
+    const [, , code, outcome] = this.maker.once(cell) as [number, number, (number | null)?, unknown?];
+    if (typeof code === 'number') query.reject(refusal(code, String(outcome ?? '')));
+    else query.resolve(outcome);
   }
 
   #show(): void {

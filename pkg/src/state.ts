@@ -80,6 +80,7 @@ export class Seeds {
 
   /** The seed for a new replica of this target. */
   of(target: Target, key: string): Seed | undefined {
+    if (target >= Target.Pool) return undefined;
     const seeds = target === Target.Object ? this.#objects : this.#datastores;
     const seed = seeds.get(key);
     // What was shown is past by now: whoever comes later begins with what the server says.

@@ -106,3 +106,78 @@ test('a client that cannot send says when it has taken enough writes', async () 
   client.close();
   expect(new Set((await Promise.allSettled(writes.slice(0, -1))).map((write) => write.status))).toEqual(new Set(['rejected']));
 });
+
+/** A link of which the test is the server. */
+class Stub implements Link {
+  readonly bufferedAmount = 0;
+  readonly sent: Uint8Array[] = [];
+  readonly closed: (number | undefined)[] = [];
+  binaryType = 'blob';
+  onopen: Link['onopen'] = null;
+  onmessage: Link['onmessage'] = null;
+  onclose: Link['onclose'] = null;
+  onerror = null;
+  readonly isSlow: boolean;
+
+  constructor(readonly readyState = 1, isSlow = false) {
+    this.isSlow = isSlow;
+  }
+
+  send(bytes: Uint8Array): void {
+    if (this.isSlow) throw new Error('not now');
+    this.sent.push(bytes.slice());
+  }
+
+  close(code?: number): void { this.closed.push(code); }
+}
+
+async function stubbed(make: () => Stub = () => new Stub()): Promise<{ links: Stub[]; client: Awaited<ReturnType<typeof connect>> }> {
+  const links: Stub[] = [];
+  const client = await connect({ link: () => { const link = make(); links.push(link); return link; } });
+  return { links, client };
+}
+
+describe('whatever is shaped like a socket', () => {
+  test('is asked for buffers, and greeted as soon as it is open', async () => {
+    const { links: [link], client } = await stubbed(() => new Stub(0));
+    expect(link!.binaryType).toBe('arraybuffer');
+    expect(link!.sent).toEqual([]);
+    link!.onopen!();
+    expect(link!.sent).toHaveLength(1);
+    client.close();
+    expect(link!.closed).toEqual([1000]);
+  });
+
+  test.each([
+    ['text', 'hello' as never],
+    ['an empty frame', new ArrayBuffer(0)],
+    ['a frame over the limit', new ArrayBuffer(1024 * 1024 + 1)],
+  ])('is closed and replaced when %s comes', async (_, data) => {
+    const { links, client } = await stubbed();
+    const heard = links[0]!.onmessage!;
+    heard({ data });
+    expect(links[0]!.closed).toHaveLength(1);
+    expect(client.peekStatus().state).toBe('reconnecting');
+    expect([links[0]!.onopen, links[0]!.onmessage, links[0]!.onclose]).toEqual([null, null, null]);
+    await until(() => links.length === 2, 'another link');
+    // What a socket still says when nobody listens any more is about nothing.
+    heard({ data });
+    expect(links[1]!.closed).toEqual([]);
+    client.close();
+  });
+
+  test('is given up when it cannot send, and when it cannot be opened', async () => {
+    let count = 0;
+    const { links, client } = await stubbed(() => {
+      count++;
+      if (count === 2) throw new Error('no such host');
+      return new Stub(1, count === 1);
+    });
+    expect(client.peekStatus()).toMatchObject({ state: 'reconnecting', reason: 'the link could not send' });
+    await until(() => count === 2, 'the second try');
+    expect(client.peekStatus()).toMatchObject({ state: 'reconnecting', reason: 'no such host' });
+    await until(() => links.length === 2, 'the third try');
+    expect(links[1]!.sent).toHaveLength(1);
+    client.close();
+  });
+});

@@ -44,6 +44,11 @@ impl Cell {
         Self { bytes, key, sequence, ticket, holds: 0, is_retired: false }
     }
 
+    /// A message as it came.
+    pub(super) fn message(bytes: &[u8]) -> Self {
+        Self::new(bytes.into(), None, 0, 0)
+    }
+
     pub(super) fn value(&self) -> Option<EncodedValue<'_>> {
         if self.bytes.is_empty() { None } else { Some(EncodedValue::trusted(&self.bytes)) }
     }
@@ -58,6 +63,10 @@ pub(super) struct Cells {
     retired: Vec<CellId>,
     /// The host was told with the change list that it reads now.
     announced: Vec<CellId>,
+    /// Messages that the next change list names.
+    passing: Vec<CellId>,
+    /// Messages of the change list that the host reads now.
+    passed: Vec<CellId>,
 }
 
 impl Cells {
@@ -79,11 +88,34 @@ impl Cells {
         self.cells.get_mut(id.0 as usize)
     }
 
+    /// Puts something that the host looks at while it reads the next change list, and never again.
+    pub(super) fn pass(&mut self, cell: Cell) -> CellId {
+        let id = self.put(cell);
+        self.passing.push(id);
+        id
+    }
+
     /// Another cell with the same value, key, sequence and ticket.
     pub(super) fn copy(&mut self, id: CellId) -> Option<CellId> {
         let Cell { bytes, key, sequence, ticket, holds: _, is_retired: _ } = self.get(id)?;
         let copy = Cell::new(bytes.clone(), key.clone(), *sequence, *ticket);
         Some(self.put(copy))
+    }
+
+    /// Puts another value into a cell that the host has not heard of and that holds one which no host has judged. Says
+    /// whether it is such a cell.
+    pub(super) fn overwrite(&mut self, id: CellId, value: EncodedValue<'_>, sequence: u64) -> bool {
+        let Some(cell) = self.get_mut(id).filter(|cell| cell.holds == 0 && cell.ticket == 0) else {
+            return false;
+        };
+        cell.sequence = sequence;
+        let bytes = value.as_bytes();
+        if cell.bytes.len() == bytes.len() {
+            cell.bytes.copy_from_slice(bytes);
+        } else {
+            cell.bytes = bytes.into();
+        }
+        true
     }
 
     /// Whether two cells hold the same bytes.
@@ -136,6 +168,10 @@ impl Cells {
 
     /// A change list is about to be read: what it announces is free by the next one. Returns what to announce.
     pub(super) fn announce(&mut self) -> &[CellId] {
+        while let Some(id) = self.passed.pop() {
+            self.discard(id);
+        }
+        core::mem::swap(&mut self.passed, &mut self.passing);
         for id in self.announced.drain(..) {
             self.cells[id.0 as usize] = Cell::default();
             self.free.push(id);

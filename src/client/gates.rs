@@ -5,7 +5,7 @@ use core::fmt;
 
 use super::{
     Client,
-    cells::CellId,
+    cells::{Cell, CellId},
     collection::Rows,
     slot::{About, SlotId},
 };
@@ -62,6 +62,23 @@ impl Gates {
         }
         self.faults.extend(fault);
         u32::try_from(self.faults.len()).unwrap_or(0)
+    }
+
+    /// What a gate says of a value, next to what is shown; `None` where the host must be asked.
+    #[inline]
+    pub(super) fn verdict(
+        &self,
+        gate: GateId,
+        shown: Option<&Cell>,
+        value: EncodedValue<'_>,
+    ) -> Option<Result<(), Fault>> {
+        let Compiled { gate, host } = self.gates.get(gate.0 as usize)?;
+        // What the host made of a value says nothing about its bytes.
+        let verdict = match shown.filter(|shown| shown.ticket == 0).and_then(Cell::value) {
+            Some(shown) => gate.check_against(shown, value, &**host),
+            None => gate.check(value, &**host),
+        };
+        if verdict.is_err() && gate.dialect() == Dialect::Library { None } else { Some(verdict) }
     }
 
     /// A change list is about to be read.
@@ -123,23 +140,16 @@ impl Client {
     /// Judges a value by the slot's gate; `None` where the host must.
     pub(super) fn judge(&mut self, slot: SlotId, cell: CellId) -> Option<Verdict> {
         let entry = self.slots.get_mut(slot.number())?;
-        let Compiled { gate, host } = self.gates.gates.get(entry.gate?.0 as usize)?;
+        let gate = entry.gate?;
         let cell = self.cells.get(cell)?;
         let shown = match &entry.about {
             About::Object { shown, .. } => *shown,
             About::Collection(collection) => shown_row(&collection.rows, cell.key.as_deref()),
-            About::Own { .. } => None,
+            About::Feed(_) | About::Own { .. } => None,
         };
-        // What the host made of a value says nothing about its bytes.
-        let shown = shown.and_then(|shown| self.cells.get(shown)).filter(|shown| shown.ticket == 0);
-        let value = cell.value()?;
-        let verdict = match shown.and_then(super::cells::Cell::value) {
-            Some(shown) => gate.check_against(shown, value, &**host),
-            None => gate.check(value, &**host),
-        };
-        match verdict {
+        let shown = shown.and_then(|shown| self.cells.get(shown));
+        match self.gates.verdict(gate, shown, cell.value()?)? {
             Ok(()) => Some(Verdict::Accepted),
-            Err(_) if gate.dialect() == Dialect::Library => None,
             Err(fault) => {
                 entry.fault = Some(fault);
                 Some(Verdict::Refused)

@@ -7,8 +7,11 @@
 mod cells;
 mod change;
 mod collection;
+mod feeds;
 mod gates;
 mod intern;
+mod pools;
+mod queries;
 mod receive;
 mod seed;
 mod slab;
@@ -25,6 +28,7 @@ pub use self::{
     cells::CellId,
     change::{Change, HostTicket, Output},
     gates::GateId,
+    queries::QueryError,
     seed::Seed,
     slot::{OwnOptions, SlotId},
     values::Want,
@@ -33,17 +37,19 @@ pub use self::{
 use self::{
     cells::Cells,
     collection::Rows,
+    feeds::Mailbox,
     gates::Gates,
     intern::Interner,
+    queries::Queries,
     slab::Slab,
-    slot::{About, Slot},
+    slot::{About, Origin, Slot},
     topics::Topics,
     writes::Writes,
 };
 use crate::{
     protocol::{
-        ClientMessage, EncodedValue, Epoch, Operation, Position, Relayed, RequestId, Sequence, Subscription,
-        Timestamp, Writer, limits,
+        ClientMessage, EncodedValue, Epoch, KvChange, Operation, Position, Relayed, RequestId, Sequence,
+        Subscription, Timestamp, Writer, limits,
     },
     replica::{Header, Mark, Offer, Place, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version},
     session::{Action, Generation, Phase, Session},
@@ -51,6 +57,9 @@ use crate::{
 
 /// Frames are cut at this size, so that no message waits behind a megabyte.
 const FRAME_TARGET: usize = 64 * 1024;
+
+/// Largest write: it fits a frame with whatever else is in that.
+const MAX_WRITE_BYTES: usize = limits::MAX_FRAME_BYTES - FRAME_TARGET;
 
 /// What became of an offered value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +81,9 @@ pub enum WriteError {
     /// The value is too large.
     #[error("a value has at most {max} bytes, this one has {0}: split it into several records", max = limits::MAX_VALUE_BYTES)]
     Value(usize),
+    /// The write as a whole is too large.
+    #[error("a write has at most {MAX_WRITE_BYTES} bytes, this one has {0}: split it into several writes")]
+    Large(usize),
     /// Too much waits for the authority already.
     #[error("{0} writes wait for the server already: wait until some of them have ended")]
     Waiting(usize),
@@ -107,6 +119,10 @@ pub struct Client {
     gates: Gates,
     writes: Writes,
     settlements: Vec<(RequestId, String)>,
+    queries: Queries,
+    /// The slots that follow what is relayed, in the order of their keys.
+    relays: Vec<SlotId>,
+    mailbox: Mailbox,
     last_page: u32,
     /// The subscriptions that wait for their replicas' seeds, while that is so.
     held: Option<Vec<SlotId>>,
@@ -114,6 +130,8 @@ pub struct Client {
     /// No replica has a deadline before this.
     timer: Option<Timestamp>,
     changes: Vec<Change>,
+    /// The number of the present change list.
+    list: u32,
     outputs: VecDeque<Output>,
     /// Messages for the present link that are not in a frame yet.
     outbox: Writer,
@@ -140,11 +158,15 @@ impl Client {
             gates: Gates::default(),
             writes: Writes::default(),
             settlements: Vec::new(),
+            queries: Queries::default(),
+            relays: Vec::new(),
+            mailbox: Mailbox::default(),
             last_page: 0,
             held: None,
             pending: Slab::new(),
             timer: None,
             changes: Vec::new(),
+            list: 1,
             outputs: VecDeque::new(),
             outbox: Writer::new(),
             random: fastrand::Rng::with_seed(folded.rotate_left(32)),
@@ -200,7 +222,7 @@ impl Client {
     pub fn object(&self, slot: SlotId) -> Option<CellId> {
         match &self.slots.get(slot.number())?.about {
             About::Object { shown, .. } => *shown,
-            About::Collection(_) | About::Own { .. } => None,
+            About::Collection(_) | About::Feed(_) | About::Own { .. } => None,
         }
     }
 
@@ -257,10 +279,14 @@ impl Client {
         self.replica(slot).map(Replica::stats).unwrap_or_default()
     }
 
-    /// Whether the first value (of a collection: the first snapshot) is here.
+    /// Whether the first value (of a collection: the first snapshot) is here; of what has no history, whether the authority
+    /// feeds it on the present link.
     #[must_use]
     pub fn is_ready(&self, slot: SlotId) -> bool {
-        self.sequence(slot).is_some()
+        match self.slots.get(slot.number()).map(|slot| &slot.about) {
+            Some(About::Feed(feed)) => feed.is_following,
+            _ => self.sequence(slot).is_some(),
+        }
     }
 
     /// Whether no refetch is in flight.
@@ -275,7 +301,7 @@ impl Client {
         self.slots.get(slot.number())?.denial.as_deref()
     }
 
-    /// The message of a refused write; read once.
+    /// The message of a refused write, or the trace of a notification that was put; read once.
     pub fn settlement(&mut self, request: RequestId) -> Option<String> {
         let index = self.settlements.iter().position(|(number, _)| *number == request)?;
         Some(self.settlements.swap_remove(index).1)
@@ -307,6 +333,7 @@ impl Client {
         for request in self.writes.requests(|_| true) {
             self.give_up(request, "the client was closed");
         }
+        self.give_up_queries(None);
     }
 
     /// Subscribes an object. With `gated`, the host judges each value, or a gate does ([`Self::use_gate`]).
@@ -327,7 +354,7 @@ impl Client {
         check_key(id)?;
         check_key(primary)?;
         let open = permanent.map(|permanent| (permanent, primary.into()));
-        let slot = Slot::collection(id.into(), open, gated, self.random.u64(..));
+        let slot = Slot::collection(id.into(), Origin::Datastore(open), gated, self.random.u64(..));
         Ok(self.subscribe(slot))
     }
 
@@ -347,6 +374,7 @@ impl Client {
         if removed.is_remote() && self.session.live_link().is_some() {
             self.send(&ClientMessage::Unsubscribe(slot.number()));
         }
+        self.relays.retain(|relay| *relay != slot);
         removed.abandon(&mut self.cells);
     }
 
@@ -420,10 +448,23 @@ impl Client {
                 check_key(key)?;
                 value.map_or(Ok(()), check_value)?;
             }
-            // The authority says which of the changes is over a limit, and does none.
-            Operation::Kv(_) => {}
+            // The authority says which of the names is over a limit, and does nothing.
+            Operation::Kv(ref changes) => {
+                for change in changes {
+                    if let KvChange::Set { value, .. } = *change {
+                        check_value(value)?;
+                    }
+                }
+            }
         }
+        let merged = match operation {
+            Operation::Merge { pool, fields } => Some((pool, fields)),
+            _ => None,
+        };
         let request = self.writes.add(now, operation)?;
+        if let Some((pool, fields)) = merged {
+            self.keep_presence(pool, fields);
+        }
         self.send_writes();
         Ok(request)
     }
@@ -529,6 +570,7 @@ impl Client {
         for request in self.writes.overdue(now) {
             self.give_up(request, "there was no connection in time; nothing was sent");
         }
+        self.give_up_queries(Some(now));
     }
 
     // ---- outputs
@@ -543,6 +585,8 @@ impl Client {
     pub fn poll_changes(&mut self, changes: &mut Vec<Change>) {
         changes.clear();
         core::mem::swap(changes, &mut self.changes);
+        // 0 is a slot's that was in no list.
+        self.list = self.list.wrapping_add(1).max(1);
         self.gates.announce();
         changes.extend(self.cells.announce().iter().map(|cell| Change::Freed { cell: *cell }));
     }
@@ -550,7 +594,8 @@ impl Client {
     /// When to call [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        [self.session.poll_timeout(), self.writes.next_deadline(), self.timer].into_iter().flatten().min()
+        let deadlines = [self.writes.next_deadline(), self.queries.next_deadline()];
+        [self.session.poll_timeout(), self.timer].into_iter().chain(deadlines).flatten().min()
     }
 
     // ---- inside
@@ -558,7 +603,7 @@ impl Client {
     fn collection_rows(&self, slot: SlotId) -> Option<&Rows> {
         match &self.slots.get(slot.number())?.about {
             About::Collection(collection) => Some(&collection.rows),
-            About::Object { .. } | About::Own { .. } => None,
+            About::Object { .. } | About::Feed(_) | About::Own { .. } => None,
         }
     }
 
@@ -567,11 +612,11 @@ impl Client {
     }
 
     fn replica(&self, slot: SlotId) -> Option<&Replica> {
-        self.slots.get(slot.number()).map(|slot| &slot.replica)
+        self.slots.get(slot.number()).filter(|slot| slot.is_replica()).map(|slot| &slot.replica)
     }
 
     fn replica_mut(&mut self, slot: SlotId) -> Option<&mut Replica> {
-        self.slots.get_mut(slot.number()).map(|slot| &mut slot.replica)
+        self.slots.get_mut(slot.number()).filter(|slot| slot.is_replica()).map(|slot| &mut slot.replica)
     }
 
     fn with_replica(&mut self, now: Timestamp, slot: SlotId, input: impl FnOnce(&mut Replica)) {
@@ -668,8 +713,10 @@ impl Client {
         for slot in self.numbers(Slot::is_remote) {
             let Some(entry) = self.slots.get_mut(slot.number()) else { continue };
             (entry.topic, entry.tail) = (None, None);
-            if let About::Collection(collection) = &mut entry.about {
-                collection.asked.clear();
+            match &mut entry.about {
+                About::Collection(collection) => collection.asked.clear(),
+                About::Feed(feed) => feed.is_following = false,
+                About::Object { .. } | About::Own { .. } => {}
             }
             if let Some(attempt) = entry.replica.attempt() {
                 self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
@@ -677,24 +724,25 @@ impl Client {
         }
     }
 
-    /// The session is live: resubscribes everything with its position and sends the unanswered writes, in one go.
-    fn resume(&mut self) {
+    /// The session is live: resubscribes everything with its position and sends what is unanswered, in one go.
+    fn resume(&mut self, now: Timestamp) {
         let slots = self.numbers(Slot::is_remote);
         if !slots.is_empty() {
             self.send_subscriptions(&slots);
         }
         self.writes.rewind();
         self.send_writes();
+        self.send_presence(now);
+        self.ask_again();
     }
 
     fn send_subscriptions(&mut self, slots: &[SlotId]) {
         let mut outbox = core::mem::take(&mut self.outbox);
         for chunk in slots.chunks(1_000) {
             let subscriptions = chunk.iter().filter_map(|id| {
-                let target = self.slots.get(id.number())?.target()?;
-                let position =
-                    self.replica(*id)?.position().and_then(|position| self.wire_position(position));
-                Some(Subscription { id: id.number(), target, position })
+                let slot = self.slots.get(id.number())?;
+                let position = slot.replica.position().and_then(|position| self.wire_position(position));
+                Some(Subscription { id: id.number(), target: slot.target()?, position })
             });
             ClientMessage::Subscribe(subscriptions.collect()).encode(&mut outbox);
         }

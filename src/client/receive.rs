@@ -47,8 +47,9 @@ impl Client {
         let mut reader = Reader::new(frame);
         // An empty frame is none of the protocol either, so the first message is read in any case.
         loop {
+            let start = reader.offset();
             match ServerMessage::decode_or_skip(&mut reader) {
-                Ok(Some(message)) => self.receive(now, message),
+                Ok(Some(message)) => self.receive(now, message, &frame[start..reader.offset()]),
                 Ok(None) => {}
                 Err(_) => {
                     self.session.reject(now, "the server sent a frame that is no protocol");
@@ -62,7 +63,8 @@ impl Client {
         self.settle_session(now);
     }
 
-    fn receive(&mut self, now: Timestamp, message: ServerMessage<'_>) {
+    /// Takes a message, which came as `bytes`.
+    fn receive(&mut self, now: Timestamp, message: ServerMessage<'_>, bytes: &[u8]) {
         match message {
             ServerMessage::Envelope { topic, sequence, prev, version, key, value } => {
                 let Some(epoch) = self.topics.get(topic).map(|topic| topic.epoch) else { return };
@@ -91,7 +93,9 @@ impl Client {
                     });
                 }
             }
-            ServerMessage::Ack { request, position, .. } => self.receive_ack(request, position),
+            ServerMessage::Ack { request, position, result } => {
+                self.receive_ack(request, position, result);
+            }
             ServerMessage::Refusal { request, code, message } => {
                 self.session.handle_useful();
                 if self.writes.stage(request).is_some() {
@@ -104,18 +108,23 @@ impl Client {
                     self.session_number = session;
                     self.phase = Phase::Live;
                     self.changes.push(Change::Link);
-                    self.resume();
+                    self.resume(now);
                 }
             }
-            // Nothing here asks, follows a mailbox or what is relayed, or watches the kv store.
-            ServerMessage::Pong
-            | ServerMessage::Result { .. }
-            | ServerMessage::Following { .. }
-            | ServerMessage::Notification { .. }
-            | ServerMessage::Reply { .. }
-            | ServerMessage::Event { .. }
-            | ServerMessage::Dropped { .. }
-            | ServerMessage::Relayed(_) => {}
+            ServerMessage::Pong => {}
+            ServerMessage::Result { query, .. } => self.receive_result(query, bytes),
+            ServerMessage::Following { subscription } => {
+                self.receive_following(SlotId::from_number(subscription), bytes);
+            }
+            ServerMessage::Notification { subscription, trace, .. } => {
+                self.receive_notification(SlotId::from_number(subscription), trace, bytes);
+            }
+            ServerMessage::Reply { subscription, .. }
+            | ServerMessage::Event { subscription, .. }
+            | ServerMessage::Dropped { subscription, .. } => {
+                self.receive_fed(SlotId::from_number(subscription), bytes);
+            }
+            ServerMessage::Relayed(envelope) => self.receive_relayed(envelope.key, bytes),
             ServerMessage::Renew { .. } => self.session.handle_renew(),
             ServerMessage::Goodbye { retry_after, .. } => {
                 self.session
@@ -143,7 +152,7 @@ impl Client {
     /// Does something for every replica that follows a topic.
     fn for_followers(&mut self, topic: TopicId, mut each: impl FnMut(&mut Self, SlotId)) {
         let mut index = 0;
-        while let Some(slot) = self.topics.get(topic).and_then(|topic| topic.slots.get(index)).copied() {
+        while let Some(slot) = self.topics.get(topic).and_then(|topic| topic.follower(index)) {
             each(self, slot);
             index += 1;
         }
@@ -170,7 +179,8 @@ impl Client {
         epoch: Epoch,
         answer: Answer<'_>,
     ) {
-        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        let entry = self.slots.get_mut(slot.number()).filter(|entry| entry.is_replica());
+        let Some(entry) = entry else { return };
         entry.denial = None;
         let position = entry.replica.position();
         if let Some(before) = entry.topic.replace(topic).filter(|before| *before != topic) {
@@ -212,6 +222,10 @@ impl Client {
                 self.receive_page(now, slot, &page, &lineage);
             }
         }
+        if let Some(entry) = self.slots.get_mut(slot.number()) {
+            entry.replica.rest();
+            entry.owned.shrink_to_fit();
+        }
     }
 
     fn lineage(&mut self, lineage: &Lineage) -> Vec<(EpochId, u64)> {
@@ -233,10 +247,19 @@ impl Client {
         }
     }
 
-    fn receive_ack(&mut self, request: RequestId, position: Option<Position>) {
+    fn receive_ack(
+        &mut self,
+        request: RequestId,
+        position: Option<Position>,
+        result: Option<EncodedValue<'_>>,
+    ) {
         self.session.handle_useful();
         if self.writes.stage(request).is_none() {
             return;
+        }
+        // The one result that there is: the trace of a notification.
+        if let Some(trace) = result.and_then(|result| Reader::new(result.as_bytes()).str().ok()) {
+            self.settlements.push((request, trace.to_owned()));
         }
         match position {
             Some(position) => {
@@ -260,6 +283,11 @@ impl Client {
         if envelope.key.is_some() != matches!(entry.about, About::Collection(_)) {
             return;
         }
+        if source == Source::Receipt && self.show_next(now, slot, &envelope) {
+            self.settle_acknowledged();
+            return;
+        }
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
         let bytes: Box<[u8]> = envelope.value.map(|value| value.as_bytes().into()).unwrap_or_default();
         let weight = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let sequence = envelope.header.sequence;
@@ -275,6 +303,36 @@ impl Client {
             Offer::Installed { previous } => self.install(slot, token, previous, Place::Live),
         }
         self.settle_replica(now, slot);
+    }
+
+    /// The short way of an object's next value, with nothing else going on: it is judged where it lies, and takes the
+    /// place of what is shown. Says whether that was possible; if not, nothing has happened.
+    fn show_next(&mut self, now: Timestamp, slot: SlotId, envelope: &Envelope<'_>) -> bool {
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return false };
+        let (About::Object { shown, .. }, Some(value)) = (&mut entry.about, envelope.value) else {
+            return false;
+        };
+        let Some(before) = *shown else { return false };
+        if !entry.replica.is_next(&envelope.header) {
+            return false;
+        }
+        if entry.is_gated {
+            let Some(gate) = entry.gate else { return false };
+            let Some(Ok(())) = self.gates.verdict(gate, self.cells.get(before), value) else { return false };
+        }
+        let sequence = envelope.header.sequence;
+        // Nobody hears of a value that another one followed before the list was read.
+        let is_unheard = entry.told_in == self.list && self.cells.overwrite(before, value, sequence);
+        if !is_unheard {
+            let cell = self.cells.put(Cell::new(value.as_bytes().into(), None, sequence, 0));
+            *shown = Some(cell);
+            self.cells.retire(before);
+            entry.told_in = self.list;
+            self.changes.extend([Change::Value { slot, cell: Some(cell), ticket: 0 }, Change::Meta { slot }]);
+        }
+        let token = shown.map_or(Token(0), |cell| Token(cell.number()));
+        entry.replica.receive(now, envelope.header, token, 0, || Verdict::Accepted);
+        true
     }
 
     // ---- what replicas want done
@@ -353,7 +411,9 @@ impl Client {
                 judged.retain(|(kept, _)| *kept != token);
                 self.changes.push(Change::Discard { slot, token });
             }
-            About::Object { .. } | About::Collection(_) => self.cells.retire(CellId::from_number(token.0)),
+            About::Object { .. } | About::Collection(_) | About::Feed(_) => {
+                self.cells.retire(CellId::from_number(token.0));
+            }
         }
     }
 
@@ -366,6 +426,7 @@ impl Client {
                 let has_value = self.cells.get(cell).is_some_and(|cell| cell.value().is_some());
                 *shown = has_value.then_some(cell);
                 let ticket = self.cells.get(cell).map_or(0, |cell| cell.ticket);
+                entry.told_in = self.list;
                 self.changes.push(Change::Value { slot, cell: has_value.then_some(cell), ticket });
                 if let Some(previous) = previous {
                     self.cells.retire(CellId::from_number(previous.0));
@@ -383,6 +444,7 @@ impl Client {
                 let diff = fold_operation(collection, &mut self.cells, cell, place);
                 self.announce(slot, diff);
             }
+            About::Feed(_) => self.cells.retire(cell),
         }
     }
 
@@ -408,10 +470,10 @@ impl Client {
 
     // ---- collections
 
-    fn collection(&mut self, slot: SlotId) -> Option<&mut Collection> {
+    pub(super) fn collection(&mut self, slot: SlotId) -> Option<&mut Collection> {
         match &mut self.slots.get_mut(slot.number())?.about {
             About::Collection(collection) => Some(collection),
-            About::Object { .. } | About::Own { .. } => None,
+            About::Object { .. } | About::Feed(_) | About::Own { .. } => None,
         }
     }
 
@@ -561,7 +623,7 @@ impl Client {
                     About::Own { judged } if verdict == Verdict::Accepted => {
                         judged.push((token, host_ticket));
                     }
-                    About::Own { .. } => {}
+                    About::Feed(_) | About::Own { .. } => {}
                     About::Object { .. } | About::Collection(_) => {
                         if let Some(cell) = self.cells.get_mut(CellId::from_number(token.0)) {
                             cell.ticket = host_ticket;

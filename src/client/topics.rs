@@ -1,6 +1,7 @@
 //! The server's numbers for histories on the present link, and who follows each.
 
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use super::slot::SlotId;
 use crate::{protocol::TopicId, replica::EpochId};
@@ -10,51 +11,78 @@ use crate::{protocol::TopicId, replica::EpochId};
 pub(super) struct Topic {
     number: TopicId,
     pub(super) epoch: EpochId,
-    pub(super) slots: Vec<SlotId>,
+    /// Nearly always it is one.
+    first: SlotId,
+    others: Vec<SlotId>,
+}
+
+impl Topic {
+    /// One of those who follow it.
+    pub(super) fn follower(&self, index: usize) -> Option<SlotId> {
+        match index.checked_sub(1) {
+            None => Some(self.first),
+            Some(index) => self.others.get(index).copied(),
+        }
+    }
 }
 
 /// All of them, in the order of their numbers: a server counts them up, so a new one goes to the end.
 #[derive(Debug, Default)]
-pub(super) struct Topics(Vec<Topic>);
+pub(super) struct Topics {
+    list: Vec<Topic>,
+    /// Where the last one was found. Servers tend to tell of the same or the next one after it.
+    last: Cell<usize>,
+}
 
 impl Topics {
     fn find(&self, number: TopicId) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&number, |topic| topic.number)
+        let last = self.last.get();
+        let is_it = |place: &usize| self.list.get(*place).is_some_and(|topic| topic.number == number);
+        let near = [last, last + 1].into_iter().find(is_it);
+        let found = near.map_or_else(|| self.list.binary_search_by_key(&number, |topic| topic.number), Ok);
+        if let Ok(place) = found {
+            self.last.set(place);
+        }
+        found
     }
 
     pub(super) fn get(&self, number: TopicId) -> Option<&Topic> {
-        self.0.get(self.find(number).ok()?)
+        self.list.get(self.find(number).ok()?)
     }
 
     /// `slot` follows a topic from now on, which is about `epoch`.
     pub(super) fn follow(&mut self, number: TopicId, epoch: EpochId, slot: SlotId) {
-        let place = self.find(number).unwrap_or_else(|place| {
-            self.0.insert(place, Topic { number, epoch, slots: Vec::new() });
-            place
-        });
-        let topic = &mut self.0[place];
-        topic.epoch = epoch;
-        if !topic.slots.contains(&slot) {
-            topic.slots.push(slot);
+        match self.find(number) {
+            Err(place) => self.list.insert(place, Topic { number, epoch, first: slot, others: Vec::new() }),
+            Ok(place) => {
+                let topic = &mut self.list[place];
+                topic.epoch = epoch;
+                if topic.first != slot && !topic.others.contains(&slot) {
+                    topic.others.push(slot);
+                }
+            }
         }
     }
 
     /// `slot` follows a topic no more. A topic that nobody follows is forgotten.
     pub(super) fn leave(&mut self, number: TopicId, slot: SlotId) {
         let Ok(place) = self.find(number) else { return };
-        let followers = &mut self.0[place].slots;
-        followers.retain(|follower| *follower != slot);
-        if followers.is_empty() {
-            self.0.remove(place);
+        let topic = &mut self.list[place];
+        if topic.first != slot {
+            topic.others.retain(|follower| *follower != slot);
+        } else if topic.others.is_empty() {
+            self.list.remove(place);
+        } else {
+            topic.first = topic.others.remove(0);
         }
     }
 
     #[cfg(test)]
     pub(super) const fn len(&self) -> usize {
-        self.0.len()
+        self.list.len()
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.list.clear();
     }
 }

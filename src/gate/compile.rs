@@ -10,7 +10,7 @@ use super::{
     number::Number,
     pointer,
 };
-use crate::protocol::{EncodedValue, Head, Reader};
+use crate::protocol::{EncodedValue, Scanner, Token};
 
 /// A node whose schema is not compiled yet: nothing is known of it.
 const UNKNOWN: Node = Node { kinds: kind::ANY, reach: kind::ANY, first: 0, end: 0 };
@@ -61,7 +61,7 @@ impl Gate {
         match compiler.run() {
             Ok(()) => Ok(compiler.gate),
             Err(Refused) => Err(Unsupported {
-                path: pointer::write(schema.as_bytes(), compiler.at),
+                path: pointer::write(schema, compiler.at),
                 keyword: compiler.keyword.to_owned(),
             }),
         }
@@ -93,13 +93,17 @@ fn small(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-fn head(value: EncodedValue<'_>) -> Head<'_> {
-    Reader::new(value.as_bytes()).head().unwrap_or(Head::Nil)
+fn head(value: EncodedValue<'_>) -> Token<'_> {
+    Scanner::new(value).token().unwrap_or(Token::Nil)
+}
+
+fn utf8(bytes: &[u8]) -> Compiled<&str> {
+    core::str::from_utf8(bytes).map_err(|_| Refused)
 }
 
 fn text(value: EncodedValue<'_>) -> Compiled<&str> {
     match head(value) {
-        Head::Str(bytes) => core::str::from_utf8(bytes).map_err(|_| Refused),
+        Token::Str(bytes) => utf8(bytes),
         _ => Err(Refused),
     }
 }
@@ -113,24 +117,22 @@ fn count(value: EncodedValue<'_>) -> Compiled<u32> {
 }
 
 fn entries(value: EncodedValue<'_>) -> Compiled<Vec<(&str, EncodedValue<'_>)>> {
-    let mut reader = Reader::new(value.as_bytes());
-    let Ok(Head::Map(count)) = reader.head() else { return Err(Refused) };
+    let mut scanner = Scanner::new(value);
+    let Some(Token::Map(count)) = scanner.token() else { return Err(Refused) };
     let mut entries = Vec::new();
     for _ in 0..count {
-        let (Ok(name), Ok(value)) = (reader.str(), reader.value()) else { return Err(Refused) };
-        entries.push((name, value));
+        let (Some(Token::Str(name)), Some(value)) = (scanner.token(), scanner.value()) else {
+            return Err(Refused);
+        };
+        entries.push((utf8(name)?, value));
     }
     Ok(entries)
 }
 
 fn items(value: EncodedValue<'_>) -> Compiled<Vec<EncodedValue<'_>>> {
-    let mut reader = Reader::new(value.as_bytes());
-    let Ok(Head::Array(count)) = reader.head() else { return Err(Refused) };
-    let mut items = Vec::new();
-    for _ in 0..count {
-        items.push(reader.value().map_err(|_| Refused)?);
-    }
-    Ok(items)
+    let mut scanner = Scanner::new(value);
+    let Some(Token::Array(count)) = scanner.token() else { return Err(Refused) };
+    (0..count).map(|_| scanner.value().ok_or(Refused)).collect()
 }
 
 fn names(value: EncodedValue<'_>) -> Compiled<Vec<&str>> {
@@ -144,11 +146,11 @@ fn names(value: EncodedValue<'_>) -> Compiled<Vec<&str>> {
 /// The kinds of values that may equal a constant.
 fn kinds_of(constant: EncodedValue<'_>) -> u8 {
     match head(constant) {
-        Head::Nil => kind::NULL,
-        Head::Bool(_) => kind::BOOLEAN,
-        Head::Map(_) => kind::OBJECT,
-        Head::Array(_) => kind::ARRAY,
-        Head::Str(_) => kind::STRING,
+        Token::Nil => kind::NULL,
+        Token::Bool(_) => kind::BOOLEAN,
+        Token::Map(_) => kind::OBJECT,
+        Token::Array(_) => kind::ARRAY,
+        Token::Str(_) => kind::STRING,
         _ => kind::FRACTION | kind::INTEGER | kind::FOREIGN,
     }
 }
@@ -223,10 +225,10 @@ impl<'a> Compiler<'a> {
     /// The node of a schema that lies inside another.
     fn node(&mut self, schema: EncodedValue<'a>) -> Compiled<NodeId> {
         match head(schema) {
-            Head::Bool(true) | Head::Map(0) => return Ok(ANYTHING),
-            Head::Bool(false) => return Ok(NOTHING),
+            Token::Bool(true) | Token::Map(0) => return Ok(ANYTHING),
+            Token::Bool(false) => return Ok(NOTHING),
             // A reference alone needs no node of its own.
-            Head::Map(1) => {
+            Token::Map(1) => {
                 if let [(name, reference)] = entries(schema)?[..]
                     && name == Keyword::Ref.text()
                 {
@@ -264,8 +266,8 @@ impl<'a> Compiler<'a> {
         let mut node = UNKNOWN;
         let mut ops = Vec::new();
         let is_boolean = match head(schema) {
-            Head::Bool(true) => true,
-            Head::Bool(false) => {
+            Token::Bool(true) => true,
+            Token::Bool(false) => {
                 ops.push(Op::Never);
                 true
             }
@@ -360,8 +362,8 @@ impl<'a> Compiler<'a> {
                     ops.push(Op::Contains { node: self.node(value)?, least, most });
                 }
                 Keyword::UniqueItems => match head(value) {
-                    Head::Bool(true) => ops.push(Op::Unique),
-                    Head::Bool(false) => {}
+                    Token::Bool(true) => ops.push(Op::Unique),
+                    Token::Bool(false) => {}
                     _ => return Err(Refused),
                 },
                 Keyword::AllOf => {

@@ -4,9 +4,9 @@ use alloc::vec;
 
 use super::{
     number::Number,
-    walk::{Step, Walk},
+    walk::{Step, Stop, Walk},
 };
-use crate::protocol::{Head, Reader};
+use crate::protocol::{Scanner, Token};
 
 /// An odd number with as many ones as zeros, to spread bits.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -17,12 +17,12 @@ fn mix(hash: u64, more: u64) -> u64 {
 }
 
 impl Walk<'_> {
-    /// Whether two values are equal. If so, both readers are behind them.
-    pub(super) fn is_equal(&mut self, one: &mut Reader<'_>, other: &mut Reader<'_>) -> Step<bool> {
+    /// Whether two values are equal. If so, both scanners are behind them.
+    pub(super) fn is_equal(&mut self, one: &mut Scanner<'_>, other: &mut Scanner<'_>) -> Step<bool> {
         self.charge(one.offset(), 1)?;
-        let (a, b) = (one.head()?, other.head()?);
+        let (a, b) = (one.token().ok_or(Stop)?, other.token().ok_or(Stop)?);
         match (a, b) {
-            (Head::Array(count), Head::Array(others)) => {
+            (Token::Array(count), Token::Array(others)) => {
                 if count != others {
                     return Ok(false);
                 }
@@ -33,35 +33,35 @@ impl Walk<'_> {
                 }
                 Ok(true)
             }
-            (Head::Map(count), Head::Map(others)) => {
+            (Token::Map(count), Token::Map(others)) => {
                 if count != others {
                     return Ok(false);
                 }
-                let begin = other.clone();
+                let begin = *other;
                 // Mostly the entries of both come in the same order, so the search goes on from the last find.
                 let mut next = 0;
                 for _ in 0..count {
-                    let Head::Str(name) = one.head()? else { return Ok(false) };
+                    let Some(Token::Str(name)) = one.token() else { return Ok(false) };
                     let mut is_found = false;
                     for _ in 0..count {
                         self.charge(one.offset(), 1)?;
                         if next == count {
-                            (next, *other) = (0, begin.clone());
+                            (next, *other) = (0, begin);
                         }
                         next += 1;
-                        is_found = other.head()? == Head::Str(name);
+                        is_found = other.token() == Some(Token::Str(name));
                         if is_found {
                             break;
                         }
-                        other.skip()?;
+                        other.skip();
                     }
                     if !is_found || !self.is_equal(one, other)? {
                         return Ok(false);
                     }
                 }
                 for _ in next..count {
-                    other.skip()?;
-                    other.skip()?;
+                    other.skip();
+                    other.skip();
                 }
                 Ok(true)
             }
@@ -75,24 +75,20 @@ impl Walk<'_> {
 
     /// Whether no two elements of an array are equal. A table of their hashes finds the pairs to compare.
     pub(super) fn is_unique(&mut self, at: usize, inner: usize, count: usize) -> Step<bool> {
-        let bytes = self.bytes;
         let slots = count.saturating_mul(2).next_power_of_two();
         self.charge(at, slots / 8)?;
         // Hash and offset of an element; no element is at offset 0.
         let mut table = vec![(0_u64, 0_usize); slots];
-        let mut reader = Reader::resumed(bytes, inner);
+        let mut scanner = self.new.at(inner);
         for _ in 0..count {
-            let start = reader.offset();
-            let hash = self.hash(&mut reader)?;
+            let start = scanner.offset();
+            let hash = self.hash(&mut scanner)?;
             #[expect(clippy::cast_possible_truncation, reason = "only the lowest bits count")]
             let mut slot = hash as usize & (slots - 1);
             while table[slot].1 > 0 {
                 self.charge(start, 1)?;
                 let (other_hash, other) = table[slot];
-                if other_hash == hash
-                    && self
-                        .is_equal(&mut Reader::resumed(bytes, start), &mut Reader::resumed(bytes, other))?
-                {
+                if other_hash == hash && self.is_equal(&mut self.new.at(start), &mut self.new.at(other))? {
                     return Ok(false);
                 }
                 slot = (slot + 1) & (slots - 1);
@@ -103,32 +99,32 @@ impl Walk<'_> {
     }
 
     /// A number that equal values share.
-    fn hash(&mut self, reader: &mut Reader<'_>) -> Step<u64> {
-        self.charge(reader.offset(), 1)?;
-        let head = reader.head()?;
-        Ok(match (head, Number::of(head)) {
+    fn hash(&mut self, scanner: &mut Scanner<'_>) -> Step<u64> {
+        self.charge(scanner.offset(), 1)?;
+        let token = scanner.token().ok_or(Stop)?;
+        Ok(match (token, Number::of(token)) {
             (_, Some(Number::Integer { magnitude, .. })) => mix(1, magnitude),
-            (Head::Float(float), _) => mix(2, float.to_bits()),
-            (Head::Str(bytes) | Head::Bin(bytes), _) => {
+            (Token::Float(float), _) => mix(2, float.to_bits()),
+            (Token::Str(bytes) | Token::Bin(bytes), _) => {
                 bytes.iter().fold(3, |hash, byte| mix(hash, u64::from(*byte)))
             }
-            (Head::Array(count), _) => {
+            (Token::Array(count), _) => {
                 let mut hash = 4;
                 for _ in 0..count {
-                    hash = mix(hash, self.hash(reader)?);
+                    hash = mix(hash, self.hash(scanner)?);
                 }
                 hash
             }
-            (Head::Map(count), _) => {
+            (Token::Map(count), _) => {
                 let mut sum = 5_u64;
                 for _ in 0..count {
-                    let name = self.hash(reader)?;
-                    sum = sum.wrapping_add(mix(name, self.hash(reader)?));
+                    let name = self.hash(scanner)?;
+                    sum = sum.wrapping_add(mix(name, self.hash(scanner)?));
                 }
                 sum
             }
-            (Head::Bool(value), _) => u64::from(value),
-            (Head::Nil | Head::Natural(_) | Head::Negative(_), _) => 6,
+            (Token::Bool(value), _) => u64::from(value),
+            (Token::Nil | Token::Int(_) | Token::Large(_), _) => 6,
         })
     }
 }

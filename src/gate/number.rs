@@ -2,7 +2,7 @@
 
 use core::cmp::Ordering;
 
-use crate::protocol::Head;
+use crate::protocol::Token;
 
 /// The least float that no 64 bits hold.
 const TWO_64: f64 = 18_446_744_073_709_551_616.0;
@@ -21,13 +21,13 @@ pub(super) enum Number {
 
 impl Number {
     /// The number that a token is; JSON has neither NaN nor infinities.
-    pub(super) fn of(head: Head<'_>) -> Option<Self> {
-        match head {
-            Head::Natural(magnitude) => Some(Self::Integer { is_negative: false, magnitude }),
-            Head::Negative(number) => {
-                Some(Self::Integer { is_negative: true, magnitude: number.unsigned_abs() })
+    pub(super) fn of(token: Token<'_>) -> Option<Self> {
+        match token {
+            Token::Int(number) => {
+                Some(Self::Integer { is_negative: number < 0, magnitude: number.unsigned_abs() })
             }
-            Head::Float(float) if float.is_finite() => Some(Self::of_float(float)),
+            Token::Large(magnitude) => Some(Self::Integer { is_negative: false, magnitude }),
+            Token::Float(float) if float.is_finite() => Some(Self::of_float(float)),
             _ => None,
         }
     }

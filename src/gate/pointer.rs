@@ -2,39 +2,32 @@
 
 use alloc::{string::String, vec::Vec};
 
-use super::walk::skip;
-use crate::protocol::{EncodedValue, Head, Reader};
+use crate::protocol::{EncodedValue, Scanner, Token};
 
 /// The pointer to the part of a value that begins at `offset`. Costs a walk over what lies before it, so it is written
 /// once a verdict is final.
-pub(super) fn write(value: &[u8], offset: usize) -> String {
+pub(super) fn write(value: EncodedValue<'_>, offset: usize) -> String {
     let mut path = Vec::new();
-    let mut reader = Reader::new(value);
-    while reader.offset() < offset {
-        let (count, is_map) = match reader.head() {
-            Ok(Head::Map(count)) => (count, true),
-            Ok(Head::Array(count)) => (count, false),
+    let mut scanner = Scanner::new(value);
+    while scanner.offset() < offset {
+        let (count, is_map) = match scanner.token() {
+            Some(Token::Map(count)) => (count, true),
+            Some(Token::Array(count)) => (count, false),
             _ => break,
         };
         for index in 0..count {
-            let name = match (is_map, reader.clone().head()) {
-                (true, Ok(Head::Str(name))) => Some(name),
-                _ => None,
-            };
-            if is_map && reader.skip().is_err() {
-                return String::new();
-            }
-            let start = reader.offset();
-            let end = skip(value, start).unwrap_or(offset);
-            if offset < end || start == end {
+            let name = if is_map { scanner.token() } else { None };
+            let start = scanner;
+            scanner.skip();
+            if offset < scanner.offset() {
                 path.push(b'/');
                 match name {
-                    Some(name) => write_name(&mut path, name),
-                    None => write_index(&mut path, index),
+                    Some(Token::Str(name)) => write_name(&mut path, name),
+                    _ => write_index(&mut path, index),
                 }
+                scanner = start;
                 break;
             }
-            reader = Reader::resumed(value, end);
         }
     }
     String::from_utf8(path).unwrap_or_default()
@@ -70,22 +63,22 @@ pub(super) fn read<'a>(root: EncodedValue<'a>, pointer: &[u8]) -> Option<Encoded
             return None;
         }
         rest = &tail[end..];
-        let mut reader = Reader::new(at.as_bytes());
-        let (count, is_map) = match reader.head().ok()? {
-            Head::Map(count) => (count, true),
-            Head::Array(count) => (count, false),
+        let mut scanner = Scanner::new(at);
+        let (count, is_map) = match scanner.token()? {
+            Token::Map(count) => (count, true),
+            Token::Array(count) => (count, false),
             _ => return None,
         };
         let mut found = None;
         for index in 0..count {
             let is_it = if is_map {
-                reader.str().ok()?.as_bytes() == name
+                scanner.token()? == Token::Str(&name)
             } else {
                 let mut text = Vec::new();
                 write_index(&mut text, index);
                 text == name
             };
-            let value = reader.value().ok()?;
+            let value = scanner.value()?;
             if is_it {
                 found = Some(value);
                 break;

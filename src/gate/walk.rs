@@ -5,10 +5,10 @@
 //! bytes are passed over.
 
 use super::{
-    ANYTHING, Dialect, Fault, Gate, List, NOTHING, NodeId, ObjectRules, Op, Patterns, Span, keyword::Keyword,
-    kind, number::Number, pointer,
+    ANYTHING, Dialect, Fault, Gate, List, NOTHING, NodeId, ObjectRules, Op, Patterns, Property, Span,
+    keyword::Keyword, kind, number::Number, pointer,
 };
-use crate::protocol::{DecodeError, EncodedValue, Head, Reader};
+use crate::protocol::{EncodedValue, Scanner, Token, common_prefix, common_suffix, is_same};
 
 /// Steps that every check may take, and how many more for each byte of the value. A step is about ten nanoseconds; no
 /// sensible schema needs a tenth of them.
@@ -35,13 +35,6 @@ pub(super) struct Stop;
 
 pub(super) type Step<T> = Result<T, Stop>;
 
-impl From<DecodeError> for Stop {
-    /// Only checked values come in, so nobody sees this.
-    fn from(_: DecodeError) -> Self {
-        Self
-    }
-}
-
 pub(super) fn check(
     gate: &Gate,
     old: Option<EncodedValue<'_>>,
@@ -49,16 +42,21 @@ pub(super) fn check(
     host: &dyn Patterns,
 ) -> Result<(), Fault> {
     let bytes = value.as_bytes();
-    let old = old.map(EncodedValue::as_bytes);
-    if old.is_some_and(|old| is_same(old, bytes)) {
+    let before = old.map_or(&[][..], EncodedValue::as_bytes);
+    let prefix = common_prefix(before, bytes);
+    if prefix == bytes.len() && prefix == before.len() {
         return Ok(());
     }
     let steps = STEPS + bytes.len().saturating_mul(STEPS_PER_BYTE);
     let mut walk = Walk {
         gate,
         host,
-        bytes,
-        old: old.unwrap_or_default(),
+        new: Scanner::new(value),
+        old: Scanner::new(EncodedValue::trusted(before)),
+        prefix,
+        tail: before.len() - common_suffix(before, bytes),
+        shift: bytes.len().wrapping_sub(before.len()),
+        is_over: false,
         steps,
         frames: 0,
         at: 0,
@@ -66,30 +64,23 @@ pub(super) fn check(
     };
     match walk.run(gate.root, 0, old.map(|_| 0)) {
         Ok(_) => Ok(()),
-        Err(Stop) => Err(Fault { path: pointer::write(bytes, walk.at), rule: walk.rule.text() }),
+        Err(Stop) => Err(Fault { path: pointer::write(value, walk.at), rule: walk.rule.text() }),
     }
-}
-
-/// Where the value at an offset ends.
-pub(super) fn skip(bytes: &[u8], at: usize) -> Result<usize, DecodeError> {
-    let mut reader = Reader::resumed(bytes, at);
-    reader.skip()?;
-    Ok(reader.offset())
-}
-
-/// Whether both hold the same bytes. In a page, the comparison that comes with the language goes byte by byte.
-fn is_same(a: &[u8], b: &[u8]) -> bool {
-    let (a, b) = (a.as_chunks::<8>(), b.as_chunks::<8>());
-    a.1 == b.1
-        && a.0.len() == b.0.len()
-        && a.0.iter().zip(b.0).all(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b))
 }
 
 pub(super) struct Walk<'a> {
     pub(super) gate: &'a Gate,
     host: &'a dyn Patterns,
-    pub(super) bytes: &'a [u8],
-    old: &'a [u8],
+    pub(super) new: Scanner<'a>,
+    old: Scanner<'a>,
+    /// So many bytes at the beginning are equal.
+    prefix: usize,
+    /// From this offset of the old value on all is equal ...
+    tail: usize,
+    /// ... to what lies so many bytes further in the new one (wrapping).
+    shift: usize,
+    /// All that follows is equal, so the walk has ended before the end of what it was to judge.
+    is_over: bool,
     steps: usize,
     frames: usize,
     /// What the last refusal was about.
@@ -122,12 +113,14 @@ impl<'a> Walk<'a> {
 
     /// Where the value at an offset ends.
     fn end(&mut self, at: usize) -> Step<usize> {
-        let end = skip(self.bytes, at)?;
-        self.charge(at, (end - at) / BYTES_PER_STEP)?;
-        Ok(end)
+        let mut scanner = self.new.at(at);
+        scanner.skip();
+        self.charge(at, (scanner.offset() - at) / BYTES_PER_STEP)?;
+        Ok(scanner.offset())
     }
 
     fn run(&mut self, node: NodeId, at: usize, old: Option<usize>) -> Step<usize> {
+        self.is_over = false;
         if node == ANYTHING {
             return self.end(at);
         }
@@ -141,40 +134,47 @@ impl<'a> Walk<'a> {
         end
     }
 
+    /// As [`Self::run`], for those who need the end.
+    fn run_through(&mut self, node: NodeId, at: usize, old: Option<usize>) -> Step<usize> {
+        let end = self.run(node, at, old)?;
+        if core::mem::take(&mut self.is_over) { self.end(at) } else { Ok(end) }
+    }
+
     fn judge(&mut self, node: NodeId, at: usize, old: Option<usize>) -> Step<usize> {
         let gate = self.gate;
         let node = gate.nodes[node as usize];
-        let mut reader = Reader::resumed(self.bytes, at);
-        let head = reader.head()?;
-        let inner = reader.offset();
-        let number = Number::of(head);
-        let kind = match head {
-            Head::Nil => kind::NULL,
-            Head::Bool(_) => kind::BOOLEAN,
-            Head::Map(_) => kind::OBJECT,
-            Head::Array(_) => kind::ARRAY,
-            Head::Str(_) => kind::STRING,
+        let mut scanner = self.new.at(at);
+        let token = scanner.token().ok_or(Stop)?;
+        let inner = scanner.offset();
+        let number = Number::of(token);
+        let kind = match token {
+            Token::Nil => kind::NULL,
+            Token::Bool(_) => kind::BOOLEAN,
+            Token::Map(_) => kind::OBJECT,
+            Token::Array(_) => kind::ARRAY,
+            Token::Str(_) => kind::STRING,
             _ => match number {
                 Some(number) if number.is_integer() => kind::INTEGER,
                 Some(_) => kind::FRACTION,
                 None => kind::FOREIGN,
             },
         };
-        if gate.dialect == Dialect::Library && is_special(head, node.kinds) {
+        if gate.dialect == Dialect::Library && is_special(token, node.kinds) {
             return self.fail(at, Keyword::Unsure);
         }
         if node.kinds & kind == 0 {
             return self.fail(at, Keyword::Type);
         }
-        let mut end = if let Head::Map(1..) | Head::Array(1..) = head { None } else { Some(inner) };
-        for op in &gate.ops[node.first as usize..node.end as usize] {
-            match (*op, head) {
+        let mut end = if let Token::Map(1..) | Token::Array(1..) = token { None } else { Some(inner) };
+        let ops = &gate.ops[node.first as usize..node.end as usize];
+        for op in ops {
+            match (*op, token) {
                 (Op::Never, _) => return self.fail(at, Keyword::Never),
                 (Op::OneOfConstants { constants, rule }, _) => {
                     let mut is_one = false;
                     for constant in &gate.constants[constants.first as usize..constants.end as usize] {
-                        let mut one = Reader::resumed(self.bytes, at);
-                        let mut other = Reader::resumed(&gate.schema, constant.start as usize);
+                        let mut one = self.new.at(at);
+                        let mut other = gate.constant(*constant);
                         is_one = is_one || self.is_equal(&mut one, &mut other)?;
                     }
                     if !is_one {
@@ -186,33 +186,33 @@ impl<'a> Walk<'a> {
                         return self.fail(at, rule);
                     }
                 }
-                (Op::Size { limit, rule }, _) => self.size(at, head, limit, rule)?,
-                (Op::Pattern(pattern), Head::Str(text)) => {
+                (Op::Size { limit, rule }, _) => self.size(at, token, limit, rule)?,
+                (Op::Pattern(pattern), Token::Str(text)) => {
                     self.charge(at, text.len() / BYTES_PER_STEP)?;
                     if !self.is_match(pattern, text) {
                         return self.fail(at, Keyword::Pattern);
                     }
                 }
-                (Op::Object(rules), Head::Map(count)) => {
+                (Op::Object(rules), Token::Map(count)) => {
                     end = Some(self.object(&gate.objects[rules as usize], at, inner, count, old)?);
                 }
-                (Op::Has(name), Head::Map(count)) => {
+                (Op::Has(name), Token::Map(count)) => {
                     if !self.has(at, inner, count, name)? {
                         return self.fail(at, Keyword::Required);
                     }
                 }
-                (Op::Depends { name, node }, Head::Map(count)) => {
+                (Op::Depends { name, node }, Token::Map(count)) => {
                     if self.has(at, inner, count, name)? {
                         self.run(node, at, None)?;
                     }
                 }
-                (Op::Array { first, others }, Head::Array(count)) => {
+                (Op::Array { first, others }, Token::Array(count)) => {
                     end = Some(self.array(first, others, at, inner, count, old)?);
                 }
-                (Op::Contains { node, least, most }, Head::Array(count)) => {
+                (Op::Contains { node, least, most }, Token::Array(count)) => {
                     self.contains(node, least, most, at, inner, count)?;
                 }
-                (Op::Unique, Head::Array(count)) => {
+                (Op::Unique, Token::Array(count)) => {
                     if !self.is_unique(at, inner, count)? {
                         return self.fail(at, Keyword::UniqueItems);
                     }
@@ -259,6 +259,11 @@ impl<'a> Walk<'a> {
                     _,
                 ) => {}
             }
+            // Whoever asked ends here too; other ops, and whoever needs the end, need to know where it is.
+            if self.is_over && ops.len() > 1 {
+                self.is_over = false;
+                end = None;
+            }
         }
         end.map_or_else(|| self.end(at), Ok)
     }
@@ -281,9 +286,9 @@ impl<'a> Walk<'a> {
         Ok(None)
     }
 
-    fn size(&mut self, at: usize, head: Head<'_>, limit: u32, rule: Keyword) -> Step<()> {
-        let size = match (head, rule) {
-            (Head::Str(text), Keyword::MinLength | Keyword::MaxLength) => {
+    fn size(&mut self, at: usize, token: Token<'_>, limit: u32, rule: Keyword) -> Step<()> {
+        let size = match (token, rule) {
+            (Token::Str(text), Keyword::MinLength | Keyword::MaxLength) => {
                 self.charge(at, text.len() / BYTES_PER_STEP)?;
                 // Libraries do not agree on how long what lies beyond the basic plane is.
                 if self.gate.dialect == Dialect::Library && text.iter().any(|byte| *byte >= 0xf0) {
@@ -292,8 +297,8 @@ impl<'a> Walk<'a> {
                 // Every code point has one byte that continues none.
                 text.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
             }
-            (Head::Array(count), Keyword::MinItems | Keyword::MaxItems)
-            | (Head::Map(count), Keyword::MinProperties | Keyword::MaxProperties) => count,
+            (Token::Array(count), Keyword::MinItems | Keyword::MaxItems)
+            | (Token::Map(count), Keyword::MinProperties | Keyword::MaxProperties) => count,
             _ => return Ok(()),
         };
         let is_least = matches!(rule, Keyword::MinLength | Keyword::MinItems | Keyword::MinProperties);
@@ -316,57 +321,46 @@ impl<'a> Walk<'a> {
         count: usize,
         old: Option<usize>,
     ) -> Step<usize> {
-        let gate = self.gate;
         let mut before = old.and_then(|old| self.before(old, true));
-        let mut reader = Reader::resumed(self.bytes, inner);
+        if let Some(before) = before.filter(|before| before.left == count)
+            && let Some(end) = self.object_in_step(rules, inner, before)?
+        {
+            return Ok(end);
+        }
+        let mut scanner = self.new.at(inner);
         let mut seen = 0;
         // Entries mostly come in the order of their properties.
         let mut expected = rules.properties.first;
         let mut stray = None;
         for _ in 0..count {
             self.charge(at, 1)?;
-            let name_at = reader.offset();
-            let Head::Str(name) = reader.head()? else { return Err(DecodeError::Truncated.into()) };
-            let start = reader.offset();
-            self.charge(at, (rules.properties.end - rules.properties.first) as usize / COMPARED_PER_STEP)?;
-            let property = self.property(rules.properties, name, expected).map(|index| {
-                expected = index + 1;
-                gate.properties[index as usize]
-            });
+            let name_at = scanner.offset();
+            let Some(Token::Str(name)) = scanner.token() else { return Err(Stop) };
+            let start = scanner.offset();
+            let property = self.property(rules, start, name, &mut expected)?;
             seen |= property.map_or(0, |property| property.bit);
-            let mut end = None;
             let mut was = None;
             if let Some(before) = &mut before
-                && let Some(found) = self.entry(before, name)?
+                && let Some(found) = self.entry(before, name)
             {
                 let new = self.end(start)?;
                 let is_same = self.repeats(found, start, new);
-                before.at = if is_same { found + (new - start) } else { skip(self.old, found)? };
+                before.at = if is_same { found + (new - start) } else { self.after(found) };
                 before.left -= 1;
                 if is_same {
-                    reader = Reader::resumed(self.bytes, new);
+                    scanner = scanner.at(new);
                     continue;
                 }
                 was = Some(found);
             }
-            let mut is_named = false;
-            if let Some(node) = property.and_then(|property| property.node) {
-                is_named = true;
-                end = Some(self.run(node, start, was)?);
-            } else if gate.dialect == Dialect::Library && is_inherited(name) {
-                return self.fail(at, Keyword::Unsure);
-            }
-            for (pattern, node) in &gate.patterns[rules.patterns.first as usize..rules.patterns.end as usize]
-            {
-                if self.is_match(*pattern, name) {
-                    is_named = true;
-                    end = Some(self.run(*node, start, was)?);
-                }
+            let (mut end, is_named) = self.named(rules, property, name, start, was)?;
+            if core::mem::take(&mut self.is_over) {
+                end = None;
             }
             if !is_named && rules.others != ANYTHING {
                 if rules.others != NOTHING {
-                    end = Some(self.run(rules.others, start, was)?);
-                } else if gate.dialect == Dialect::Json {
+                    end = Some(self.run_through(rules.others, start, was)?);
+                } else if self.gate.dialect == Dialect::Json {
                     return self.fail(start, Keyword::AdditionalProperties);
                 } else {
                     // A library may refuse the key or take it away; if the object fails anyway, it fails.
@@ -381,34 +375,127 @@ impl<'a> Walk<'a> {
                 Some(end) => end,
                 None => self.end(start)?,
             };
-            reader = Reader::resumed(self.bytes, end);
+            scanner = scanner.at(end);
         }
         if seen != rules.required {
             return self.fail(at, Keyword::Required);
         }
         match stray {
             Some(at) => self.fail(at, Keyword::Unsure),
-            None => Ok(reader.offset()),
+            None => Ok(scanner.offset()),
         }
     }
 
-    /// The property of a name. The search begins with the one that is expected.
-    fn property(&self, properties: List, name: &[u8], expected: u32) -> Option<u32> {
+    /// Judges the entries of a map whose names are those of the old one, in the same order: so nothing has to be asked
+    /// of the names. None where they are not.
+    fn object_in_step(&mut self, rules: &ObjectRules, inner: usize, before: Before) -> Step<Option<usize>> {
+        let (mut old, mut new) = (self.old.at(before.at), self.new.at(inner));
+        let mut expected = rules.properties.first;
+        for _ in 0..before.left {
+            self.charge(new.offset(), 1)?;
+            if self.is_at_tail(old.offset(), new.offset()) {
+                self.is_over = true;
+                break;
+            }
+            if old.offset() == new.offset() {
+                let mut end = old;
+                end.skip();
+                if end.skip_to(self.prefix) {
+                    (old, new) = (end, new.at(end.offset()));
+                    expected += 1;
+                    continue;
+                }
+            }
+            let (Some(Token::Str(was)), Some(Token::Str(name))) = (old.token(), new.token()) else {
+                return Err(Stop);
+            };
+            if !is_same(was, name) {
+                return Ok(None);
+            }
+            let (found, start) = (old.offset(), new.offset());
+            // The value in which the first difference lies need not be compared.
+            if found != start || found > self.prefix {
+                let end = self.after(found);
+                if self.repeats(found, start, start + (end - found)) {
+                    (old, new) = (old.at(end), new.at(start + (end - found)));
+                    expected += 1;
+                    continue;
+                }
+            }
+            let property = self.property(rules, start, name, &mut expected)?;
+            let (mut end, is_named) = self.named(rules, property, name, start, Some(found))?;
+            if !is_named && rules.others != ANYTHING {
+                end = Some(self.run(rules.others, start, Some(found))?);
+            }
+            if self.is_over {
+                break;
+            }
+            let end = match end {
+                Some(end) => end,
+                None => self.end(start)?,
+            };
+            (old, new) = (old.at(self.after(found)), new.at(end));
+        }
+        Ok(Some(new.offset()))
+    }
+
+    /// Judges an entry by what speaks of its name. Returns its end, where that is known, and whether anything does.
+    fn named(
+        &mut self,
+        rules: &ObjectRules,
+        property: Option<Property>,
+        name: &[u8],
+        start: usize,
+        was: Option<usize>,
+    ) -> Step<(Option<usize>, bool)> {
         let gate = self.gate;
-        (expected..properties.end)
-            .chain(properties.first..expected)
-            .find(|index| gate.name(gate.properties[*index as usize].name) == name)
+        let (mut end, mut is_named) = (None, false);
+        if let Some(node) = property.and_then(|property| property.node) {
+            is_named = true;
+            end = Some(self.run(node, start, was)?);
+        } else if gate.dialect == Dialect::Library && is_inherited(name) {
+            return self.fail(start, Keyword::Unsure);
+        }
+        for (pattern, node) in &gate.patterns[rules.patterns.first as usize..rules.patterns.end as usize] {
+            if self.is_match(*pattern, name) {
+                is_named = true;
+                end = Some(self.run(*node, start, was)?);
+            }
+        }
+        Ok((end, is_named))
+    }
+
+    /// The property of a name. The search begins with the one that is expected, which is the next one after it.
+    fn property(
+        &mut self,
+        rules: &ObjectRules,
+        at: usize,
+        name: &[u8],
+        expected: &mut u32,
+    ) -> Step<Option<Property>> {
+        let gate = self.gate;
+        let List { first, end } = rules.properties;
+        self.charge(at, (end - first) as usize / COMPARED_PER_STEP)?;
+        let middle = (*expected).min(end);
+        let found = (middle..end)
+            .chain(first..middle)
+            .map(|index| (index, gate.properties[index as usize]))
+            .find(|(_, property)| is_same(gate.name(property.name), name));
+        Ok(found.map(|(index, property)| {
+            *expected = index + 1;
+            property
+        }))
     }
 
     /// Whether a map has a key.
     fn has(&mut self, at: usize, inner: usize, count: usize, name: Span) -> Step<bool> {
-        let mut reader = Reader::resumed(self.bytes, inner);
+        let mut scanner = self.new.at(inner);
         for _ in 0..count {
             self.charge(at, 1)?;
-            if reader.head()? == Head::Str(self.gate.name(name)) {
+            if scanner.token() == Some(Token::Str(self.gate.name(name))) {
                 return Ok(true);
             }
-            reader = Reader::resumed(self.bytes, self.end(reader.offset())?);
+            scanner = scanner.at(self.end(scanner.offset())?);
         }
         Ok(false)
     }
@@ -432,6 +519,10 @@ impl<'a> Walk<'a> {
             let left = count - index;
             let mut was = None;
             if let Some(earlier) = &mut before {
+                if earlier.left == left && self.is_at_tail(earlier.at, start) {
+                    self.is_over = true;
+                    return Ok(start);
+                }
                 let end = self.end(start)?;
                 let mut is_same = false;
                 for _ in 0..WINDOW {
@@ -440,7 +531,7 @@ impl<'a> Walk<'a> {
                     if is_same || earlier.left <= left || has_first {
                         break;
                     }
-                    *earlier = Before { at: skip(self.old, earlier.at)?, left: earlier.left - 1 };
+                    *earlier = Before { at: self.after(earlier.at), left: earlier.left - 1 };
                 }
                 if is_same {
                     *earlier = Before { at: earlier.at + (end - start), left: earlier.left - 1 };
@@ -450,7 +541,7 @@ impl<'a> Walk<'a> {
                 // Elements were put in: the old one is waited for.
                 if earlier.left == left {
                     was = Some(earlier.at);
-                    *earlier = Before { at: skip(self.old, earlier.at)?, left: left - 1 };
+                    *earlier = Before { at: self.after(earlier.at), left: left - 1 };
                 } else if has_first {
                     before = None;
                 }
@@ -461,6 +552,10 @@ impl<'a> Walk<'a> {
                 return self.fail(start, if link.is_some() { Keyword::Never } else { Keyword::Items });
             }
             start = self.run(node, start, was)?;
+            // There is one before it only where as many elements follow there as here.
+            if self.is_over {
+                break;
+            }
         }
         Ok(start)
     }
@@ -497,38 +592,54 @@ impl<'a> Walk<'a> {
 
     /// The entries of an old container; none where it was another kind of value.
     fn before(&self, old: usize, is_map: bool) -> Option<Before> {
-        let mut reader = Reader::resumed(self.old, old);
-        let left = match reader.head().ok()? {
-            Head::Map(count) if is_map => count,
-            Head::Array(count) if !is_map => count,
+        let mut scanner = self.old.at(old);
+        let left = match scanner.token()? {
+            Token::Map(count) if is_map => count,
+            Token::Array(count) if !is_map => count,
             _ => return None,
         };
-        Some(Before { at: reader.offset(), left })
+        Some(Before { at: scanner.offset(), left })
+    }
+
+    /// Where an old value ends.
+    fn after(&self, old: usize) -> usize {
+        let mut scanner = self.old.at(old);
+        scanner.skip();
+        scanner.offset()
     }
 
     /// Where the old map has the value of a name, if that is among the next entries; then `before` is at that value.
-    fn entry(&self, before: &mut Before, name: &[u8]) -> Step<Option<usize>> {
+    fn entry(&self, before: &mut Before, name: &[u8]) -> Option<usize> {
         let mut probe = *before;
         for _ in 0..WINDOW {
             if probe.left == 0 {
                 break;
             }
-            let mut reader = Reader::resumed(self.old, probe.at);
-            let is_it = reader.head()? == Head::Str(name);
-            let at = reader.offset();
+            let mut scanner = self.old.at(probe.at);
+            let is_it = scanner.token()? == Token::Str(name);
+            let at = scanner.offset();
             if is_it {
                 *before = Before { at, left: probe.left };
-                return Ok(Some(at));
+                return Some(at);
             }
-            probe = Before { at: skip(self.old, at)?, left: probe.left - 1 };
+            probe = Before { at: self.after(at), left: probe.left - 1 };
         }
-        Ok(None)
+        None
+    }
+
+    /// Whether all is equal from these places on.
+    fn is_at_tail(&self, old: usize, new: usize) -> bool {
+        old >= self.tail && old.wrapping_add(self.shift) == new
     }
 
     /// Whether the old bytes from `old` on begin with the new value. No value begins with another, so then it is one.
     fn repeats(&self, old: usize, start: usize, end: usize) -> bool {
-        let new = self.bytes.get(start..end).unwrap_or_default();
-        self.old.get(old..old + new.len()).is_some_and(|old| is_same(old, new))
+        if (old == start && end <= self.prefix) || self.is_at_tail(old, start) {
+            return true;
+        }
+        let new = self.new.bytes().get(start..end);
+        let old = self.old.bytes().get(old..old + (end - start));
+        old.zip(new).is_some_and(|(old, new)| is_same(old, new))
     }
 }
 
@@ -536,18 +647,21 @@ impl Gate {
     fn name(&self, span: Span) -> &[u8] {
         &self.schema[span.start as usize..span.end as usize]
     }
+
+    fn constant(&self, span: Span) -> Scanner<'_> {
+        Scanner::new(EncodedValue::trusted(&self.schema)).at(span.start as usize)
+    }
 }
 
 /// Whether JavaScript makes something of a value that a schema for JSON does not speak of: a `BigInt`, a byte array, or
 /// an array where some libraries take any object.
-fn is_special(head: Head<'_>, kinds: u8) -> bool {
-    match head {
-        Head::Natural(number) => number > MAX_SAFE,
-        Head::Negative(number) => number.unsigned_abs() > MAX_SAFE,
-        Head::Bin(_) => true,
-        Head::Array(_) => kinds & (kind::ARRAY | kind::OBJECT) == kind::OBJECT,
-        Head::Float(float) => !float.is_finite(),
-        Head::Nil | Head::Bool(_) | Head::Str(_) | Head::Map(_) => false,
+fn is_special(token: Token<'_>, kinds: u8) -> bool {
+    match token {
+        Token::Int(number) => number.unsigned_abs() > MAX_SAFE,
+        Token::Large(_) | Token::Bin(_) => true,
+        Token::Array(_) => kinds & (kind::ARRAY | kind::OBJECT) == kind::OBJECT,
+        Token::Float(float) => !float.is_finite(),
+        Token::Nil | Token::Bool(_) | Token::Str(_) | Token::Map(_) => false,
     }
 }
 

@@ -221,7 +221,7 @@ fn read(reader: &mut Reader<'_>, escapes: Escapes) -> Result<Value, DecodeError>
         Escapes::Taken => Ok(serde_json::json!({ ESCAPE: [kind, content] })),
         Escapes::Plain => Err(DecodeError::NotJson),
     };
-    Ok(match reader.peek()? {
+    Ok(match Marker::from_u8(reader.marker()?) {
         Marker::Null => {
             reader.optional(Reader::bool)?;
             Value::Null

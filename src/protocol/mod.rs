@@ -25,9 +25,9 @@ pub use message::{
     Answer, ClientMessage, KvChange, KvEventKind, Open, OpenPool, Operation, Query, QueryId, Relayed,
     RequestId, Row, ServerMessage, Subscription, SubscriptionId, Target, TopicId,
 };
-pub use msgpack::{DecodeError, EncodedValue, Head, Reader, Writer};
+pub use msgpack::{DecodeError, EncodedValue, Reader, Writer};
 pub use position::{Epoch, Lineage, ParseEpochError, Position, Sequence};
-pub use scan::{Scanner, Token, is_ascii};
+pub use scan::{Scanner, Token, common_prefix, common_suffix, is_ascii, is_same};
 pub use time::Timestamp;
 pub use tokens::Tokens;
 

@@ -4,13 +4,14 @@
 //! strings as map keys, UTF-8 in every string, and at most [`MAX_DEPTH`] levels.
 
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 
-use rmp::{Marker, encode};
+use rmp::encode;
 use thiserror::Error;
 
 use super::limits::{MAX_DEPTH, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use super::position::{Epoch, Sequence};
-use super::scan::is_ascii;
+use super::scan::{Head, Scanner, Token, is_ascii};
 
 /// Bytes that are no message of this protocol. The connection that sent them is closed with this as the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -91,13 +92,11 @@ impl<'a> EncodedValue<'a> {
     /// The fields of a map in their order; `None` where the value is none.
     #[must_use]
     pub fn fields(self) -> Option<impl Iterator<Item = (&'a str, Self)>> {
-        let mut reader = Reader::new(self.0);
-        let count = reader.map().ok()?;
+        let mut scanner = Scanner::new(self);
+        let Some(Token::Map(count)) = scanner.token() else { return None };
         let fields = (0..count).map_while(move |_| {
-            let name = reader.str().ok()?;
-            let start = reader.at;
-            reader.skip().ok()?;
-            Some((name, Self(&reader.bytes[start..reader.at])))
+            let Some(Token::Str(name)) = scanner.token() else { return None };
+            Some((core::str::from_utf8(name).ok()?, scanner.value()?))
         });
         Some(fields)
     }
@@ -105,39 +104,21 @@ impl<'a> EncodedValue<'a> {
     /// The value of the string field `name`, if the value is a map that has it. Costs a walk over the map's top level.
     #[must_use]
     pub fn string_field(self, name: &str) -> Option<&'a str> {
-        let mut reader = Reader::new(self.0);
+        let mut scanner = Scanner::new(self);
+        let Some(Token::Map(count)) = scanner.token() else { return None };
         let mut found = None;
-        for _ in 0..reader.map().ok()? {
-            if reader.text().ok()? == name.as_bytes() {
-                found = reader.clone().str().ok();
+        for _ in 0..count {
+            let is_it = scanner.token() == Some(Token::Str(name.as_bytes()));
+            let value = scanner.value()?;
+            if is_it {
+                found = match Scanner::new(value).token() {
+                    Some(Token::Str(text)) => core::str::from_utf8(text).ok(),
+                    _ => None,
+                };
             }
-            reader.skip().ok()?;
         }
         found
     }
-}
-
-/// The first token of a value: all of a scalar, or how many elements or entries a container has.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Head<'a> {
-    /// Nil.
-    Nil,
-    /// A boolean.
-    Bool(bool),
-    /// An integer that is not negative.
-    Natural(u64),
-    /// A negative integer.
-    Negative(i64),
-    /// A float.
-    Float(f64),
-    /// The bytes of a string: UTF-8, if the value was checked.
-    Str(&'a [u8]),
-    /// Binary data.
-    Bin(&'a [u8]),
-    /// An array of as many elements, which follow.
-    Array(usize),
-    /// A map of as many entries, which follow.
-    Map(usize),
 }
 
 /// Reads tokens from a frame.
@@ -152,12 +133,6 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
-    }
-
-    /// A reader of `bytes` at an offset that one had before.
-    #[must_use]
-    pub const fn resumed(bytes: &'a [u8], offset: usize) -> Self {
-        Self { bytes, at: offset }
     }
 
     /// Whether all bytes are read.
@@ -176,17 +151,9 @@ impl<'a> Reader<'a> {
         DecodeError::Unexpected { expected, at: self.at }
     }
 
-    fn marker(&self) -> Result<Marker, DecodeError> {
-        self.bytes.get(self.at).map(|byte| Marker::from_u8(*byte)).ok_or(DecodeError::Truncated)
-    }
-
-    /// The kind of the next token.
-    ///
-    /// # Errors
-    /// If there is none.
-    #[cfg(feature = "json")]
-    pub(crate) fn peek(&self) -> Result<Marker, DecodeError> {
-        self.marker()
+    /// The next token's first byte, which says what it is.
+    pub(crate) fn marker(&self) -> Result<u8, DecodeError> {
+        self.bytes.get(self.at).copied().ok_or(DecodeError::Truncated)
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
@@ -202,8 +169,26 @@ impl<'a> Reader<'a> {
         Ok(bytes[1..].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
-    fn length(&mut self, count: usize) -> Result<usize, DecodeError> {
-        usize::try_from(self.number(count)?).map_err(|_| DecodeError::Truncated)
+    /// What a token says of its own length: one of the `fixed` markers in its low bits, one of the `sized` ones in the
+    /// bytes after it, `width` of them after the first such marker and twice as many after each that follows.
+    #[inline(never)]
+    fn length(
+        &mut self,
+        fixed: RangeInclusive<u8>,
+        sized: RangeInclusive<u8>,
+        width: usize,
+        expected: &'static str,
+    ) -> Result<usize, DecodeError> {
+        let marker = self.marker()?;
+        if fixed.contains(&marker) {
+            self.at += 1;
+            return Ok(usize::from(marker - fixed.start()));
+        }
+        if !sized.contains(&marker) {
+            return Err(self.unexpected(expected));
+        }
+        let length = self.number(width << (marker - sized.start()))?;
+        usize::try_from(length).map_err(|_| DecodeError::Truncated)
     }
 
     /// An integer that is not negative.
@@ -213,16 +198,13 @@ impl<'a> Reader<'a> {
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         let at = self.at;
         match self.marker()? {
-            Marker::FixPos(number) => {
+            number @ 0x00..=0x7f => {
                 self.at += 1;
                 Ok(u64::from(number))
             }
-            Marker::U8 => self.number(1),
-            Marker::U16 => self.number(2),
-            Marker::U32 => self.number(4),
-            Marker::U64 => self.number(8),
+            marker @ 0xcc..=0xcf => self.number(1 << (marker - 0xcc)),
             // JavaScript encoders write large integers as floats.
-            Marker::F64 => {
+            0xcb => {
                 let float = f64::from_bits(self.number(8)?);
                 Sequence::from_float(float).map(Sequence::get).ok_or(DecodeError::OutOfRange { at })
             }
@@ -237,14 +219,11 @@ impl<'a> Reader<'a> {
     pub fn i64(&mut self) -> Result<i64, DecodeError> {
         let at = self.at;
         match self.marker()? {
-            Marker::FixNeg(number) => {
+            number @ 0xe0..=0xff => {
                 self.at += 1;
-                Ok(i64::from(number))
+                Ok(i64::from(number.cast_signed()))
             }
-            Marker::I8 => self.signed(1),
-            Marker::I16 => self.signed(2),
-            Marker::I32 => self.signed(4),
-            Marker::I64 => self.signed(8),
+            marker @ 0xd0..=0xd3 => self.signed(1 << (marker - 0xd0)),
             _ => i64::try_from(self.u64()?).map_err(|_| DecodeError::OutOfRange { at }),
         }
     }
@@ -261,11 +240,11 @@ impl<'a> Reader<'a> {
     /// If the next token is none.
     pub fn float(&mut self) -> Result<f64, DecodeError> {
         match self.marker()? {
-            Marker::F32 => {
+            0xca => {
                 let bits = self.number(4)?;
                 Ok(f64::from(f32::from_bits(u32::try_from(bits).expect("four bytes fit"))))
             }
-            Marker::F64 => self.number(8).map(f64::from_bits),
+            0xcb => self.number(8).map(f64::from_bits),
             _ => Err(self.unexpected("a float")),
         }
     }
@@ -294,8 +273,8 @@ impl<'a> Reader<'a> {
     /// If the next token is none.
     pub fn bool(&mut self) -> Result<bool, DecodeError> {
         let value = match self.marker()? {
-            Marker::True => true,
-            Marker::False => false,
+            0xc3 => true,
+            0xc2 => false,
             _ => return Err(self.unexpected("a boolean")),
         };
         self.at += 1;
@@ -311,30 +290,9 @@ impl<'a> Reader<'a> {
         core::str::from_utf8(self.text()?).map_err(|_| DecodeError::NotUtf8 { at })
     }
 
-    /// Moves past a string, which has to be UTF-8. Mostly it is ASCII, which takes a fraction of the time to see.
-    #[inline]
-    fn check_str(&mut self) -> Result<(), DecodeError> {
-        let at = self.at;
-        let text = self.text()?;
-        if is_ascii(text) || core::str::from_utf8(text).is_ok() {
-            Ok(())
-        } else {
-            Err(DecodeError::NotUtf8 { at })
-        }
-    }
-
     /// The bytes of a string, which may be anything.
     fn text(&mut self) -> Result<&'a [u8], DecodeError> {
-        let length = match self.marker()? {
-            Marker::FixStr(length) => {
-                self.at += 1;
-                usize::from(length)
-            }
-            Marker::Str8 => self.length(1)?,
-            Marker::Str16 => self.length(2)?,
-            Marker::Str32 => self.length(4)?,
-            _ => return Err(self.unexpected("a string")),
-        };
+        let length = self.length(0xa0..=0xbf, 0xd9..=0xdb, 1, "a string")?;
         self.take(length)
     }
 
@@ -352,12 +310,9 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// If the next token is none.
     pub fn bin(&mut self) -> Result<&'a [u8], DecodeError> {
-        let length = match self.marker()? {
-            Marker::Bin8 => self.length(1)?,
-            Marker::Bin16 => self.length(2)?,
-            Marker::Bin32 => self.length(4)?,
-            _ => return Err(self.unexpected("binary data")),
-        };
+        // No marker says the length of binary data itself.
+        let none = RangeInclusive::new(1, 0);
+        let length = self.length(none, 0xc4..=0xc6, 1, "binary data")?;
         self.take(length)
     }
 
@@ -380,15 +335,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// If the next token starts no array.
     pub fn array(&mut self) -> Result<usize, DecodeError> {
-        match self.marker()? {
-            Marker::FixArray(length) => {
-                self.at += 1;
-                Ok(usize::from(length))
-            }
-            Marker::Array16 => self.length(2),
-            Marker::Array32 => self.length(4),
-            _ => Err(self.unexpected("an array")),
-        }
+        self.length(0x90..=0x9f, 0xdc..=0xdd, 2, "an array")
     }
 
     /// The number of entries of the map that starts here.
@@ -396,15 +343,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// If the next token starts no map.
     pub fn map(&mut self) -> Result<usize, DecodeError> {
-        match self.marker()? {
-            Marker::FixMap(length) => {
-                self.at += 1;
-                Ok(usize::from(length))
-            }
-            Marker::Map16 => self.length(2),
-            Marker::Map32 => self.length(4),
-            _ => Err(self.unexpected("a map")),
-        }
+        self.length(0x80..=0x8f, 0xde..=0xdf, 2, "a map")
     }
 
     /// `None` for nil, else what `read` reads.
@@ -415,7 +354,7 @@ impl<'a> Reader<'a> {
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, DecodeError>,
     ) -> Result<Option<T>, DecodeError> {
-        if self.marker()? == Marker::Null {
+        if self.marker()? == 0xc0 {
             self.at += 1;
             return Ok(None);
         }
@@ -433,136 +372,57 @@ impl<'a> Reader<'a> {
         if value.len() > MAX_VALUE_BYTES { Err(DecodeError::TooLarge) } else { Ok(EncodedValue(value)) }
     }
 
-    /// The next token, whatever it is.
-    ///
-    /// # Errors
-    /// If there is none, or one of an extension type.
-    pub fn head(&mut self) -> Result<Head<'a>, DecodeError> {
-        Ok(match self.marker()? {
-            Marker::Null => {
-                self.at += 1;
-                Head::Nil
-            }
-            Marker::True | Marker::False => Head::Bool(self.bool()?),
-            Marker::FixPos(_) | Marker::U8 | Marker::U16 | Marker::U32 | Marker::U64 => {
-                Head::Natural(self.u64()?)
-            }
-            Marker::FixNeg(_) | Marker::I8 | Marker::I16 | Marker::I32 | Marker::I64 => {
-                let number = self.i64()?;
-                u64::try_from(number).map_or(Head::Negative(number), Head::Natural)
-            }
-            Marker::F32 | Marker::F64 => Head::Float(self.float()?),
-            Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => Head::Str(self.text()?),
-            Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => Head::Bin(self.bin()?),
-            Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => Head::Array(self.array()?),
-            Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => Head::Map(self.map()?),
-            _ => return Err(self.unexpected("a value without extension types")),
-        })
-    }
-
-    /// Moves past one value, checking all of it.
+    /// Moves past one value, checking all of it. Without recursion: `open` holds what containers still lack, doubled,
+    /// and odd for those of maps.
     fn walk(&mut self) -> Result<(), DecodeError> {
-        match self.marker()? {
-            // What records are mostly made of needs no list of what is open.
-            Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => self.check_str(),
-            Marker::Null | Marker::True | Marker::False | Marker::FixPos(_) | Marker::FixNeg(_) => {
-                self.at += 1;
-                Ok(())
-            }
-            Marker::U64 | Marker::I64 | Marker::F64 => self.take(9).map(drop),
-            _ => self.walk_nested(),
-        }
-    }
-
-    /// Moves past one value that was checked before.
-    ///
-    /// # Errors
-    /// If it ends too early after all.
-    pub fn skip(&mut self) -> Result<(), DecodeError> {
-        let mut left = 1_usize;
-        while left > 0 {
-            left -= 1;
-            match self.head()? {
-                Head::Array(count) => left = left.saturating_add(count),
-                Head::Map(count) => left = left.saturating_add(count.saturating_mul(2)),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves past one value without recursion: `open` holds, per open container, the tokens that it still lacks.
-    fn walk_nested(&mut self) -> Result<(), DecodeError> {
-        #[derive(Clone, Copy)]
-        struct Open {
-            left: usize,
-            is_map: bool,
-        }
-        let mut open = [Open { left: 0, is_map: false }; MAX_DEPTH];
+        let mut open = [0_u32; MAX_DEPTH];
         let mut depth = 0;
+        let mut state = 2_u32;
         loop {
-            let key_due = depth > 0 && open[depth - 1].is_map && open[depth - 1].left.is_multiple_of(2);
-            let container = match self.marker()? {
-                // Names of fields and short texts are half of all tokens.
-                Marker::FixStr(length) => {
-                    let start = self.at + 1;
-                    let end = start + usize::from(length);
-                    let text = self.bytes.get(start..end).ok_or(DecodeError::Truncated)?;
+            // Of what a map lacks an even number is left before each name.
+            let is_key_due = state & 3 == 1;
+            state -= 2;
+            let Head { size, payload, .. } = match self.marker()? {
+                marker @ (0xa0..=0xbf | 0xd9..=0xdb) => {
+                    // Names of fields and short texts are half of all tokens.
+                    let head = if marker < 0xc0 { Head::short(marker) } else { self.head()? };
+                    let start = self.at + head.size;
+                    let text = self.bytes.get(start..start.saturating_add(head.payload));
+                    let text = text.ok_or(DecodeError::Truncated)?;
                     if !is_ascii(text) && core::str::from_utf8(text).is_err() {
                         return Err(DecodeError::NotUtf8 { at: self.at });
                     }
-                    self.at = end;
-                    None
+                    head
                 }
-                Marker::Str8 | Marker::Str16 | Marker::Str32 => {
-                    self.check_str()?;
-                    None
+                _ if is_key_due => return Err(self.unexpected("a string as map key")),
+                0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => {
+                    return Err(self.unexpected("a value without extension types"));
                 }
-                _ if key_due => return Err(self.unexpected("a string as map key")),
-                Marker::Null | Marker::True | Marker::False | Marker::FixPos(_) | Marker::FixNeg(_) => {
-                    self.at += 1;
-                    None
+                marker => {
+                    let head = self.head()?;
+                    if let 0x80..=0x9f | 0xdc..=0xdf = marker {
+                        *open.get_mut(depth).ok_or(DecodeError::TooDeep)? = state;
+                        depth += 1;
+                        // More than any frame has bytes is as good as all that is claimed.
+                        let lacking = u32::try_from(head.inside).unwrap_or(u32::MAX).min(u32::MAX / 4) * 2;
+                        state = lacking | u32::from(matches!(marker, 0x80..=0x8f | 0xde | 0xdf));
+                    }
+                    head
                 }
-                Marker::U8 | Marker::I8 => self.take(2).map(|_| None)?,
-                Marker::U16 | Marker::I16 => self.take(3).map(|_| None)?,
-                Marker::U32 | Marker::I32 | Marker::F32 => self.take(5).map(|_| None)?,
-                Marker::U64 | Marker::I64 | Marker::F64 => self.take(9).map(|_| None)?,
-                Marker::Bin8 | Marker::Bin16 | Marker::Bin32 => {
-                    self.bin()?;
-                    None
-                }
-                Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => {
-                    Some(Open { left: self.array()?, is_map: false })
-                }
-                Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => {
-                    Some(Open { left: self.map()?.saturating_mul(2), is_map: true })
-                }
-                Marker::FixExt1
-                | Marker::FixExt2
-                | Marker::FixExt4
-                | Marker::FixExt8
-                | Marker::FixExt16
-                | Marker::Ext8
-                | Marker::Ext16
-                | Marker::Ext32
-                | Marker::Reserved => return Err(self.unexpected("a value without extension types")),
             };
-            if let Some(container) = container {
-                *open.get_mut(depth).ok_or(DecodeError::TooDeep)? = container;
-                depth += 1;
-            } else if depth > 0 {
-                open[depth - 1].left -= 1;
-            }
-            while depth > 0 && open[depth - 1].left == 0 {
-                depth -= 1;
-                if depth > 0 {
-                    open[depth - 1].left -= 1;
+            self.take(size.saturating_add(payload))?;
+            while state < 2 {
+                if depth == 0 {
+                    return Ok(());
                 }
-            }
-            if depth == 0 {
-                return Ok(());
+                depth -= 1;
+                state = open[depth];
             }
         }
+    }
+
+    fn head(&self) -> Result<Head, DecodeError> {
+        Scanner::resumed(self.bytes, self.at).head().ok_or(DecodeError::Truncated)
     }
 }
 

@@ -27,13 +27,20 @@ pub enum Token<'a> {
 
 /// What a token consists of, without what it says.
 #[derive(Debug, Clone, Copy)]
-struct Head {
+pub(super) struct Head {
     /// Bytes before the payload: the marker, and a length.
-    size: usize,
+    pub(super) size: usize,
     /// Bytes of payload: of a number, a string, or binary data.
-    payload: usize,
+    pub(super) payload: usize,
     /// Values inside: an entry of a map counts twice.
-    inside: usize,
+    pub(super) inside: usize,
+}
+
+impl Head {
+    /// That of a string whose length is in its marker.
+    pub(super) const fn short(marker: u8) -> Self {
+        Self { size: 1, payload: (marker & 0x1f) as usize, inside: 0 }
+    }
 }
 
 /// Walks over the tokens of a checked value. Bytes that are none end the walk; they never make it panic.
@@ -48,6 +55,11 @@ impl<'a> Scanner<'a> {
     #[must_use]
     pub const fn new(value: EncodedValue<'a>) -> Self {
         Self { bytes: value.as_bytes(), at: 0 }
+    }
+
+    /// A scanner of bytes that may be no value, for [`Self::head`].
+    pub(super) const fn resumed(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
     }
 
     /// All bytes of the value.
@@ -79,8 +91,9 @@ impl<'a> Scanner<'a> {
         usize::try_from(self.number(count)?).ok()
     }
 
+    /// The head of the next token; `None` where the bytes end in it.
     #[inline(never)]
-    fn head(&self) -> Option<Head> {
+    pub(super) fn head(&self) -> Option<Head> {
         let marker = *self.bytes.get(self.at)?;
         let scalar = |payload| Head { size: 1, payload, inside: 0 };
         let sized = |count: usize| Some(Head { size: 1 + count, payload: self.length(count)?, inside: 0 });
@@ -107,11 +120,16 @@ impl<'a> Scanner<'a> {
     }
 
     /// Moves past the next value, whatever is in it.
-    #[inline(never)]
     pub fn skip(&mut self) {
+        self.skip_to(usize::MAX);
+    }
+
+    /// Moves past the next value if it ends at `limit` or before. Says whether; if not, the scanner is somewhere in it.
+    #[inline(never)]
+    pub fn skip_to(&mut self, limit: usize) -> bool {
         let mut left = 1_usize;
         while left > 0 {
-            let Some(marker) = self.bytes.get(self.at).copied() else { return };
+            let Some(marker) = self.bytes.get(self.at).copied() else { return false };
             left -= 1;
             match marker {
                 // Most tokens of most values; the rest in the general way.
@@ -122,12 +140,24 @@ impl<'a> Scanner<'a> {
                     left += usize::from(marker & 0x0f) * 2;
                 }
                 _ => {
-                    let Some(Head { size, payload, inside }) = self.head() else { return };
+                    let Some(Head { size, payload, inside }) = self.head() else { return false };
                     self.at = self.at.saturating_add(size).saturating_add(payload);
                     left = left.saturating_add(inside);
                 }
             }
+            if self.at > limit {
+                return false;
+            }
         }
+        true
+    }
+
+    /// The next value, and moves past it.
+    #[inline]
+    pub fn value(&mut self) -> Option<EncodedValue<'a>> {
+        let start = self.at;
+        self.skip();
+        self.bytes.get(start..self.at).map(EncodedValue::trusted)
     }
 
     /// The next token; of an array or a map only its beginning. `None` at the end.
@@ -180,6 +210,31 @@ impl<'a> Scanner<'a> {
         self.at = end;
         Some(token)
     }
+}
+
+/// How many bytes at the beginning are equal. Eight at a time, as numbers, because wasm has no comparison of so few bytes
+/// but a call, and that goes byte by byte.
+#[must_use]
+pub fn common_prefix(one: &[u8], other: &[u8]) -> usize {
+    let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+    let same = words.take_while(|(a, b)| u64::from_ne_bytes(**a) == u64::from_ne_bytes(**b)).count() * 8;
+    let rest = one[same..].iter().zip(&other[same..]);
+    same + rest.take_while(|(a, b)| a == b).count()
+}
+
+/// How many bytes at the end are equal.
+#[must_use]
+pub fn common_suffix(one: &[u8], other: &[u8]) -> usize {
+    let words = one.as_rchunks::<8>().1.iter().rev().zip(other.as_rchunks::<8>().1.iter().rev());
+    let same = words.take_while(|(a, b)| u64::from_ne_bytes(**a) == u64::from_ne_bytes(**b)).count() * 8;
+    let rest = one[..one.len() - same].iter().rev().zip(other[..other.len() - same].iter().rev());
+    same + rest.take_while(|(a, b)| a == b).count()
+}
+
+/// Whether both hold the same bytes.
+#[must_use]
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && common_prefix(one, other) == one.len()
 }
 
 /// Whether a text holds ASCII only. By words of eight bytes: twice as fast on wasm32 as by its own words of four.

@@ -76,7 +76,7 @@ use core::hash::{Hash, Hasher};
 use crate::protocol::Timestamp;
 
 use epochs::{History, Lineage, Retired, Session, Sightings};
-use receipt::Subject;
+use receipt::{Closing, Subject};
 use recovery::{Ledger, Outcome, Recovery};
 use staging::Staging;
 
@@ -148,7 +148,7 @@ pub struct Replica {
     /// The snapshot before this one, where it was an attempt's (rule 9).
     last_snapshot: Option<Mark>,
     /// A plain snapshot below the applied one that answered a `refresh`, and where it was asked for (rule 9).
-    last_lower: Option<(u64, Option<Mark>)>,
+    last_lower: Option<Box<(u64, Option<Mark>)>>,
     staging: Option<Box<Staging>>,
     restarts: u32,
     shown: Option<Token>,
@@ -158,7 +158,7 @@ pub struct Replica {
     judging: Option<Judging>,
     tickets: u32,
     /// What the input under way leaves to be decided once the hold-back is drained.
-    closing: receipt::Closing,
+    closing: Option<Box<Closing>>,
     queue: VecDeque<(Timestamp, Input)>,
     effects: VecDeque<Effect>,
 }
@@ -203,7 +203,7 @@ impl Replica {
             stats: Stats::default(),
             judging: None,
             tickets: 0,
-            closing: receipt::Closing::default(),
+            closing: None,
             queue: VecDeque::new(),
             effects: VecDeque::new(),
         }
@@ -374,6 +374,12 @@ impl Replica {
         self.input(now, Input::Refresh);
     }
 
+    /// Gives back the memory that only beginnings and recoveries need: of most replicas there are many, and little happens.
+    pub(crate) fn rest(&mut self) {
+        self.effects.shrink_to_fit();
+        self.queue.shrink_to_fit();
+    }
+
     /// Ends this replica. The request in flight is aborted; nothing else comes out, whatever comes in. The host frees
     /// every value that it keeps for it.
     pub fn dispose(&mut self) {
@@ -538,6 +544,10 @@ impl Replica {
         }
         self.run(now, input);
         self.mark_calm();
+    }
+
+    fn closing(&mut self) -> &mut Closing {
+        self.closing.get_or_insert_default()
     }
 
     fn pump(&mut self) {

@@ -79,7 +79,7 @@ impl Replica {
     /// Whether a receipt may take the short way: nothing else is going on, it is in order, and its version fits. Then
     /// what `run_offer` would do comes down to the gate and `install_next`; a test holds both ways to the same trace.
     #[inline]
-    pub(super) fn is_next(&self, header: &Header) -> bool {
+    pub(crate) fn is_next(&self, header: &Header) -> bool {
         if !self.is_calm || self.judging.is_some() || !header.has_sequence() {
             return false;
         }
@@ -239,7 +239,7 @@ impl Replica {
                 } else {
                     self.stats.gaps += 1;
                     self.hold(header, Content::Good(token), weight);
-                    self.closing.cause = Some(Cause::Missing);
+                    self.closing().cause = Some(Cause::Missing);
                 }
             }
         }
@@ -286,11 +286,11 @@ impl Replica {
                 self.ledger.outcome = Outcome::Refused;
                 self.stats.gaps += 1;
                 self.hold(header, Content::Refused, 0);
-                self.closing.cause = Some(cause);
+                self.closing().cause = Some(cause);
             }
             Base::Empty | Base::At { .. } | Base::Fenced { .. } => {
                 self.ledger.outcome = Outcome::Refused;
-                self.closing.cause = Some(cause);
+                self.closing().cause = Some(cause);
             }
         }
     }
@@ -307,7 +307,7 @@ impl Replica {
             }
             Kind::Object => {
                 self.ledger.outcome = Outcome::Refused;
-                self.closing.cause = Some(cause);
+                self.closing().cause = Some(cause);
             }
         }
     }
@@ -357,7 +357,7 @@ impl Replica {
 
     fn close(&mut self, now: Timestamp) {
         self.cancel_if_satisfied();
-        let closing = core::mem::take(&mut self.closing);
+        let closing = self.closing.take().map(|closing| *closing).unwrap_or_default();
         if let Some(request) = closing.answered {
             self.succeed(now, request);
         }
@@ -417,7 +417,7 @@ impl Replica {
             self.retired.add(left);
         }
         // A sighting may have lost its request to a final `null` while nothing was applied.
-        self.closing.cause.get_or_insert(Cause::Tail);
+        self.closing().cause.get_or_insert(Cause::Tail);
         self.session.restart_counts();
         self.ledger.repeat = None;
         self.last_snapshot = None;

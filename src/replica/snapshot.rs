@@ -138,9 +138,9 @@ impl Replica {
         self.last_snapshot = request.map(|_| mark);
         self.succeed_lineage(before, header, lineage);
         self.settle_sightings(request.map(|request| request.attempt));
-        self.closing.answered = request;
+        self.closing().answered = request;
         if request.is_none() {
-            self.closing.cause = Some(Cause::Tail);
+            self.closing().cause = Some(Cause::Tail);
         }
     }
 
@@ -153,8 +153,8 @@ impl Replica {
             return false;
         }
         let this = Some((header.sequence, request.asked_at));
-        let is_second = self.last_lower == this;
-        self.last_lower = this;
+        let is_second = self.last_lower.as_deref() == this.as_ref();
+        self.last_lower = this.map(Box::new);
         is_second
     }
 

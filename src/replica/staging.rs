@@ -270,9 +270,9 @@ impl Replica {
         }
         self.succeed_lineage(before, &header, &staging.lineage);
         self.settle_sightings(staging.attempt);
-        self.closing.answered = request;
+        self.closing().answered = request;
         if request.is_none() {
-            self.closing.cause = Some(Cause::Tail);
+            self.closing().cause = Some(Cause::Tail);
         }
         self.drain(now);
     }

@@ -9,9 +9,9 @@ use alloc::{vec, vec::Vec};
 
 use super::{
     names::hash,
-    tape::{Op, Tape, key},
+    tape::{MAX_EXACT, Op, Tape, key},
 };
-use crate::protocol::{EncodedValue, Scanner, Token};
+use crate::protocol::{self, EncodedValue, Scanner, Token, common_prefix, common_suffix};
 
 /// How many old names a new one is compared with where many changed their places. Beyond that the field counts as new:
 /// it is built again, and only its identity is lost.
@@ -40,29 +40,22 @@ impl Tape {
     }
 }
 
-/// How many bytes at the beginning are equal. Eight at a time: a large record with a small change is mostly this. As
-/// numbers, because wasm has no comparison of so few bytes but a call.
-fn common_prefix(one: &[u8], other: &[u8]) -> usize {
-    let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
-    let same = words.take_while(|(a, b)| u64::from_ne_bytes(**a) == u64::from_ne_bytes(**b)).count() * 8;
-    let rest = one[same..].iter().zip(&other[same..]);
-    same + rest.take_while(|(a, b)| a == b).count()
-}
-
 /// Whether these bytes are the same. Most are few: a call to compare them would take longer.
 fn is_same(one: Option<&[u8]>, other: Option<&[u8]>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one.len() == other.len() && common_prefix(one, other) == one.len(),
-        _ => false,
-    }
+    one.zip(other).is_some_and(|(one, other)| protocol::is_same(one, other))
 }
 
-/// How many bytes at the end are equal.
-fn common_suffix(one: &[u8], other: &[u8]) -> usize {
-    let words = one.as_rchunks::<8>().1.iter().rev().zip(other.as_rchunks::<8>().1.iter().rev());
-    let same = words.take_while(|(a, b)| u64::from_ne_bytes(**a) == u64::from_ne_bytes(**b)).count() * 8;
-    let rest = one[..one.len() - same].iter().rev().zip(other[..other.len() - same].iter().rev());
-    same + rest.take_while(|(a, b)| a == b).count()
+/// Whether two scalars that are written in different ways are one to a host.
+fn says_the_same(one: Token<'_>, other: Token<'_>) -> bool {
+    match (one, other) {
+        (Token::Float(one), Token::Float(other)) => one.to_bits() == other.to_bits(),
+        (Token::Int(int), Token::Float(float)) | (Token::Float(float), Token::Int(int)) => {
+            #[expect(clippy::cast_precision_loss, reason = "in the range of exact integers")]
+            let exact = int as f64;
+            int.unsigned_abs() <= MAX_EXACT && exact.to_bits() == float.to_bits()
+        }
+        _ => one == other,
+    }
 }
 
 struct Diff<'a, 't> {
@@ -90,9 +83,17 @@ impl<'a> Diff<'a, '_> {
     fn pass_equal(&mut self) -> bool {
         let (from, to) = (self.old.offset(), self.new.offset());
         let mut end = self.old;
+        if from == to && from <= self.prefix {
+            // If it does not end in the equal beginning, the first difference lies in it.
+            let is_equal = end.skip_to(self.prefix);
+            if is_equal {
+                (self.old, self.new) = (end, self.new.at(end.offset()));
+            }
+            return is_equal;
+        }
         end.skip();
         let length = end.offset() - from;
-        let is_equal = (from == to && end.offset() <= self.prefix) || {
+        let is_equal = self.is_at_tail() || {
             // Encodings delimit themselves: as many equal bytes are the same value.
             let (old, new) = (self.old.bytes(), self.new.bytes());
             is_same(old.get(from..from + length), new.get(to..to + length))
@@ -112,8 +113,7 @@ impl<'a> Diff<'a, '_> {
         for passed in 0..most {
             let mut end = self.old;
             end.skip();
-            end.skip();
-            if end.offset() > self.prefix {
+            if !end.skip_to(self.prefix) {
                 return passed;
             }
             self.old = end;
@@ -134,6 +134,7 @@ impl<'a> Diff<'a, '_> {
             (Some(Token::Map(before)), Some(Token::Map(after))) => self.map(before, after),
             (Some(Token::Array(before)), Some(Token::Array(after))) if before == after => self.list(before),
             (Some(Token::Array(before)), Some(Token::Array(after))) => self.splice(before, after),
+            (Some(before), Some(after)) if says_the_same(before, after) => self.tape.op(Op::Same, 0),
             _ => {
                 (self.old, self.new) = (old, new);
                 self.old.skip();

@@ -62,7 +62,7 @@ const NAME_NEW: u32 = u32::MAX;
 const NAME_ONCE: u32 = u32::MAX - 1;
 
 /// The largest integer that is the same number as a float.
-const MAX_EXACT: u64 = (1 << 53) - 1;
+pub(super) const MAX_EXACT: u64 = (1 << 53) - 1;
 
 /// What a host reads to build values. See the [module](self) for the format.
 ///

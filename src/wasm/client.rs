@@ -1,6 +1,5 @@
 //! The client as JavaScript sees it: numbers in, numbers out, values as bytes in WASM memory.
 
-use alloc::rc::Rc;
 use alloc::{borrow::ToOwned, boxed::Box, string::String, vec::Vec};
 
 use js_sys::Function;
@@ -8,9 +7,13 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use super::host::Host;
 use crate::{
-    client::{CellId, Change, Client, GateId, Offered, OwnOptions, Seed, SlotId, Want, WriteError},
+    client::{
+        CellId, Change, Client, GateId, Offered, OwnOptions, QueryError, Seed, SlotId, Want, WriteError,
+    },
     gate::{Dialect, Fault, Patterns},
-    protocol::{DecodeError, EncodedValue, Operation, Position, Reader, RequestId, Row, Sequence},
+    protocol::{
+        DecodeError, EncodedValue, OpenPool, Operation, Position, Query, Reader, RequestId, Row, Sequence,
+    },
     replica::{EpochId, Header, OnGap, Source, Status, Token, Verdict, Version},
     session::{Generation, Phase},
     value::{Path, Tape},
@@ -35,9 +38,13 @@ const TEXT_TARGET: usize = 8 * 1024;
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Core {
-    host: Rc<Host>,
+    host: Host,
     changes: Vec<Change>,
     words: Vec<[u32; 5]>,
+    /// What [`Self::drain`] has found: how many changes there are, where they lie, and what to do with the timer.
+    drained: [usize; 3],
+    /// The frame that came in. Used again for the next one.
+    frame: Vec<u8>,
     /// What the facade wants built: it writes here, so it never moves.
     wants: Box<[[u32; 2]; MAX_WANTS]>,
     tape: Tape,
@@ -100,14 +107,16 @@ fn header(epoch: u32, number: f64, prev: f64, version: u32) -> Header {
 
 #[wasm_bindgen]
 impl Core {
-    /// A client with 16 random bytes. `wake` is called after every input that no call of the facade caused.
+    /// A client with 16 random bytes. After every call that may change something the facade calls `drain`.
     #[wasm_bindgen(constructor)]
-    pub fn new(seed: &[u8], wake: Function, token: Option<String>) -> Self {
+    pub fn new(seed: &[u8], token: Option<String>) -> Self {
         let seed = core::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
         Self {
-            host: Host::new(Client::new(seed, token), wake),
+            host: Host::new(Client::new(seed, token)),
             changes: Vec::new(),
             words: Vec::new(),
+            drained: [0; 3],
+            frame: Vec::new(),
             wants: Box::new([[0; 2]; MAX_WANTS]),
             tape: Tape::new(),
             built: [0; 7],
@@ -118,15 +127,41 @@ impl Core {
 
     // ---- session
 
-    /// Starts the session; `dial` is called for each link. With `fetch`, that is called for a token before each, and
-    /// when one is about to expire: with a number to call `token` with, and why (0 to connect, 1 the one in use is about
-    /// to expire, 2 the last one was refused).
-    pub fn open(&self, dial: Function, fetch: Option<Function>) {
-        if fetch.is_some() {
+    /// Starts the session. If it `asks_for_tokens`, the facade is told to fetch one before each link, and when the one
+    /// in use is about to expire.
+    pub fn open(&self, asks_for_tokens: bool) {
+        if asks_for_tokens {
             self.host.edit(Client::ask_for_tokens);
         }
-        self.host.set_dial(dial, fetch);
         self.host.run(Client::start);
+    }
+
+    /// The link is open.
+    pub fn opened(&self, link: u32) {
+        self.host.run(|client, now| client.handle_opened(now, Generation::from_number(link)));
+    }
+
+    /// The link is closed, by whomever.
+    pub fn closed(&self, link: u32, code: u16, reason: &str) {
+        self.host.run(|client, now| client.handle_closed(now, Generation::from_number(link), code, reason));
+    }
+
+    /// Where the facade writes a frame of at most `length` bytes, until it asks again.
+    pub fn room(&mut self, length: usize) -> *mut u8 {
+        self.frame.resize(length, 0);
+        self.frame.as_mut_ptr()
+    }
+
+    /// A frame came: the first `length` bytes of the room.
+    #[wasm_bindgen(js_name = frame)]
+    pub fn take_frame(&self, link: u32, length: usize) {
+        let frame = self.frame.get(..length).unwrap_or_default();
+        self.host.run(|client, now| client.handle_frame(now, Generation::from_number(link), frame));
+    }
+
+    /// The timer has fired.
+    pub fn timeout(&self) {
+        self.host.fired();
     }
 
     /// A token has been fetched or, if not `ok`, could not be: `text` says why.
@@ -166,7 +201,7 @@ impl Core {
     }
 
     /// A text about slot or request `number`: 0 why the last link ended, 1 why a subscription was denied, 2 the
-    /// message of a refused write (once), 3 the epoch and 4 the schema version of the shown value, 5 the keyword that
+    /// message of a refused write or the trace of a notification (once), 3 the epoch and 4 the schema version of the shown value, 5 the keyword that
     /// the last schema was refused for and, after a line feed, where it is, 6 in the same way the rule that a value of
     /// the present change list broke. Those who need more than a number are few, so they share one way out.
     pub fn text(&self, which: u32, number: u32) -> Option<String> {
@@ -193,15 +228,22 @@ impl Core {
     // ---- replicas of the session
 
     /// Subscribes and returns the slot; 0: a key is over its limit. `kind` is 0 for an object, 1 for a datastore that
-    /// exists, 2 for one that is made temporary and 3 for one that is made permanent where it does not. `gate` is -1
-    /// where values are trusted, -2 where the host judges them, else the one that does.
+    /// exists, 2 for one that is made temporary and 3 for one that is made permanent where it does not; 4 for a pool that
+    /// exists, 5 for one that is made where it does not and 6 for one that is made with presence; 7 for what is relayed on a
+    /// key, 8 for the mailbox, 9 for a watch of the group `key` and the key `primary`. `gate` is -1 where values are
+    /// trusted, -2 where the host judges them, else the one that does.
     pub fn subscribe(&self, kind: u32, key: &str, primary: &str, gate: i32) -> u32 {
         let gated = gate != -1;
         let slot = self.host.run(|client, _| {
             let slot = match kind {
                 0 => client.subscribe_object(key, gated),
                 1 => client.subscribe_datastore(key, None, primary, gated),
-                _ => client.subscribe_datastore(key, Some(kind == 3), primary, gated),
+                2 | 3 => client.subscribe_datastore(key, Some(kind == 3), primary, gated),
+                4 => client.subscribe_pool(key, None, gated),
+                5 | 6 => client.subscribe_pool(key, Some(OpenPool { presence: kind == 6 }), gated),
+                7 => client.follow_relay(key),
+                8 => Ok(client.follow_mailbox()),
+                _ => Ok(client.watch(key, primary)),
             }?;
             if let Ok(gate) = u32::try_from(gate) {
                 client.use_gate(slot, GateId::from_number(gate));
@@ -272,33 +314,51 @@ impl Core {
 
     // ---- writes
 
-    /// Asks for a change and returns its request, or -1: a key is over its limit, -2: the value is or is
-    /// none, -3: too many writes wait already.
-    /// `kind` is 0 to set and 1 to delete the object `key`; 2 to set `value` and 3 to delete `key` in a datastore.
-    pub fn write(&self, kind: u32, datastore: &str, key: &str, value: &[u8]) -> f64 {
-        let value = EncodedValue::check(value).ok();
-        let operation = match (kind, value) {
-            (1, _) => Operation::Delete { key },
-            (3, _) => Operation::Remove { datastore, key },
-            (0, Some(value)) => Operation::Put { key, value },
-            (_, Some(value)) => Operation::Set { datastore, value },
-            (_, None) => return -2.0,
+    /// Asks for a change by an operation of the wire and returns its request, or -1: a key is over its limit, -2: a
+    /// value is or the operation is none, -3: too many writes wait already.
+    pub fn write(&self, operation: &[u8]) -> f64 {
+        let operation = match Operation::decode(operation) {
+            Ok(operation) => operation,
+            Err(DecodeError::BadKey) => return -1.0,
+            Err(_) => return -2.0,
         };
         match self.host.run(|client, now| client.write(now, operation)) {
             Ok(request) => float(Some(request)),
             Err(WriteError::Key(_)) => -1.0,
-            Err(WriteError::Value(_)) => -2.0,
+            Err(WriteError::Value(_) | WriteError::Large(_)) => -2.0,
             Err(WriteError::Waiting(_)) => -3.0,
         }
     }
 
+    /// Asks a question of the wire and returns its number, or -2: it is too long or none, -3: too many wait already.
+    pub fn query(&self, question: &[u8]) -> f64 {
+        let Ok(question) = Query::decode(question) else { return -2.0 };
+        match self.host.run(|client, now| client.query(now, question)) {
+            Ok(query) => f64::from(query),
+            Err(QueryError::Long(_)) => -2.0,
+            Err(QueryError::Waiting(_)) => -3.0,
+        }
+    }
+
+    /// The application has taken these notifications or, if not `ok`, failed to. `traces` is an array of strings,
+    /// encoded as values are.
+    pub fn taken(&self, traces: &[u8], ok: bool) {
+        let mut reader = Reader::new(traces);
+        let count = reader.array().unwrap_or_default();
+        let traces: Vec<_> = (0..count).map_while(|_| reader.str().ok()).collect();
+        self.host.run(|client, _| client.taken(&traces, ok));
+    }
+
     // ---- changes
 
-    /// Makes the changes since the last call readable at `changesPtr` and returns how many there are.
-    pub fn drain(&mut self) -> u32 {
+    /// Collects what is new since the last call. Returns where three words lie: how many changes there are, where they
+    /// lie, five words each, and what to do with the timer (0 nothing, 1 take it back, else set it to as many
+    /// milliseconds less two).
+    pub fn drain(&mut self) -> *const usize {
+        self.words.clear();
+        self.host.tell_outputs(&mut self.words);
         self.host.edit(|client| {
             client.poll_changes(&mut self.changes);
-            self.words.clear();
             self.words.extend(self.changes.iter().enumerate().filter_map(|(index, change)| {
                 let previous = index.checked_sub(1).and_then(|index| self.changes.get(index));
                 let is_news = match change {
@@ -313,13 +373,8 @@ impl Core {
                 is_news.then(|| words(*change))
             }));
         });
-        u32::try_from(self.words.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Where the changes lie in WASM memory: five 32-bit words each.
-    #[wasm_bindgen(js_name = changesPtr)]
-    pub fn changes_ptr(&self) -> *const [u32; 5] {
-        self.words.as_ptr()
+        self.drained = [self.words.len(), self.words.as_ptr().addr(), self.host.tell_timer() as usize];
+        self.drained.as_ptr()
     }
 
     // ---- values
@@ -544,5 +599,7 @@ fn words(change: Change) -> [u32; 5] {
         Change::Denied { slot } => [12, slot.number(), 3, 0, 0],
         Change::Freed { cell } => [13, 0, cell.number(), 0, 0],
         Change::JudgeOwn { slot, token, ticket } => [14, slot.number(), token.0, ticket, 0],
+        Change::Fed { slot, cell } => [15, slot.number(), cell.number(), 0, 0],
+        Change::Answered { query, cell } => [16, query, number(cell), 0, 0],
     }
 }

@@ -153,7 +153,7 @@ mod engine {
     }
 
     fn item(reader: &mut Reader<'_>) -> Result<Item, DecodeError> {
-        Ok(match reader.peek()? {
+        Ok(match Marker::from_u8(reader.marker()?) {
             Marker::Null => {
                 reader.optional(Reader::bool)?;
                 Item::from(())
