@@ -133,6 +133,14 @@ describe('the hooks of React', () => {
     expect(await run('own')).toEqual(['- 1 1 1', '1 2 2 2', '3 rows']);
   });
 
+  test('what a component has put into a pool goes after it', async () => {
+    expect(await run('pool')).toEqual(['{}', '{"ada":1,"bob":2}', '{"bob":2}']);
+  });
+
+  test('one datastore is shown in two orders', async () => {
+    expect(await run('order')).toBe('bac abc ');
+  });
+
   test('mistakes are told with what to do, and a closed client shows nothing', async () => {
     expect(await run('mistakes')).toEqual({
       messages: ['TidewireError: there is no <TidewireProvider client={…}> above this component'], closed: '',

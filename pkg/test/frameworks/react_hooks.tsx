@@ -4,7 +4,7 @@ import { Component, type ReactElement, type ReactNode, StrictMode, Suspense, use
 import { createRoot, type Root } from 'react-dom/client';
 import { type Client, connect, createClientReplica, InProcessTransport } from 'tidewire';
 import {
-  TidewireProvider, useClient, useCollection, useReplica, useSelect, useStatus, useSynced, useSyncedReplica,
+  TidewireProvider, useClient, useCollection, usePool, useReplica, useSelect, useStatus, useSynced, useSyncedReplica,
 } from 'tidewire/react';
 import { ReferenceServer } from 'tidewire/server';
 import { z } from 'zod';
@@ -219,6 +219,43 @@ async function own(): Promise<unknown> {
   return [...texts, `${things.rows().length} rows`];
 }
 
+/** A pool is left a moment after the last component that shows it, and takes this client's presence along. */
+async function pool(): Promise<unknown> {
+  const { server, element, root, render, shown } = await rig();
+  const bob = (await connect(server)).pool<number>('doc:1', undefined, { presence: true });
+  let point: (fields: Record<string, number>) => Promise<void> = async () => {};
+  const Shown = (): ReactElement => {
+    const { fields, isReady, set } = usePool<number>('doc:1', undefined, { presence: true });
+    point = set;
+    return <i>{isReady ? JSON.stringify(fields) : '…'}</i>;
+  };
+  await render(<Shown />);
+  const texts = [element.textContent];
+  await point({ ada: 1 });
+  await bob.set({ bob: 2 });
+  await shown();
+  texts.push(element.textContent);
+  await act(() => root.unmount());
+  await pause(1_300);
+  return [...texts, JSON.stringify(bob.peekFields())];
+}
+
+/** Components that show one datastore in two orders. */
+async function order(): Promise<unknown> {
+  const { server, element, render, shown } = await rig();
+  const store = server.datastore('things', { kind: 'permanent' });
+  for (const id of ['b', 'c', 'a']) store.set({ id });
+  const byName = (one: { id: string }, other: { id: string }): number => one.id.localeCompare(other.id);
+  const Shown = ({ isSorted }: { isSorted: boolean }): ReactElement => {
+    const { rows } = useCollection<{ id: string }>('things', undefined, isSorted ? { order: byName } : {});
+    return <i>{rows.map(({ id }) => id).join('')} </i>;
+  };
+  await render(<><Shown isSorted={false} /><Shown isSorted /></>);
+  store.set({ id: 'c' });
+  await shown();
+  return element.textContent;
+}
+
 /** Errors say what to do. */
 async function mistakes(): Promise<unknown> {
   const messages: string[] = [];
@@ -237,7 +274,7 @@ async function mistakes(): Promise<unknown> {
   return { messages, closed: element.textContent };
 }
 
-const scenarios = { select, keys, suspended, tearing, promised, failed, own, mistakes };
+const scenarios = { select, keys, suspended, tearing, promised, failed, own, pool, order, mistakes };
 
 declare global {
   interface Window {
