@@ -8,8 +8,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum Condition {
     /// The database is being opened. Next: `Ready`.
     Opening,
-    /// All is well. Next: `Failing`, `Stopping`.
+    /// The database is open, and the node becomes a member of its cluster. Next: `Ready`, `Opening`, `Stopping`.
+    Joining,
+    /// All is well. Next: `Failing`, `Apart`, `Joining`, `Stopping`.
     Ready,
+    /// The log of the cluster is out of reach: reads are answered, writes wait. Next: `Ready`, `Joining`, `Stopping`.
+    Apart,
     /// The last commit failed: reads are answered, writes are refused. Next: `Ready`, `Stopping`.
     Failing,
     /// Everybody is being sent away. The end.
@@ -22,7 +26,9 @@ impl Condition {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Opening => "opening the database",
+            Self::Joining => "joining the cluster",
             Self::Ready => "ready",
+            Self::Apart => "the log is out of reach",
             Self::Failing => "the storage fails",
             Self::Stopping => "stopping",
         }
@@ -31,8 +37,10 @@ impl Condition {
     const fn from_number(number: u8) -> Self {
         match number {
             0 => Self::Opening,
-            1 => Self::Ready,
-            2 => Self::Failing,
+            1 => Self::Joining,
+            2 => Self::Ready,
+            3 => Self::Apart,
+            4 => Self::Failing,
             _ => Self::Stopping,
         }
     }
@@ -53,6 +61,17 @@ impl Health {
     #[must_use]
     pub fn condition(&self) -> Condition {
         Condition::from_number(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Notes how a node is in its cluster. A storage that fails is the worse trouble.
+    pub(crate) fn turn(&self, is_well: bool, has_joined: bool) {
+        let condition = match (self.condition(), is_well, has_joined) {
+            (Condition::Failing, _, true) => return,
+            (_, true, _) => Condition::Ready,
+            (_, false, true) => Condition::Apart,
+            (_, false, false) => Condition::Joining,
+        };
+        self.set(condition);
     }
 
     /// Notes another condition. A server that stops does nothing else any more.

@@ -121,15 +121,17 @@ async fn metrics(State(web): State<Arc<Web>>) -> Response {
     let condition = web.health.condition();
     let seen = match condition {
         Condition::Opening => Observation::default(),
-        Condition::Ready | Condition::Failing | Condition::Stopping => {
-            match timeout(LOOK_PATIENCE, look).await {
-                Ok(seen) => seen.unwrap_or_default(),
-                Err(_elapsed) => {
-                    let hint = "the storage has not answered for seconds\n";
-                    return (StatusCode::SERVICE_UNAVAILABLE, hint).into_response();
-                }
+        Condition::Joining
+        | Condition::Ready
+        | Condition::Apart
+        | Condition::Failing
+        | Condition::Stopping => match timeout(LOOK_PATIENCE, look).await {
+            Ok(seen) => seen.unwrap_or_default(),
+            Err(_elapsed) => {
+                let hint = "the storage has not answered for seconds\n";
+                return (StatusCode::SERVICE_UNAVAILABLE, hint).into_response();
             }
-        }
+        },
     };
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (kind, web.metrics.render(condition, &seen)).into_response()
@@ -151,8 +153,8 @@ async fn this_machine(State(web): State<Arc<Web>>, request: Request, next: Next)
 /// Turns everybody away before the database is open, and once the server stops.
 async fn open(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
     match web.health.condition() {
-        Condition::Ready | Condition::Failing => next.run(request).await,
-        condition @ (Condition::Opening | Condition::Stopping) => {
+        Condition::Ready | Condition::Apart | Condition::Failing => next.run(request).await,
+        condition @ (Condition::Opening | Condition::Joining | Condition::Stopping) => {
             let retry = [(header::RETRY_AFTER, "1")];
             (StatusCode::SERVICE_UNAVAILABLE, retry, format!("{}\n", condition.name())).into_response()
         }
