@@ -1,6 +1,9 @@
 //! Whether the server may be sent clients.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU8, Ordering},
+};
 
 /// How the server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,11 +51,15 @@ impl Condition {
 
 /// The server's condition, for all its threads.
 #[derive(Debug)]
-pub struct Health(AtomicU8);
+pub struct Health {
+    condition: AtomicU8,
+    /// What the node is called, once that is known.
+    node: OnceLock<String>,
+}
 
 impl Default for Health {
     fn default() -> Self {
-        Self(AtomicU8::new(Condition::Opening as u8))
+        Self { condition: AtomicU8::new(Condition::Opening as u8), node: OnceLock::new() }
     }
 }
 
@@ -60,7 +67,18 @@ impl Health {
     /// How the server is.
     #[must_use]
     pub fn condition(&self) -> Condition {
-        Condition::from_number(self.0.load(Ordering::Relaxed))
+        Condition::from_number(self.condition.load(Ordering::Relaxed))
+    }
+
+    /// What the node is called; `None` for a server of its own.
+    #[must_use]
+    pub fn node(&self) -> Option<&str> {
+        self.node.get().map(String::as_str)
+    }
+
+    /// Notes what the node is called. It keeps its first name.
+    pub(crate) fn name(&self, node: &str) {
+        self.node.get_or_init(|| node.to_owned());
     }
 
     /// Notes how a node is in its cluster. A storage that fails is the worse trouble.
@@ -78,7 +96,7 @@ impl Health {
     pub fn set(&self, condition: Condition) {
         let keep = |now| (Condition::from_number(now) != Condition::Stopping).then_some(condition as u8);
         // It fails only where there is nothing to change.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, keep);
+        let _ = self.condition.fetch_update(Ordering::Relaxed, Ordering::Relaxed, keep);
     }
 }
 

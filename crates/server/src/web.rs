@@ -60,6 +60,9 @@ const MAX_REASON_BYTES: usize = 123;
 /// How long the host's thread may take to say how it is: a commit to a very slow disk.
 const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Says which node of a cluster answers `/readyz`.
+const NODE: HeaderName = HeaderName::from_static("x-tidewire-node");
+
 /// What the routes share.
 #[derive(Debug)]
 pub(crate) struct Web {
@@ -108,7 +111,9 @@ fn probes() -> Router<Arc<Web>> {
 async fn ready(State(web): State<Arc<Web>>) -> Response {
     let condition = web.health.condition();
     let status = if condition == Condition::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, format!("{}\n", condition.name())).into_response()
+    let node = web.health.node().and_then(|node| HeaderValue::from_str(node).ok());
+    let node = node.map(|node| [(NODE, node)]);
+    (status, node, format!("{}\n", condition.name())).into_response()
 }
 
 async fn metrics(State(web): State<Arc<Web>>) -> Response {

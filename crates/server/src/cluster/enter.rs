@@ -86,22 +86,37 @@ pub(crate) async fn enter(data: &Path, cluster: &Cluster) -> Result<Entered, Ent
         Some(name) => name.clone(),
         None => own_name(data).map_err(EnterError::Name)?,
     };
-    let log = Log::connect(cluster).await?;
+    let log = loop {
+        match Log::connect(cluster).await {
+            Err(error) if error.may_pass() => {
+                tracing::warn!("{error}; trying again");
+                sleep(PAUSE).await;
+            }
+            connected => break connected?,
+        }
+    };
     let peers = Peers::start(log.clone(), name.clone(), data.to_owned()).await?;
     loop {
         let mut state = sqlite.cluster()?;
         peers.stand(Standing::candidate(&state));
-        match step(&log, &peers, &mut sqlite, &mut state).await? {
+        match passing(step(&log, &peers, &mut sqlite, &mut state).await)? {
             Step::There => return Ok(Entered { sqlite, state, log, peers, name }),
             Step::Moved => {}
             Step::Wait(why) => {
                 tracing::info!("{why}");
                 sleep(PAUSE).await;
             }
-            Step::Copy => match peers.find_member().await? {
+            Step::Copy => match peers.find_member().await.unwrap_or_default() {
                 Some(member) => {
                     tracing::info!(from = %member, "taking a copy of another node's database");
-                    let copy = peers.fetch(&member, data).await?;
+                    let copy = match peers.fetch(&member, data).await {
+                        Err(error) if error.may_pass() => {
+                            tracing::warn!("{error}; trying again");
+                            sleep(PAUSE).await;
+                            continue;
+                        }
+                        fetched => fetched?,
+                    };
                     let keep = !sqlite.is_empty()?;
                     // Nothing of it is written any more.
                     drop(sqlite);
@@ -129,9 +144,18 @@ enum Step {
     /// The database was changed; look again.
     Moved,
     /// Somebody else has to act first.
-    Wait(&'static str),
+    Wait(String),
     /// The database has to be replaced by another node's.
     Copy,
+}
+
+/// Waits for what may be over in a moment.
+fn passing(step: Result<Step, EnterError>) -> Result<Step, EnterError> {
+    match step {
+        Err(EnterError::Log(error)) if error.may_pass() => Ok(Step::Wait(error.to_string())),
+        Err(EnterError::Peer(error)) if error.may_pass() => Ok(Step::Wait(error.to_string())),
+        step => step,
+    }
 }
 
 async fn step(log: &Log, peers: &Peers, sqlite: &mut Sqlite, state: &mut State) -> Result<Step, EnterError> {
@@ -177,7 +201,8 @@ async fn step(log: &Log, peers: &Peers, sqlite: &mut Sqlite, state: &mut State) 
         return Ok(Step::Copy);
     }
     if peers.is_outranked(&Standing::candidate(state)).await? {
-        return Ok(Step::Wait("the log has lost records; a node that has read more of it founds it anew"));
+        let why = "the log has lost records; a node that has read more of it founds it anew";
+        return Ok(Step::Wait(why.to_owned()));
     }
     tracing::warn!(
         position = place.position,

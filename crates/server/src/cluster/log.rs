@@ -11,7 +11,7 @@ use async_nats::{
     jetstream::{
         self, Context, ErrorCode,
         consumer::{AckPolicy, DeliverPolicy, pull},
-        context::{CreateStreamErrorKind, GetStreamErrorKind},
+        context::GetStreamErrorKind,
         message::PublishMessage,
         stream::{Config, DiscardPolicy, LastRawMessageErrorKind, StorageType, Stream},
     },
@@ -95,6 +95,13 @@ pub enum LogError {
         /// Why.
         why: String,
     },
+}
+
+impl LogError {
+    /// Whether it may be over in a moment.
+    pub(super) const fn may_pass(&self) -> bool {
+        matches!(self, Self::Connect { .. } | Self::Failed { .. })
+    }
 }
 
 fn failed(doing: &'static str) -> impl Fn(Box<dyn std::error::Error + Send + Sync>) -> LogError {
@@ -189,7 +196,7 @@ impl Log {
         let context = jetstream::new(client.clone());
         let prefix = format!("tidewire.{}", cluster.service);
         let subject = format!("{prefix}.log");
-        let stream = open(&context, cluster, &subject).await?;
+        let stream = open(&context, cluster, &subject, about.cluster.is_some()).await?;
         let replicas = stream.cached_info().config.num_replicas;
         Ok(Self { client, context, stream, subject, prefix, replicas })
     }
@@ -353,7 +360,12 @@ impl Log {
 }
 
 /// The stream of the service, made where there is none.
-async fn open(context: &Context, cluster: &Cluster, subject: &str) -> Result<Stream, LogError> {
+async fn open(
+    context: &Context,
+    cluster: &Cluster,
+    subject: &str,
+    is_clustered: bool,
+) -> Result<Stream, LogError> {
     let name = format!("TIDEWIRE_{}", cluster.service);
     let config = |num_replicas| Config {
         name: name.clone(),
@@ -366,16 +378,9 @@ async fn open(context: &Context, cluster: &Cluster, subject: &str) -> Result<Str
         deny_purge: true,
         ..Config::default()
     };
-    let opened = match cluster.replicas {
-        Some(replicas) => context.get_or_create_stream(config(replicas)).await,
-        // As many copies as make sense, as far as there are servers.
-        None => match context.get_or_create_stream(config(3)).await {
-            Err(error) if matches!(error.kind(), CreateStreamErrorKind::JetStream(_)) => {
-                context.get_or_create_stream(config(1)).await
-            }
-            opened => opened,
-        },
-    };
+    // As many copies as make sense, where there may be other servers for them.
+    let replicas = cluster.replicas.unwrap_or(if is_clustered { 3 } else { 1 });
+    let opened = context.get_or_create_stream(config(replicas)).await;
     let stream = opened.map_err(|error| failed("opened")(error.into()))?;
     let found = &stream.cached_info().config;
     let wrong = |why| LogError::Stream { name: name.clone(), why };

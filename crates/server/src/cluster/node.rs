@@ -76,6 +76,7 @@ impl Node {
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<End, ServeError> {
         let Entered { sqlite, state, log, peers, name } = entered;
+        self.conduct.health.name(&name);
         tracing::info!(
             node = %name,
             position = state.seen.position,

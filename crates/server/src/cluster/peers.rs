@@ -64,6 +64,13 @@ pub enum PeerError {
     Unreadable(#[from] DecodeError),
 }
 
+impl PeerError {
+    /// Whether it may be over in a moment.
+    pub(super) const fn may_pass(&self) -> bool {
+        matches!(self, Self::Unanswered(_) | Self::Refused(_))
+    }
+}
+
 impl From<io::Error> for PeerError {
     fn from(error: io::Error) -> Self {
         Self::Disk(error.into())

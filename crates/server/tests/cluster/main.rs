@@ -5,8 +5,11 @@
 #[path = "../rig/mod.rs"]
 mod rig;
 
+mod appends;
+mod balancer;
 mod nats;
 mod one_history;
+mod schedules;
 mod trouble;
 
 use std::{path::Path, time::Duration};

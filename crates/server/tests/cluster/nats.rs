@@ -18,6 +18,11 @@ fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
+/// Sends a process a signal.
+pub(crate) fn signal(process: u32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &process.to_string()]).status().unwrap().success());
+}
+
 /// A process that is killed at the end.
 struct Process(Child);
 
@@ -38,13 +43,16 @@ impl Drop for Process {
 pub(crate) struct Nats {
     process: Process,
     port: u16,
+    /// What its settings say of the others.
+    cluster: String,
     directory: TempDir,
 }
 
-fn start(directory: &Path, port: u16) -> Process {
+fn start(directory: &Path, port: u16, cluster: &str) -> Process {
     let config = directory.join("nats.conf");
     let store = directory.join("store");
-    let text = format!("listen: 127.0.0.1:{port}\njetstream {{ store_dir: {store:?}, max_file: 4GB }}\n");
+    let listen = format!("server_name: nats-{port}\nlisten: 127.0.0.1:{port}\n");
+    let text = format!("{listen}jetstream {{ store_dir: {store:?}, max_file: 4GB }}\n{cluster}");
     fs::write(&config, text).unwrap();
     let child = Command::new("nats-server")
         .args(["-c", config.to_str().unwrap()])
@@ -63,8 +71,26 @@ fn start(directory: &Path, port: u16) -> Process {
 impl Nats {
     pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let port = free_port();
-        Self { process: start(directory.path(), port), port, directory }
+        let (port, cluster) = (free_port(), String::new());
+        Self { process: start(directory.path(), port, &cluster), port, cluster, directory }
+    }
+
+    /// Several that are one.
+    pub(crate) fn cluster(count: usize) -> Vec<Self> {
+        let ports: Vec<_> = (0..2 * count).map(|_| free_port()).collect();
+        let (ports, routes) = ports.split_at(count);
+        let urls: Vec<_> = routes.iter().map(|port| format!("nats-route://127.0.0.1:{port}")).collect();
+        let urls = urls.join(", ");
+        let start = |(port, route): (&u16, &u16)| {
+            let cluster = format!("cluster {{ name: test, listen: 127.0.0.1:{route}, routes: [{urls}] }}\n");
+            let directory = tempfile::tempdir().unwrap();
+            Self { process: start(directory.path(), *port, &cluster), port: *port, cluster, directory }
+        };
+        ports.iter().zip(routes).map(start).collect()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.0.id()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -76,7 +102,7 @@ impl Nats {
     }
 
     pub(crate) fn start_again(&mut self) {
-        self.process = start(self.directory.path(), self.port);
+        self.process = start(self.directory.path(), self.port, &self.cluster);
     }
 
     fn store(&self) -> PathBuf {
