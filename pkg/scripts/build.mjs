@@ -24,6 +24,7 @@ const BUNDLES = {
   'server.workerd': { entry: 'server/index', loader: 'server_workerd' },
   testing: { entry: 'testing/index', loader: 'server_inline', required: true },
   nats: { entry: 'nats/index', loader: 'slim', required: true },
+  inspector: { entry: 'inspector/index', loader: 'browser', required: true },
   library: { entry: 'gate/library', loader: 'browser' },
   store: { entry: 'store/index', required: true },
   ssr: { entry: 'ssr', required: true },

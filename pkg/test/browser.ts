@@ -31,7 +31,7 @@ export async function openPage(entry: URL, flags: readonly string[] = []): Promi
     bundle: true, format: 'esm', target: 'es2022', write: false,
     define: { 'process.env.NODE_ENV': '"test"' },
     alias: {
-      vitest: here('vitest_page.ts'), tidewire: `${DIST}inline.js`, 'tidewire/nats': `${DIST}nats.js`, 'tidewire/testing': `${DIST}testing.js`,
+      vitest: here('page_vitest.ts'), tidewire: `${DIST}inline.js`, 'tidewire/nats': `${DIST}nats.js`, 'tidewire/testing': `${DIST}testing.js`,
     },
   });
   const script = bundled.outputFiles[0]!.text;

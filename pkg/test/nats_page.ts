@@ -4,7 +4,7 @@ import { wsconnect } from '@nats-io/nats-core';
 import { createClientReplica, type Envelope, type Replica } from 'tidewire';
 import { jsonCodec, msgpackCodec, natsConnection, NatsTransport } from 'tidewire/nats';
 import { describeTransport } from './conformance.js';
-import { runAll } from './vitest_page.js';
+import { runPlanned } from './page_vitest.js';
 
 export interface NatsPage {
   join(url: string): Promise<void>;
@@ -15,7 +15,7 @@ export interface NatsPage {
   shown(): { sequence: number; id: string | undefined; status: string; keys: number; gaps: number };
   leave(): Promise<number>;
   /** Runs the suite of all transports. */
-  conformance(url: string): Promise<{ ran: number; failed: string[] }>;
+  conformance(url: string): Promise<{ checks: number; faults: string[] }>;
 }
 
 interface Value { id: bigint }
@@ -62,7 +62,7 @@ const page: NatsPage = {
         };
       });
     }
-    return runAll();
+    return runPlanned();
   },
 };
 
