@@ -294,6 +294,11 @@ impl Sqlite {
         Ok(stored.map(|state| State::decode(&state)).transpose()?.unwrap_or_default())
     }
 
+    /// Whether the database is that of a node.
+    pub(crate) fn is_of_cluster(&self) -> rusqlite::Result<bool> {
+        self.connection().query_row("SELECT EXISTS (SELECT 1 FROM cluster)", [], |row| row.get(0))
+    }
+
     fn set_cluster(&self, state: &[u8]) -> rusqlite::Result<()> {
         store(self.connection(), state)
     }
