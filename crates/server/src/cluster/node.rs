@@ -95,6 +95,8 @@ impl Node {
             if has_joined.await.is_ok() {
                 peers.stand(Standing::member());
                 if let Some(ready) = ready.take() {
+                    // The thread says so too, a moment later; whoever is told now comes now.
+                    self.conduct.health.set(Condition::Ready);
                     ready();
                 }
             }
