@@ -67,6 +67,31 @@ test('a watch tells how many events it has lost', async () => {
 });
 
 if (SERVER_BIN !== undefined) {
+  test('what was acknowledged survives the death of the server, and is told once', async () => {
+    const server = await NativeServer.start();
+    const [ada, bob] = await Promise.all(['ada', 'bob'].map((token) => connect(server.url, { WebSocket, token }))) as [Client, Client];
+    const heard: unknown[] = [];
+    bob.inbox.subscribe(({ pack }) => heard.push(pack));
+    const kinds: string[] = [];
+    bob.kv('g').watch('*', ({ kind }) => kinds.push(kind));
+    await ada.notify('bob', 1);
+    await ada.kv('g').set('k', 1);
+    await until(() => heard.length === 1 && kinds.length === 2, 'what came before');
+    await server.kill();
+    const [trace, set, get] = [ada.notify('bob', 2, { suit: true }), ada.kv('g').set('x', 2), ada.kv('g').get('k')];
+    await server.start();
+    await Promise.all([trace, set]);
+    expect(await get).toBe(1);
+    expect(await ada.kv('g').getAll()).toEqual({ k: 1, x: 2 });
+    await until(() => heard.length === 2, 'what came after');
+    expect(heard).toEqual([1, 2]);
+    expect(kinds.slice(0, 3)).toEqual(['following', 'set', 'following']);
+    await bob.inbox.reply(await trace, 'yes');
+    expect(await ada.inbox.replyTo(await trace)).toBe('yes');
+    for (const client of [ada, bob]) client.close();
+    await server.stop();
+  });
+
   test('what a token does not allow is denied, and told where it was asked', async () => {
     const secret = randomBytes(32).toString('hex');
     const token = (sub: string, read: string[], write: string[]): string => {
