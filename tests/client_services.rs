@@ -4,8 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 #[cfg(target_arch = "wasm32")]
-use wasm_bindgen_test::wasm_bindgen_test as test;
-#[cfg(target_arch = "wasm32")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
 
 mod client_rig;
@@ -76,6 +74,9 @@ fn reconnect(rig: &mut Rig, index: usize) {
 }
 
 mod relays {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     #[test]
@@ -142,6 +143,9 @@ mod relays {
 }
 
 mod mailboxes {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     fn open(rig: &mut Rig, index: usize) -> SlotId {
@@ -303,6 +307,9 @@ mod mailboxes {
 }
 
 mod kv {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     #[test]
@@ -421,6 +428,9 @@ mod kv {
 }
 
 mod pools {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     fn open(rig: &mut Rig, index: usize, presence: bool) -> SlotId {
