@@ -98,6 +98,8 @@ export class SessionInbox implements Inbox {
   readonly #waiters = new Set<Waiter>();
   /** What ends each loop over it. */
   readonly #loops = new Set<() => void>();
+  /** The traces of those that are taken, until the end of this microtask. */
+  readonly #taken: string[] = [];
   /** What came while nobody listened. */
   #pending: Notification[] = [];
   #feed: Feed | undefined;
@@ -290,8 +292,18 @@ export class SessionInbox implements Inbox {
     else this.#settle([notification.trace], failures.length === 0);
   }
 
+  /** Says what became of notifications. Those that are taken together are told together. */
   #settle(traces: readonly string[], ok: boolean): void {
-    if (traces.length > 0) this.#runtime.input(() => this.#runtime.core.taken(encode(traces), ok));
+    if (ok) {
+      if (this.#taken.push(...traces) > traces.length) return;
+      queueMicrotask(() => this.#say(this.#taken.splice(0), true));
+    } else if (traces.length > 0) {
+      this.#say(traces, false);
+    }
+  }
+
+  #say(traces: readonly string[], ok: boolean): void {
+    this.#runtime.input(() => this.#runtime.core.taken(encode(traces), ok));
   }
 }
 

@@ -52,6 +52,38 @@ if (SERVER_BIN !== undefined) {
   });
 }
 
+test('notifications that are taken together are told to the server together', async () => {
+  const server = await ReferenceServer.create();
+  const ada = await connect(server, { token: 'ada' });
+  for (let n = 0; n < 100; n++) await ada.notify('bob', n);
+  let sent = 0;
+  const link = (): Link => {
+    const made = server.link();
+    const { send } = made;
+    made.send = (bytes) => {
+      sent++;
+      send.call(made, bytes);
+    };
+    return made;
+  };
+  const bob = await connect({ link }, { token: 'bob' });
+  const heard: unknown[] = [];
+  bob.inbox.subscribe(({ pack }) => heard.push(pack));
+  await until(() => heard.length === 100, 'all of them');
+  await bob.kv('g').count();
+  expect(heard).toEqual(Array.from({ length: 100 }, (_, n) => n));
+  // Hello, the subscription, the question; and what was taken, in a few.
+  expect(sent).toBeLessThan(20);
+  for (const client of [ada, bob]) client.close();
+  const again = await connect(server, { token: 'bob' });
+  let later = 0;
+  again.inbox.subscribe(() => later++);
+  await again.kv('g').count();
+  expect(later).toBe(0);
+  again.close();
+  server.close();
+});
+
 test('a watch tells how many events it has lost', async () => {
   const server = await ReferenceServer.create();
   const links: Link[] = [];
