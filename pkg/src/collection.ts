@@ -75,6 +75,10 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
     this.#list = new Lazy(createCell, () => this.#readAll());
   }
 
+  override get isSingle(): boolean {
+    return false;
+  }
+
   readonly rows = (): readonly unknown[] => this.#list.get();
 
   readonly peekRows = (): readonly unknown[] => this.#list.peek();

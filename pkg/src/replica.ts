@@ -169,6 +169,11 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
     runtime.attach(slot, this);
   }
 
+  /** Without readers of meta only the value's cell is set. */
+  get isSingle(): boolean {
+    return this.#meta === undefined;
+  }
+
   get stats(): ReplicaStats {
     return (this.#stats ??= Object.defineProperties({}, {
       ...COUNTERS,

@@ -460,6 +460,29 @@ impl Client {
         offered
     }
 
+    /// Whether a value of an own transport is the next one in order, with nothing else going on: then the host may run
+    /// its gate at once, and have it shown by [`Self::show_own`].
+    #[must_use]
+    pub fn is_next(&self, slot: SlotId, header: Header) -> bool {
+        let Some(entry) = self.slots.get(slot.number()).filter(|entry| !entry.is_remote()) else {
+            return false;
+        };
+        // What its major number is matters only to those who declare one.
+        let is_version_of_note = entry.replica.options().declared_major.is_some();
+        let version = if is_version_of_note { self.version(header.version.id) } else { header.version };
+        entry.replica.is_next(&Header { version, ..header })
+    }
+
+    /// Shows a value of an own transport that has passed the gate, if it is the next one in order. Says whether; then no
+    /// change tells of it.
+    pub fn show_own(&mut self, now: Timestamp, slot: SlotId, header: Header, token: Token) -> bool {
+        let is_next = self.is_next(slot, header);
+        if let Some(replica) = self.replica_mut(slot).filter(|_| is_next) {
+            replica.receive(now, header, token, 0, || Verdict::Accepted);
+        }
+        is_next
+    }
+
     /// Whether all that is new is that an own-transport replica shows a value of its host: then that is not told as a
     /// change any more. Of most inputs it is so, and a host that has the answer at hand need not read a list.
     pub fn take_install(&mut self) -> bool {
