@@ -10,6 +10,7 @@ export default defineConfig({
       { find: /^tidewire$/, replacement: here('./dist/inline.js') },
       { find: /^tidewire\/inline$/, replacement: here('./dist/inline.js') },
       { find: /^tidewire\/server$/, replacement: here('./dist/server.inline.js') },
+      { find: /^tidewire\/(react|vue|svelte|solid|signals|ssr|store)$/, replacement: here('./dist/$1.js') },
     ],
   },
   test: { include: ['test/**/*.test.ts'], testTimeout: 15_000, hookTimeout: 30_000, fileParallelism: false },

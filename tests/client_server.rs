@@ -8,199 +8,24 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 #[cfg(target_arch = "wasm32")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
 
-use std::{collections::VecDeque, time::Duration};
+mod client_rig;
 
+use std::time::Duration;
+
+use client_rig::{ANY, Gate, Rig};
 use tidewire::{
-    client::{Change, Client, GateId, Output, SlotId},
+    client::{Change, GateId, SlotId},
     gate::{Dialect, Fault},
-    protocol::{EncodedValue, Timestamp, Writer, from_json, to_json},
-    replica::{Status, Verdict},
-    server::{Action, ConnectionId, Options, Server, Transmit, storage::Memory},
-    session::{Generation, Phase},
+    protocol::{EncodedValue, Writer, from_json},
+    replica::Status,
+    session::Phase,
 };
-
-/// Says what a client's gate says: `false` refuses.
-type Gate = fn(&str) -> bool;
-
-struct Peer {
-    client: Client,
-    gate: Gate,
-    link: Option<(Generation, ConnectionId)>,
-    inbox: VecDeque<Vec<u8>>,
-    changes: Vec<Change>,
-    faults: Vec<Fault>,
-}
-
-struct Rig {
-    now: Timestamp,
-    server: Server<Memory>,
-    peers: Vec<Peer>,
-    connections: u64,
-    is_up: bool,
-}
-
-impl Rig {
-    fn new() -> Self {
-        let server = Server::open(Memory::new(), Options::new([7; 32])).unwrap();
-        let now = Timestamp::from_millis(1_700_000_000_000);
-        Self { now, server, peers: Vec::new(), connections: 0, is_up: true }
-    }
-
-    fn connect(&mut self, gate: Gate) -> usize {
-        let index = self.peers.len();
-        let seed = [u8::try_from(index).unwrap() + 1; 16];
-        let mut client = Client::new(seed, None);
-        client.start(self.now);
-        let (inbox, changes, faults) = (VecDeque::new(), Vec::new(), Vec::new());
-        self.peers.push(Peer { client, gate, link: None, inbox, changes, faults });
-        self.settle();
-        index
-    }
-
-    /// Carries frames to and fro until nobody has anything to say.
-    fn settle(&mut self) {
-        let mut moved = true;
-        while moved {
-            moved = false;
-            for index in 0..self.peers.len() {
-                moved |= self.drive(index);
-            }
-            self.server.commit(self.now).unwrap();
-            while let Some(Transmit { connection, action, report }) = self.server.poll_transmit() {
-                moved = true;
-                let peer =
-                    self.peers.iter_mut().find(|peer| peer.link.is_some_and(|(_, id)| id == connection));
-                match (action, peer) {
-                    (Action::Frame(frame), Some(peer)) => peer.inbox.push_back(frame.to_vec()),
-                    (Action::Close { code, reason }, Some(peer)) => {
-                        let (link, _) = peer.link.take().unwrap();
-                        peer.client.handle_closed(self.now, link, code, &reason);
-                    }
-                    (_, None) => {}
-                }
-                if report {
-                    self.server.handle_drained(self.now, connection);
-                }
-            }
-        }
-    }
-
-    fn drive(&mut self, index: usize) -> bool {
-        let Self { now, server, peers, connections, is_up } = self;
-        let peer = &mut peers[index];
-        let mut moved = false;
-        while let Some(output) = peer.client.poll_output() {
-            moved = true;
-            match output {
-                Output::Fetch(..) => panic!("no token is needed here"),
-                Output::Dial(link) if *is_up => {
-                    *connections += 1;
-                    let connection = ConnectionId(*connections);
-                    peer.link = Some((link, connection));
-                    server.handle_connect(*now, connection);
-                    peer.client.handle_opened(*now, link);
-                }
-                Output::Dial(link) => peer.client.handle_closed(*now, link, 1006, ""),
-                Output::Transmit(_, frame) => {
-                    let (_, connection) = peer.link.expect("a link to send on");
-                    server.handle_frame(*now, connection, &frame);
-                }
-                Output::Hang { .. } => {
-                    if let Some((_, connection)) = peer.link.take() {
-                        server.handle_disconnect(*now, connection);
-                    }
-                    peer.inbox.clear();
-                }
-            }
-        }
-        while let Some(frame) = peer.inbox.pop_front() {
-            moved = true;
-            if let Some((link, _)) = peer.link {
-                peer.client.handle_frame(*now, link, &frame);
-            }
-        }
-        let mut changes = Vec::new();
-        peer.client.poll_changes(&mut changes);
-        moved |= !changes.is_empty();
-        for change in &changes {
-            if let Change::Judge { cell, ticket, .. } = *change {
-                let value = peer.client.value(cell).map(|value| to_json(value).unwrap()).unwrap_or_default();
-                let verdict = if (peer.gate)(&value) { Verdict::Accepted } else { Verdict::Refused };
-                peer.client.judged(*now, ticket, verdict);
-            }
-            if let Change::Quarantined { fault, .. } = *change {
-                peer.faults.extend(peer.client.fault(fault).cloned());
-            }
-        }
-        peer.changes.extend(changes);
-        moved
-    }
-
-    /// Breaks the link of a peer, without a word to either side's machine beyond what a socket would say.
-    fn drop_link(&mut self, index: usize) {
-        let (link, connection) = self.peers[index].link.take().expect("a link");
-        self.peers[index].inbox.clear();
-        self.server.handle_disconnect(self.now, connection);
-        self.peers[index].client.handle_closed(self.now, link, 1006, "");
-        self.settle();
-    }
-
-    fn advance(&mut self, duration: Duration) {
-        let end = self.now + duration;
-        loop {
-            let clients = self.peers.iter().filter_map(|peer| peer.client.poll_timeout());
-            let due = clients.chain(self.server.poll_timeout()).min().filter(|due| *due <= end);
-            self.now = due.unwrap_or(end).max(self.now);
-            self.server.handle_timeout(self.now);
-            for peer in &mut self.peers {
-                peer.client.handle_timeout(self.now);
-            }
-            self.settle();
-            if due.is_none() {
-                break;
-            }
-            self.now = self.now + Duration::from_millis(1);
-        }
-    }
-
-    fn rows(&self, index: usize, slot: SlotId) -> Vec<String> {
-        let client = &self.peers[index].client;
-        let mut rows: Vec<_> = client
-            .rows(slot)
-            .map(|cell| to_json(client.value(cell).expect("a shown row has a value")).unwrap())
-            .collect();
-        rows.sort();
-        rows
-    }
-
-    fn object(&self, index: usize, slot: SlotId) -> Option<String> {
-        let client = &self.peers[index].client;
-        client.object(slot).and_then(|cell| client.value(cell)).map(|value| to_json(value).unwrap())
-    }
-
-    fn set(&mut self, index: usize, datastore: &str, json: &str) -> u64 {
-        let bytes = from_json(json).unwrap();
-        let value = EncodedValue::check(&bytes).unwrap();
-        let request = self.peers[index].client.set(self.now, datastore, value).unwrap();
-        self.settle();
-        request
-    }
-
-    fn settled(&self, index: usize, request: u64) -> Option<u16> {
-        self.peers[index].changes.iter().find_map(|change| match change {
-            Change::Settled { request: settled, code } if *settled == request => Some(*code),
-            _ => None,
-        })
-    }
-}
 
 fn todos(rig: &mut Rig, index: usize, gated: bool) -> SlotId {
     let slot = rig.peers[index].client.subscribe_datastore("todos", Some(true), "id", gated).unwrap();
     rig.settle();
     slot
 }
-
-const ANY: Gate = |_| true;
 
 #[test]
 fn a_write_of_one_client_reaches_the_other_and_settles_once_it_is_shown() {

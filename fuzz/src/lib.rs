@@ -8,10 +8,11 @@
 use serde_json::Value;
 use tidewire::{
     client::{Change, Client, Output},
+    gate::{Dialect, Gate, Patterns},
     protocol::{
-        ClientMessage, EncodedValue, Epoch, Open, Reader, ServerMessage, Subscription, Target, Timestamp,
-        Writer, client_frame_to_json, frame_from_json, frame_value_from_json, frame_value_to_json, from_json,
-        server_frame_to_json, to_json,
+        ClientMessage, EncodedValue, Epoch, Open, Query, Reader, ServerMessage, Subscription, Target,
+        Timestamp, Writer, client_frame_to_json, frame_from_json, frame_value_from_json, frame_value_to_json,
+        from_json, server_frame_to_json, to_json,
     },
     replica::Verdict,
     server::{Action, ConnectionId, Options, Residue, Server, storage::Memory},
@@ -21,12 +22,13 @@ use tidewire::{
 pub type Fuzz = fn(&[u8]);
 
 /// Every target, by its name.
-pub const TARGETS: [(&str, Fuzz); 7] = [
+pub const TARGETS: [(&str, Fuzz); 8] = [
     ("client_message", client_message),
     ("server_message", server_message),
     ("json_frame", json_frame),
     ("value", value),
     ("text", text),
+    ("gate", gate),
     ("server", server),
     ("client", client),
 ];
@@ -121,6 +123,84 @@ pub fn text(bytes: &[u8]) {
     }
 }
 
+/// A pattern occurs where its own text does: what gates are asked about is which text they show to the host.
+#[derive(Default)]
+struct Literals(Vec<String>);
+
+impl Patterns for Literals {
+    fn prepare(&mut self, pattern: &str) -> Option<u32> {
+        self.0.push(pattern.to_owned());
+        u32::try_from(self.0.len() - 1).ok()
+    }
+
+    fn is_match(&self, pattern: u32, text: &str) -> bool {
+        text.contains(&self.0[pattern as usize])
+    }
+}
+
+/// The first frame is a schema, as JSON or encoded, the others are values: any schema is compiled or refused, and what
+/// has passed before changes no verdict.
+pub fn gate(bytes: &[u8]) {
+    let mut frames = frames(bytes);
+    let encoded = |frame: &[u8]| str::from_utf8(frame).ok().and_then(|text| from_json(text).ok());
+    let Some((is_library, schema)) = frames.next() else { return };
+    let schema = encoded(schema).unwrap_or_else(|| schema.to_vec());
+    let Ok(schema) = EncodedValue::check(&schema) else { return };
+    let dialect = if is_library { Dialect::Library } else { Dialect::Json };
+    let mut host = Literals::default();
+    let Ok(gate) = Gate::compile(schema, dialect, &mut host) else { return };
+    let mut passed: Option<Vec<u8>> = None;
+    for (_, frame) in frames {
+        let bytes = encoded(frame).unwrap_or_else(|| frame.to_vec());
+        let Ok(value) = EncodedValue::check(&bytes) else { continue };
+        let verdict = gate.check(value, &host);
+        if let Some(old) = passed.as_deref().and_then(|old| EncodedValue::check(old).ok()) {
+            let against = gate.check_against(old, value, &host);
+            assert_eq!(against.is_ok(), verdict.is_ok(), "{against:?}, {verdict:?}");
+        }
+        if verdict.is_ok() {
+            passed = Some(bytes);
+        }
+    }
+}
+
+/// Schemas of every kind of rule, each with values on both sides of it.
+const GATES: [(&str, &[&str]); 9] = [
+    (
+        r#"{"type":"object","properties":{"id":{"type":"string","minLength":1},"n":{"type":"integer","minimum":0,"exclusiveMaximum":9}},"required":["id"],"additionalProperties":false}"#,
+        &[r#"{"id":"a","n":1}"#, r#"{"id":"a","n":8.5}"#, r#"{"id":"","n":1}"#, r#"{"id":"a","x":1}"#],
+    ),
+    (
+        r#"{"type":"array","prefixItems":[{"const":1}],"items":{"type":["string","null"]},"maxItems":3,"uniqueItems":true}"#,
+        &["[1]", r#"[1,"a",null]"#, r#"[1,"a","a"]"#, "[2]"],
+    ),
+    (
+        r#"{"anyOf":[{"type":"number","multipleOf":0.5},{"pattern":"ab","type":"string"}]}"#,
+        &["1.5", r#""xaby""#, "1.3"],
+    ),
+    (
+        r#"{"oneOf":[{"properties":{"k":{"const":"a"}},"required":["k"]},{"properties":{"k":{"const":"b"},"v":{"type":"number"}},"required":["k","v"]}]}"#,
+        &[r#"{"k":"a"}"#, r#"{"k":"b","v":1}"#, r#"{"k":"b"}"#],
+    ),
+    (
+        r#"{"not":{"required":["a"]},"dependentRequired":{"b":["c"]}}"#,
+        &[r#"{"b":1,"c":2}"#, r#"{"b":1}"#, r#"{"a":1}"#],
+    ),
+    (
+        r##"{"$ref":"#/$defs/node","$defs":{"node":{"properties":{"next":{"$ref":"#/$defs/node"},"v":{"enum":[1,"x",[2]]}}}}}"##,
+        &[r#"{"next":{"next":{"v":1}}}"#, r#"{"next":{"next":{"v":[2]}}}"#, r#"{"next":{"v":3}}"#],
+    ),
+    (
+        r#"{"if":{"type":"object","minProperties":2},"then":{"propertyNames":{"maxLength":2}},"else":{"contains":{"type":"boolean"},"minContains":2}}"#,
+        &[r#"{"aa":1,"bb":2}"#, r#"{"aaa":1,"b":1}"#, "[true,1,false]", "[true]"],
+    ),
+    (
+        r#"{"patternProperties":{"a":{"type":"null"}},"additionalProperties":{"type":"boolean"}}"#,
+        &[r#"{"ba":null,"c":true}"#, r#"{"ba":1}"#],
+    ),
+    ("false", &["1"]),
+];
+
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// Frames, each after its length in two bytes; the highest bit of the length says which of two peers it is from.
@@ -171,6 +251,9 @@ pub fn client(bytes: &[u8]) {
     let mut client = Client::new([7; 16], None);
     client.subscribe_object("k", true).expect("a key within its limit");
     client.subscribe_datastore("d", Some(true), "id", false).expect("an id within its limit");
+    client.follow_relay("r").expect("a key within its limit");
+    client.follow_mailbox();
+    client.watch("g", "*");
     client.start(NOW);
     let mut link = None;
     while let Some(output) = client.poll_output() {
@@ -184,6 +267,7 @@ pub fn client(bytes: &[u8]) {
     ServerMessage::Welcome { session: 1, heartbeat: 10_000 }.encode(&mut welcome);
     client.handle_frame(NOW, link, &welcome.into_bytes());
     client.put(NOW, "k", EncodedValue::NIL).expect("a key within its limit");
+    client.query(NOW, Query::KvCount { group: "g" }).expect("a short question");
     let (mut now, mut changes) = (NOW, Vec::new());
     for (is_refused, frame) in frames(bytes) {
         now = now + std::time::Duration::from_millis(1);
@@ -205,6 +289,10 @@ pub fn client(bytes: &[u8]) {
                         EncodedValue::check(value.as_bytes()).expect("what is judged is well-formed");
                         let verdict = if is_refused { Verdict::Refused } else { Verdict::Accepted };
                         client.judged(now, ticket, verdict);
+                    }
+                    Change::Fed { cell, .. } | Change::Answered { cell: Some(cell), .. } => {
+                        let message = client.value(cell).expect("what is told is there");
+                        server_frame_to_json(message.as_bytes()).expect("what is told is a message");
                     }
                     Change::Value { cell: Some(cell), .. } | Change::Row { cell, .. } => {
                         let value = client.value(cell).expect("what is shown is there");
@@ -254,6 +342,14 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
             texts.into_iter().map(String::into_bytes).chain(binary).collect()
         }
         "text" => vec![b"00112233445566778899aabbccddeeff".to_vec(), b"0011".to_vec()],
+        "gate" => {
+            let seed = |(schema, values): (&str, &[&str]), is_library| {
+                let mut seed = framed(schema.as_bytes(), is_library);
+                seed.extend(values.iter().flat_map(|value| framed(value.as_bytes(), false)));
+                seed
+            };
+            GATES.into_iter().flat_map(|gate| [seed(gate, false), seed(gate, true)]).collect()
+        }
         "server" => {
             let mut all = framed(&subscriptions(), false);
             all.extend(client.iter().flat_map(|(bytes, _)| framed(bytes, true)));

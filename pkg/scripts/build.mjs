@@ -23,7 +23,18 @@ const BUNDLES = {
   'server.inline': { entry: 'server/index', loader: 'server_inline', required: true },
   'server.workerd': { entry: 'server/index', loader: 'server_workerd' },
   library: { entry: 'gate/library', loader: 'browser' },
+  store: { entry: 'store/index', required: true },
+  ssr: { entry: 'ssr', required: true },
+  // Hooks run on clients only: frameworks with server components have to be told.
+  react: { entry: 'react', required: true, adapter: true, banner: "'use client';" },
+  vue: { entry: 'vue', required: true, adapter: true },
+  svelte: { entry: 'svelte', required: true, adapter: true },
+  solid: { entry: 'solid', required: true, adapter: true },
+  signals: { entry: 'signals', required: true, adapter: true },
 };
+
+/** What must be the application's own copy: its effects and components would not see those of another one. */
+const OWN = ['@preact/signals-core', 'react', 'vue', 'svelte', 'svelte/reactivity', 'solid-js', 'signal-polyfill'];
 
 function fail(message) {
   console.error(`tidewire: ${message}`);
@@ -31,7 +42,7 @@ function fail(message) {
 }
 
 /** Finds the loader of a bundle and the generated modules; keeps references to the wasm as they are. */
-function resolver({ loader, alone }) {
+function resolver({ loader, alone, adapter }, extension) {
   return {
     name: 'tidewire',
     setup({ onResolve }) {
@@ -43,6 +54,8 @@ function resolver({ loader, alone }) {
       onResolve({ filter: /\/library\.js$/ }, ({ kind }) => (
         kind === 'dynamic-import' && !alone ? { path: './library.js', external: true } : undefined
       ));
+      // All adapters in a page share the replicas of its clients.
+      onResolve({ filter: /\/store\/index\.js$/ }, () => (adapter ? { path: `./store.${extension}`, external: true } : undefined));
       onResolve({ filter: /\.wasm$/ }, ({ path }) => ({ path, external: true }));
       onResolve({ filter: /\.wasm\?base64$/ }, ({ path }) => ({
         path: join(dist, path.replace('?base64', '')),
@@ -66,8 +79,10 @@ try {
   fail('the declarations could not be made; the errors are above');
 }
 
-async function bundle(name, { entry, loader, whole, alone, development = false }, format) {
-  const file = `${name}.${format === 'cjs' ? 'cjs' : 'js'}`;
+async function bundle(name, options, format) {
+  const { entry, whole, banner, development = false } = options;
+  const extension = format === 'cjs' ? 'cjs' : 'js';
+  const file = `${name}.${extension}`;
   await build({
     entryPoints: [join(root, 'src', `${entry}.ts`)],
     outfile: join(dist, file),
@@ -76,8 +91,8 @@ async function bundle(name, { entry, loader, whole, alone, development = false }
     platform: 'neutral',
     mainFields: ['module', 'main'],
     conditions: ['import'],
-    // The signals must be the application's own copy, or its effects would not see ours.
-    external: whole ? [] : ['@preact/signals-core'],
+    external: whole ? [] : OWN,
+    ...(banner === undefined ? {} : { banner: { js: banner } }),
     loader: { '.wasm': 'base64' },
     minify: true,
     keepNames: false,
@@ -88,7 +103,7 @@ async function bundle(name, { entry, loader, whole, alone, development = false }
     define: { Request: 'undefined', Response: 'undefined', DEVELOPMENT: String(development), ...(format === 'cjs' ? { 'import.meta.url': '""' } : {}) },
     sourcemap: true,
     legalComments: 'none',
-    plugins: [resolver({ loader, alone })],
+    plugins: [resolver(options, extension)],
     logLevel: 'warning',
   }).catch(() => fail(`the bundle ${file} could not be made; the errors are above`));
 }

@@ -4,12 +4,17 @@ import { type Collection, DatastoreCollection, type DatastoreOptions } from './c
 import { Lazy, signalCell } from './cell.js';
 import { type Link, LinkFact, Target, Text, Write } from './core.js';
 import { badKey, closure, invalid, TidewireError } from './errors.js';
+import { type Inbox, notify, type NotifyOptions, SessionInbox } from './inbox.js';
 import { init } from './init.js';
-import type { Replica } from './replica.js';
+import { type KvGroup, SessionKv } from './kv.js';
+import { type Pool, PoolReplica, type PoolOptions } from './pool.js';
+import { BaseReplica, type Replica } from './replica.js';
 import { report, Runtime } from './runtime.js';
-import { compileGate, type Output, type Schema } from './schema.js';
+import { compileGate, type Gate, type Output, type Schema } from './schema.js';
+import { type DehydratedState, merged, plant, Seeds } from './state.js';
 import { SyncedReplica, type SyncedOptions } from './synced.js';
-import { checkKey, encode } from './value/encode.js';
+import { checkKey } from './value/encode.js';
+import { message } from './value/message.js';
 
 /** Something that gives links to a server: the reference server in the page. */
 export interface LinkSource {
@@ -34,6 +39,8 @@ export interface ConnectOptions {
   token?: string | ((reason: TokenReason) => string | Promise<string>) | undefined;
   /** The class to open WebSockets with. Default: the global one. */
   WebSocket?: WebSocketClass | undefined;
+  /** What to begin with, as {@link Client.hydrate} takes it. */
+  state?: DehydratedState | undefined;
 }
 
 /** The state of a client's session. What is shown stays readable in all of them. */
@@ -65,12 +72,30 @@ export interface Client {
   synced<S extends Schema>(key: string, schema: S, options?: SyncedOptions<Output<S>>): Replica<Output<S>>;
   synced<T = unknown>(key: string, schema?: undefined, options?: SyncedOptions<T>): Replica<T>;
   /** The replica of a datastore. */
-  datastore<S extends Schema>(id: string, schema: S, options?: DatastoreOptions): Collection<Output<S>>;
-  datastore<T = unknown>(id: string, schema?: undefined, options?: DatastoreOptions): Collection<T>;
+  datastore<S extends Schema>(id: string, schema: S, options?: DatastoreOptions<Output<S>>): Collection<Output<S>>;
+  datastore<T = unknown>(id: string, schema?: undefined, options?: DatastoreOptions<T>): Collection<T>;
+  /** The replica of a merge pool, a map of fields that all its members write to. */
+  pool<S extends Schema>(id: string, schema: S, options?: PoolOptions): Pool<Output<S>>;
+  pool<T = unknown>(id: string, schema?: undefined, options?: PoolOptions): Pool<T>;
+  /** Puts a notification into the mailbox of a user. Resolves with its trace when it is durable at the server. */
+  notify(to: string, pack: unknown, options?: NotifyOptions): Promise<string>;
+  /** The mailbox of this client's user. */
+  readonly inbox: Inbox;
+  /** One group of the kv store; `'*'` stands for all of them, to watch. */
+  kv(group: string): KvGroup;
   /** Sets an object. Resolves when it is durable at the server and, where it is synced, shown here. */
   put(key: string, value: unknown): Promise<void>;
   /** Deletes an object. Resolves when that is durable at the server and, where it is synced, shown here. */
   delete(key: string): Promise<void>;
+  /** What all replicas show that have a value: values and positions, as plain JSON. */
+  dehydrate(): DehydratedState;
+  /**
+   * Has the replicas that are made from now on begin with what was shown elsewhere. Each shows its value at once, if it
+   * passes the schema, and asks the server only for what came after it.
+   *
+   * @throws TidewireError `invalid_argument` for what is no such state.
+   */
+  hydrate(state: DehydratedState): void;
   /** Ends the session. What is shown stays readable. */
   close(): void;
   [Symbol.dispose](): void;
@@ -91,7 +116,9 @@ const SUBPROTOCOL = 'tidewire.v1.msgpack';
 export async function connect(target: string | URL | LinkSource, options: ConnectOptions = {}): Promise<Client> {
   const dial = dialer(target, options);
   await init();
-  return new SessionClient(dial, options.token);
+  const client = new SessionClient(dial, options.token);
+  if (options.state !== undefined) client.hydrate(options.state);
+  return client;
 }
 
 function dialer(target: string | URL | LinkSource, options: ConnectOptions): () => Link {
@@ -121,10 +148,22 @@ function address(target: string | URL): string {
   throw invalid(`connect: ${JSON.stringify(String(target))} is no URL of a server; it looks like wss://example.org/v1/sync`);
 }
 
+/** @internal What other modules build on; throws if `client` is closed, or none. */
+export let runtimeOf: (client: Client) => Runtime;
+
 class SessionClient implements Client {
+  static {
+    runtimeOf = (client) => {
+      if (typeof client !== 'object' || client === null || !(#runtime in client)) throw invalid('this is no client; `connect` makes one');
+      return client.#open();
+    };
+  }
+
   readonly #runtime: Runtime;
   readonly #status: Lazy<ClientStatus>;
   readonly #unlisten: () => void;
+  #inbox: SessionInbox | undefined;
+  #seeds: Seeds | undefined;
   #closed = false;
 
   constructor(dial: () => Link, token: ConnectOptions['token']) {
@@ -158,43 +197,68 @@ class SessionClient implements Client {
 
   synced(key: string, schema?: Schema, options: SyncedOptions<never> = {}): Replica<never> {
     checkKey(key, 'synced: the key');
-    const gate = compileGate(schema);
-    const runtime = this.#open();
-    const slot = runtime.core.subscribe(Target.Object, key, '', runtime.gate(gate)) || unnamed();
-    runtime.adopt(slot, gate);
-    const replica = new SyncedReplica(this.#runtime, slot, gate, key, options as SyncedOptions<unknown>);
-    this.#runtime.settle();
+    const replica = this.#replicate(Target.Object, key, '', schema, (slot, gate) => (
+      new SyncedReplica(this.#runtime, slot, gate, key, options as SyncedOptions<unknown>)
+    ));
     return replica as Replica<unknown> as Replica<never>;
   }
 
-  datastore(id: string, schema?: Schema, { kind, primary = 'id', createCell }: DatastoreOptions = {}): Collection<never> {
+  datastore(id: string, schema?: Schema, { kind, primary = 'id', order, createCell }: DatastoreOptions<never> = {}): Collection<never> {
     checkKey(id, 'datastore: the id');
     checkKey(primary, 'datastore: `primary`');
-    const gate = compileGate(schema);
     const target = kind === undefined ? Target.Datastore : kind === 'permanent' ? Target.Permanent : Target.Temporary;
-    const runtime = this.#open();
-    const slot = runtime.core.subscribe(target, id, primary, runtime.gate(gate)) || unnamed();
-    runtime.adopt(slot, gate);
-    const collection = new DatastoreCollection(this.#runtime, slot, gate, id, createCell);
-    this.#runtime.settle();
+    const collection = this.#replicate(target, id, primary, schema, (slot, gate) => (
+      new DatastoreCollection(this.#runtime, slot, gate, id, order, createCell)
+    ));
     return collection as Collection<unknown> as Collection<never>;
+  }
+
+  pool(id: string, schema?: Schema, { create = true, presence = false, createCell }: PoolOptions = {}): Pool<never> {
+    checkKey(id, 'pool: the id');
+    const target = presence ? Target.Presence : create ? Target.OpenPool : Target.Pool;
+    const pool = this.#replicate(target, id, '', schema, (slot, gate) => (
+      new PoolReplica(this.#runtime, slot, gate, id, presence, createCell)
+    ));
+    return pool as Pool<unknown> as Pool<never>;
+  }
+
+  notify(to: string, pack: unknown, options: NotifyOptions = {}): Promise<string> {
+    return notify(this.#runtime, to, pack, options);
+  }
+
+  get inbox(): Inbox {
+    return (this.#inbox ??= new SessionInbox(this.#runtime));
+  }
+
+  kv(group: string): KvGroup {
+    checkKey(group, 'kv: the group');
+    return new SessionKv(this.#runtime, group);
   }
 
   async put(key: string, value: unknown): Promise<void> {
     checkKey(key, 'put: the key');
-    const bytes = encode(value);
-    return this.#runtime.write(Write.Put, '', key, bytes);
+    await this.#runtime.write(message(Write.Put, key, value));
   }
 
   async delete(key: string): Promise<void> {
     checkKey(key, 'delete: the key');
-    return this.#runtime.write(Write.Delete, '', key);
+    await this.#runtime.write(message(Write.Delete, key));
+  }
+
+  dehydrate(): DehydratedState {
+    const replicas = [...this.#runtime.handlers()].filter((handler) => handler instanceof BaseReplica);
+    return merged(replicas.map((replica) => replica.dehydrate()));
+  }
+
+  hydrate(state: DehydratedState): void {
+    (this.#seeds ??= new Seeds()).add(state);
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#unlisten();
+    this.#inbox?.close();
     this.#runtime.input(() => this.#runtime.core.close());
     this.#runtime.retire();
   }
@@ -206,6 +270,32 @@ class SessionClient implements Client {
   #open(): Runtime {
     if (this.#closed) throw new TidewireError('closed', 'the client is closed');
     return this.#runtime;
+  }
+
+  #replicate<R extends { readonly isDisposed: boolean }>(
+    target: Target, key: string, primary: string, schema: Schema | undefined,
+    make: (slot: number, gate: Gate | undefined) => R,
+  ): R {
+    const gate = compileGate(schema);
+    const runtime = this.#open();
+    const number = runtime.gate(gate);
+    const seed = this.#seeds?.of(target, key);
+    if (seed) runtime.core.hold(true);
+    const slot = runtime.core.subscribe(target, key, primary, number);
+    if (slot === 0) {
+      runtime.core.hold(false);
+      throw badKey();
+    }
+    runtime.adopt(slot, gate);
+    const replica = make(slot, gate);
+    if (seed) {
+      plant(runtime, slot, seed, replica);
+      // The gate gives its verdicts; then the position to subscribe from is known.
+      runtime.settle();
+      runtime.core.hold(false);
+    }
+    runtime.settle();
+    return replica;
   }
 
   #announceStatus(): void {
@@ -227,10 +317,6 @@ class SessionClient implements Client {
     if (state !== 3) return { state: 'connecting' };
     return { state: 'reconnecting', reason, nextAttemptAt: wait < 0 ? null : Date.now() + wait };
   }
-}
-
-function unnamed(): never {
-  throw badKey();
 }
 
 /** Calls `back` when the network or the page comes back and `gone` when the network goes, where there are such events. */

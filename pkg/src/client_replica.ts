@@ -6,7 +6,9 @@ import { invalid, TidewireError } from './errors.js';
 import { BaseReplica, bindOnUse, type Position, type Replica } from './replica.js';
 import { type Runtime, sharedRuntime } from './runtime.js';
 import { compileGate, type Gate, type Output, type Schema } from './schema.js';
+import { type DehydratedState, objectState } from './state.js';
 import type { Envelope, Transport } from './transport/transport.js';
+import { toJson } from './value/json.js';
 
 /** What a `refetch` is told. */
 export interface RefetchContext {
@@ -59,7 +61,7 @@ export function createClientReplica(options: ClientReplicaOptions<Schema | undef
   // Says at once what of a JSON Schema cannot be compiled.
   runtime.gate(gate);
   const slot = runtime.core.replica(gate !== undefined, declared, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry);
-  const replica = new ClientReplica(runtime, slot, gate, options);
+  const replica = new ClientReplica(runtime, slot, gate, key, options);
   replica.listen(transport, key);
   if (seed !== undefined) replica.receive(seed, Source.Seed);
   return replica;
@@ -76,6 +78,8 @@ function major(version: string | undefined): number {
 /** A value that the core knows by its token only. */
 interface Held {
   value: unknown;
+  /** As it came, before the gate. */
+  readonly raw: unknown;
   readonly version: string | null;
   readonly epoch: string | null;
 }
@@ -90,7 +94,7 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
   #shown: Held | undefined;
 
   constructor(
-    runtime: Runtime, slot: number, gate: Gate | undefined,
+    runtime: Runtime, slot: number, gate: Gate | undefined, readonly key: string,
     { cell, createCell = signalCell, refetch }: ClientReplicaOptions<Schema | undefined, unknown>,
   ) {
     super(runtime, slot, gate, createCell);
@@ -129,6 +133,12 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
 
   protected current(): unknown {
     return this.#cell.peek();
+  }
+
+  protected shownAt(sequence: number): DehydratedState {
+    const raw = this.#shown?.raw;
+    const value = raw === undefined ? {} : { value: toJson(raw) };
+    return objectState(this.key, { ...value, schema_version: this.schemaVersion(), sequence, epoch: this.epoch() });
   }
 
   protected takeValue(kind: Change, a: number, b: number): void {
@@ -189,7 +199,7 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
   #offer(attempt: number, envelope: Envelope, prev: unknown): boolean {
     if (this.disposed) return true;
     const { value, schema_version, sequence, epoch }: Partial<Envelope> = envelope ?? {};
-    const held: Held = { value, version: schema_version ?? null, epoch: epoch ?? null };
+    const held: Held = { value, raw: value, version: schema_version ?? null, epoch: epoch ?? null };
     const token = (this.#tokens = (this.#tokens + 1) >>> 0);
     const history = held.epoch === null ? 0 : this.runtime.internEpoch(String(held.epoch));
     const at = wire(sequence);

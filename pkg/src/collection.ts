@@ -5,15 +5,20 @@ import { Change, NO_CELL, Write } from './core.js';
 import { BaseReplica, type Observable } from './replica.js';
 import type { Runtime, Shown } from './runtime.js';
 import type { Gate } from './schema.js';
-import { checkKey, encode } from './value/encode.js';
+import { datastoreState, type DehydratedState } from './state.js';
+import { checkKey } from './value/encode.js';
+import { toJson } from './value/json.js';
+import { message } from './value/message.js';
 import { type Part, partOf, type Words } from './value/path.js';
 
 /** How to open a datastore, and how to show it. */
-export interface DatastoreOptions {
+export interface DatastoreOptions<T = unknown> {
   /** What to create where the datastore does not exist. Left out, it is not created. */
   kind?: 'permanent' | 'temp' | undefined;
   /** The field that names a record. Default: `id`. */
   primary?: string | undefined;
+  /** How `rows` are ordered, as `sort` takes it. Default: by their last change, the newest at the end. */
+  order?(one: T, other: T): number;
   /** How to make the cells of rows and meta. Default: signals. */
   createCell?: CreateCell | undefined;
 }
@@ -21,7 +26,7 @@ export interface DatastoreOptions {
 /** A live, read-only copy of a datastore, and the way to change it. */
 export interface Collection<T> extends Observable<readonly T[], Readonly<Record<string, T>>> {
   readonly id: string;
-  /** All records in the order of their last change (a tracked read). The array is the same until something changes. */
+  /** All records, in the order of their last change or as `order` says (a tracked read). The array is the same until something changes. */
   rows(): readonly T[];
   /** All records (an untracked read). */
   peekRows(): readonly T[];
@@ -55,8 +60,9 @@ class Row implements Shown {
 
 const bump = (cell: Cell<number> | undefined): void => cell?.set(cell.peek() + 1);
 
-export class DatastoreCollection extends BaseReplica<readonly unknown[]> implements Collection<unknown> {
-  readonly #list: Lazy<readonly unknown[]>;
+/** The records of a datastore or pool, and what is made of all of them together. */
+export abstract class RowsReplica<V> extends BaseReplica<V> {
+  readonly #all: Lazy<V>;
   /** Counts the records that came and went, for readers of a record that is not there. */
   readonly #members: Cell<number>;
   /** In the order of their sequences, unless `#sorted` says otherwise. */
@@ -72,16 +78,20 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
   constructor(runtime: Runtime, slot: number, gate: Gate | undefined, readonly id: string, createCell: CreateCell = signalCell) {
     super(runtime, slot, gate, createCell);
     this.#members = createCell(0);
-    this.#list = new Lazy(createCell, () => this.#readAll());
+    this.#all = new Lazy(createCell, () => this.assemble(this.#readAll()));
   }
 
   override get isSingle(): boolean {
     return false;
   }
 
-  readonly rows = (): readonly unknown[] => this.#list.get();
+  /** What is made of all records, in the order of their last change. */
+  protected abstract assemble(rows: readonly (readonly [string, unknown])[]): V;
 
-  readonly peekRows = (): readonly unknown[] => this.#list.peek();
+  /** All of it (a tracked read). */
+  protected all(): V {
+    return this.#all.get();
+  }
 
   readonly get = (key: string): unknown => {
     this.#name();
@@ -94,19 +104,8 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
     return this.#read(row);
   };
 
-  // `async`, so that a value that cannot be sent rejects like one that the server refuses.
-  readonly set = async (value: unknown): Promise<void> => {
-    const bytes = encode(value);
-    return this.runtime.write(Write.Set, this.id, '', bytes);
-  };
-
-  readonly delete = async (key: string): Promise<void> => {
-    checkKey(key, 'the key of a record');
-    return this.runtime.write(Write.Remove, this.id, key);
-  };
-
-  protected current(): readonly unknown[] {
-    return this.#list.peek();
+  protected current(): V {
+    return this.#all.peek();
   }
 
   protected override part([key = '', ...words]: Words): Part {
@@ -115,6 +114,14 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
       if (row === undefined) return NO_CELL;
       return this.disposed || row.isOutput || this.#hasOutput(row) ? undefined : row.cell;
     }, () => this.#read(this.#find(key)!));
+  }
+
+  protected shownAt(sequence: number): DehydratedState {
+    this.#name();
+    const rows = Array.from(this.#rows, ([key, row]) => (
+      [row.sequence, key, toJson(this.runtime.maker.once(row.cell))] as const
+    ));
+    return datastoreState(this.id, { rows: rows.sort(([a], [b]) => a - b), sequence, epoch: this.epoch() });
   }
 
   protected takeValue(kind: Change, cell: number, ticket: number, previous: number): void {
@@ -140,7 +147,7 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
       default:
         return;
     }
-    this.#list.expire();
+    this.#all.expire();
     this.valueChanged = true;
     this.metaDue();
   }
@@ -152,7 +159,7 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
       for (const row of rows) bump(row.changes);
       if (this.#membersChanged) bump(this.#members);
       this.#membersChanged = false;
-      this.#list.announce();
+      this.#all.announce();
     } catch (error) {
       this.raise(error);
     }
@@ -238,7 +245,7 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
     return true;
   }
 
-  #readAll(): readonly unknown[] {
+  #readAll(): readonly (readonly [string, unknown])[] {
     this.#name();
     if (!this.#sorted) {
       const entries = [...this.#rows].sort(([, a], [, b]) => a.sequence - b.sequence);
@@ -246,11 +253,48 @@ export class DatastoreCollection extends BaseReplica<readonly unknown[]> impleme
       for (const [key, row] of entries) this.#rows.set(key, row);
       this.#sorted = true;
     }
-    const rows = [...this.#rows.values()];
-    this.runtime.makeAll(rows.filter((row) => !row.isFresh && !this.#takeOutput(row)));
-    return rows.map((row) => {
+    this.runtime.makeAll([...this.#rows.values()].filter((row) => !row.isFresh && !this.#takeOutput(row)));
+    return Array.from(this.#rows, ([key, row]) => {
       row.wasRead = true;
-      return row.value;
+      return [key, row.value];
     });
+  }
+}
+
+export class DatastoreCollection extends RowsReplica<readonly unknown[]> implements Collection<unknown> {
+  readonly #order: ((one: never, other: never) => number) | undefined;
+
+  constructor(
+    runtime: Runtime, slot: number, gate: Gate | undefined, id: string,
+    order?: (one: never, other: never) => number, createCell?: CreateCell,
+  ) {
+    super(runtime, slot, gate, id, createCell);
+    this.#order = order;
+  }
+
+  readonly rows = (): readonly unknown[] => this.all();
+
+  readonly peekRows = (): readonly unknown[] => this.current();
+
+  // `async`, so that a value that cannot be sent rejects like one that the server refuses.
+  readonly set = async (value: unknown): Promise<void> => {
+    await this.runtime.write(message(Write.Set, this.id, value));
+  };
+
+  readonly delete = async (key: string): Promise<void> => {
+    checkKey(key, 'the key of a record');
+    await this.runtime.write(message(Write.Remove, this.id, key));
+  };
+
+  protected assemble(rows: readonly (readonly [string, unknown])[]): readonly unknown[] {
+    const values = rows.map(([, value]) => value);
+    if (this.#order === undefined) return values;
+    try {
+      // A copy: half sorted they would be no order at all.
+      return values.slice().sort(this.#order as (one: unknown, other: unknown) => number);
+    } catch (error) {
+      this.raise(error);
+      return values;
+    }
   }
 }

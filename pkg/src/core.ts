@@ -17,6 +17,7 @@ export interface Link {
 /** @internal Kinds of change records. */
 export const enum Change {
   Value = 1, Row, Gone, Judge, Meta, Settled, Link, Install, Discard, Refetch, Abort, Event, Freed, JudgeOwn,
+  Fed, Answered,
   // What is to be done about links.
   Fetch = 64, Dial, Transmit, Hang,
 }
@@ -59,11 +60,17 @@ export const enum Text { LinkReason, Denial, Settlement, Epoch, SchemaVersion, U
 /** @internal What `Core.subscribe` takes in the place of a gate. */
 export const enum NoGate { Host = -2, Trust }
 
-/** @internal What `Core.subscribe` subscribes to. The last two are made where they do not exist. */
-export const enum Target { Object, Datastore, Temporary, Permanent }
+/** @internal What `Core.subscribe` subscribes to. Datastores and pools of some kind are made where they do not exist. */
+export const enum Target { Object, Datastore, Temporary, Permanent, Pool, OpenPool, Presence, Relay, Mailbox, Watch }
 
-/** @internal What `Core.write` does. */
-export const enum Write { Put, Delete, Set, Remove }
+/** @internal The operations of the wire, which `Core.write` takes encoded. */
+export const enum Write { Put, Delete, Set, Remove, Merge, Notify, Reply, Kv, Relay }
+
+/** @internal The questions of the wire, which `Core.query` takes encoded. */
+export const enum Question { Notification, Get, GetAll, Count, CountAll, Groups, Render }
+
+/** @internal The kinds of messages that a `Change.Fed` names. */
+export const enum Message { Following = 74, Notification, Reply, Event, Dropped, Relayed = 80 }
 
 /** @internal What `Core.offer` calls an offer that answers no refetch. */
 export const enum Source { Seed = -2, Receipt }
@@ -86,9 +93,13 @@ export interface Core {
   check(gate: number, value: Uint8Array): string | undefined;
   subscribe(kind: Target, key: string, primary: string, gate: number): number;
   adopt(slot: number, gate: number): void;
+  hold(isOn: boolean): void;
+  seed(slot: number, epoch: string, sequence: number, version: string, value: Uint8Array, isRows: boolean): void;
   release(slot: number): void;
   refresh(slot: number): void;
-  write(kind: Write, datastore: string, key: string, value: Uint8Array): number;
+  write(operation: Uint8Array): number;
+  query(question: Uint8Array): number;
+  taken(traces: Uint8Array, ok: boolean): void;
 
   drain(): number;
   wantsPtr(): number;

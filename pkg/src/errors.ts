@@ -7,7 +7,7 @@
  */
 export type ErrorCode =
   | 'invalid_request' | 'not_found' | 'forbidden' | 'invalid_value' | 'limit_exceeded' | 'request_expired'
-  | 'conflict' | 'storage_failed' | 'unavailable' | 'outcome_unknown' | 'refused'
+  | 'conflict' | 'quota_exceeded' | 'storage_failed' | 'unavailable' | 'outcome_unknown' | 'refused'
   | 'malformed' | 'unexpected' | 'unsupported' | 'unauthorized' | 'closed'
   | 'not_initialized' | 'init_failed' | 'invalid_argument' | 'unsupported_schema' | 'unencodable' | 'malformed_value'
   | 'gate_failed' | 'disposed' | 'subscriber_failed' | 'denied';
@@ -60,7 +60,7 @@ export class TidewireError extends Error {
 // The numbers are those of the wire.
 const REFUSALS: Record<number, ErrorCode> = {
   1: 'invalid_request', 2: 'not_found', 3: 'forbidden', 4: 'invalid_value', 5: 'limit_exceeded', 6: 'request_expired',
-  7: 'conflict', 100: 'storage_failed', 101: 'unavailable', 65535: 'outcome_unknown',
+  7: 'conflict', 8: 'quota_exceeded', 100: 'storage_failed', 101: 'unavailable', 65535: 'outcome_unknown',
 };
 
 const CLOSURES: Record<number, ErrorCode> = {
@@ -97,7 +97,12 @@ export function badKey(): TidewireError {
   return invalid('a key, id or field name has 1 to 1024 bytes of UTF-8');
 }
 
+/** What becomes of a question that nobody answers. */
+export function unanswered(): TidewireError {
+  return new TidewireError('unavailable', 'the server did not answer in time, or the client was closed: ask again', { retryable: true });
+}
+
 /** What the core says of one write more than it takes. */
 export function tooMany(): TidewireError {
-  return new TidewireError('limit_exceeded', '10,000 writes or 16 MiB wait for the server already: await some of them first', { retryable: true });
+  return new TidewireError('limit_exceeded', '10,000 writes (or 1,000 questions), or 16 MiB, wait for the server already: await some of them first', { retryable: true });
 }

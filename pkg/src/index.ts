@@ -6,16 +6,23 @@ export {
 } from './client.js';
 export { type ClientReplicaOptions, createClientReplica, type Refetch, type RefetchContext } from './client_replica.js';
 export type { Collection, DatastoreOptions } from './collection.js';
+export { configureSynced, synced, type SyncedKeyOptions, type SyncedSource } from './configured.js';
 export type { Link } from './core.js';
 export { type ErrorCode, TidewireError } from './errors.js';
+export type { Inbox, Notification, NotificationStatus, NotifyOptions } from './inbox.js';
+export { httpRefetch, type HttpRefetchOptions } from './http_refetch.js';
 export { init } from './init.js';
+export type { KvChanges, KvEvent, KvGroup, KvSetOptions } from './kv.js';
+export type { Pool, PoolOptions } from './pool.js';
 export type {
   Observable, Position, Replica, ReplicaEvents, ReplicaMeta, ReplicaStats, ReplicaStatus,
 } from './replica.js';
 export type {
   JsonSchema, Output, ParseResult, Schema, StandardIssue, StandardResult, StandardSchema, TaggedSchema,
 } from './schema.js';
+export type { DehydratedDatastore, DehydratedObject, DehydratedState } from './state.js';
 export type { SyncedOptions } from './synced.js';
 export { InProcessTransport } from './transport/in_process.js';
 export { type EnvelopeCodec, type NatsConnection, NatsTransport, type NatsTransportOptions } from './transport/nats.js';
+export { WebSocketTransport, type WebSocketTransportOptions } from './transport/websocket.js';
 export type { Envelope, EnvelopeHandler, Transport, Unsubscribe } from './transport/transport.js';

@@ -6,6 +6,7 @@ import { type CreateCell, Lazy, signalCell } from './cell.js';
 import { gateFault, TidewireError } from './errors.js';
 import { failure, report, type Runtime, type Slot } from './runtime.js';
 import type { Gate, Verdict } from './schema.js';
+import { type DehydratedState, EMPTY } from './state.js';
 import { type Part, type PartAt, type Path, walk, type Words, wordsOf } from './value/path.js';
 
 /** A place in a history. */
@@ -49,6 +50,8 @@ export interface ReplicaEvents {
   rollback: Position;
   /** A value was held back because it did not pass the gate. */
   quarantine: TidewireError;
+  /** Value or meta changed, at most once per frame. Nothing is made before somebody reads it. */
+  change: undefined;
 }
 
 /** What replicas and collections have in common. */
@@ -77,6 +80,13 @@ export interface Observable<V, Whole = V> {
   ready(): Promise<void>;
   /** Resolves when no refetch is in flight. */
   whenIdle(): Promise<void>;
+  /**
+   * What is shown and its position, as plain JSON: `client.hydrate` takes it elsewhere. Empty before the first value, and
+   * after `dispose`.
+   *
+   * @throws TidewireError `unencodable` for a value that JSON cannot say, which an own transport may bring.
+   */
+  dehydrate(): DehydratedState;
   /** Ends it; what was read before stays. */
   dispose(): void;
   [Symbol.dispose](): void;
@@ -156,7 +166,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   isDue = false;
 
   static {
-    bindOnUse(this.prototype, ['meta', 'peekMeta', 'subscribe', 'select', 'on', 'refresh', 'ready', 'whenIdle', 'dispose']);
+    bindOnUse(this.prototype, ['meta', 'peekMeta', 'subscribe', 'select', 'on', 'refresh', 'ready', 'whenIdle', 'dehydrate', 'dispose']);
   }
 
   protected constructor(
@@ -172,6 +182,11 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   /** Without readers of meta only the value's cell is set. */
   get isSingle(): boolean {
     return this.#meta === undefined;
+  }
+
+  /** @internal */
+  get isDisposed(): boolean {
+    return this.disposed;
   }
 
   get stats(): ReplicaStats {
@@ -191,6 +206,9 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   protected part(words: Words): Part {
     return { read: () => walk(this.current(), words), end() {} };
   }
+
+  /** What is shown at a position, for another client. */
+  protected abstract shownAt(sequence: number): DehydratedState;
 
   /** Leaves the core's slot. */
   protected abstract leave(): void;
@@ -256,6 +274,11 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
     return this.#wait(() => this.fact(MetaFact.IsIdle) !== 0);
   }
 
+  dehydrate(): DehydratedState {
+    const sequence = this.disposed ? -1 : this.fact(MetaFact.Sequence);
+    return sequence < 0 ? EMPTY : this.shownAt(sequence);
+  }
+
   dispose(): void {
     if (this.disposed) return;
     const meta = this.peekMeta();
@@ -305,6 +328,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
     if (this.#metaChanged) {
       this.#metaChanged = false;
       this.#meta?.announce();
+      if (this.#listeners?.change?.size) this.emit('change', undefined);
     }
     if (this.#waiters?.length) {
       this.#waiters = this.#waiters.filter(({ due, resolve }) => {

@@ -5,8 +5,8 @@
 // outermost call returns.
 
 import { batch } from '@preact/signals-core';
-import { type Core, Change, Drained, type Link, type Loaded, NoGate, Text, TimerWord, Write } from './core.js';
-import { badKey, gateFault, refusal, TidewireError, tooMany } from './errors.js';
+import { type Core, Change, Drained, type Link, type Loaded, NO_CELL, NoGate, Text, TimerWord } from './core.js';
+import { badKey, gateFault, refusal, TidewireError, tooMany, unanswered } from './errors.js';
 import { core as loadedCore } from './init.js';
 import { type LinkHost, Links } from './link.js';
 import { explain, type Gate, type Verdict } from './schema.js';
@@ -57,7 +57,7 @@ class Outputs {
 const WORDS = 5;
 
 interface Pending {
-  resolve(): void;
+  resolve(outcome: unknown): void;
   reject(error: TidewireError): void;
 }
 
@@ -81,6 +81,7 @@ export class Runtime implements LinkHost {
   /** Values that were read before they changed, so that somebody will look at them again: all at once, then. */
   #expected: Shown[] = [];
   readonly #writes = new Map<number, Pending>();
+  readonly #queries = new Map<number, Pending>();
   readonly #epochs = new Map<string, number>();
   readonly #versions = new Map<string, number>();
   readonly #gates = new WeakMap<Gate, number>();
@@ -140,6 +141,11 @@ export class Runtime implements LinkHost {
     if (this.#at(slot) === handler) this.#handlers[slot & PLACE] = undefined;
   }
 
+  /** All that stands behind slots. */
+  *handlers(): Iterable<Slot> {
+    for (const handler of this.#handlers) if (handler !== undefined) yield handler;
+  }
+
   /** A value that was read has changed. */
   expect(value: Shown): void {
     if (value.isExpected) return;
@@ -177,19 +183,28 @@ export class Runtime implements LinkHost {
     return new Float64Array(this.#memory.buffer, address);
   }
 
-  /** Starts a write, and settles as the authority settles it. */
-  write(kind: Write, datastore: string, key: string, value: Uint8Array = new Uint8Array()): Promise<void> {
-    return new Promise<void>((resolve, reject) => {
+  /** Starts a write, an encoded operation, and settles as the authority settles it. A notification's outcome is its trace. */
+  write(operation: Uint8Array): Promise<unknown> {
+    return this.#ask(this.#writes, () => this.core.write(operation), 'the value takes more than 256 KiB: split it into several records');
+  }
+
+  /** Asks an encoded question, and resolves with the answer; `undefined` says that there is no such value. */
+  query(question: Uint8Array): Promise<unknown> {
+    return this.#ask(this.#queries, () => this.core.query(question), 'the question takes more than 256 KiB');
+  }
+
+  #ask(pending: Map<number, Pending>, start: () => number, tooLarge: string): Promise<unknown> {
+    return new Promise<unknown>((resolve, reject) => {
       this.input(() => {
         if (this.#isRetired) {
           reject(new TidewireError('closed', 'the client is closed'));
           return;
         }
-        const request = this.core.write(kind, datastore, key, value);
-        if (request > 0) this.#writes.set(request, { resolve, reject });
-        else if (request === -1) reject(badKey());
-        else if (request === -3) reject(tooMany());
-        else reject(new TidewireError('limit_exceeded', 'the value takes more than 256 KiB: split it into several records'));
+        const number = start();
+        if (number > 0) pending.set(number, { resolve, reject });
+        else if (number === -1) reject(badKey());
+        else if (number === -3) reject(tooMany());
+        else reject(new TidewireError('limit_exceeded', tooLarge));
       });
     });
   }
@@ -201,6 +216,13 @@ export class Runtime implements LinkHost {
       write.reject(refusal(65535, 'the client was closed before the write was acknowledged; it may have been done'));
     }
     this.#writes.clear();
+    for (const query of this.#queries.values()) query.reject(unanswered());
+    this.#queries.clear();
+  }
+
+  /** Whether its client is closed. */
+  get isRetired(): boolean {
+    return this.#isRetired;
   }
 
   internEpoch(text: string): number {
@@ -370,6 +392,10 @@ export class Runtime implements LinkHost {
       this.#settled(slot, a);
       return;
     }
+    if (kind === Change.Answered) {
+      this.#answered(slot, a);
+      return;
+    }
     if (kind === Change.Freed) {
       this.outputs.forget(a);
       return;
@@ -387,9 +413,23 @@ export class Runtime implements LinkHost {
   #settled(request: number, code: number): void {
     const write = this.#writes.get(request);
     this.#writes.delete(request);
-    if (write === undefined) return;
-    if (code === 0) write.resolve();
-    else write.reject(refusal(code, this.core.text(Text.Settlement, request) ?? ''));
+    const text = this.core.text(Text.Settlement, request);
+    if (code === 0) write?.resolve(text);
+    else write?.reject(refusal(code, text ?? ''));
+  }
+
+  #answered(number: number, cell: number): void {
+    const query = this.#queries.get(number);
+    this.#queries.delete(number);
+    if (query === undefined) return;
+    if (cell === NO_CELL) {
+      query.reject(unanswered());
+      return;
+    }
+    // The whole message: kind, number, and then nothing, null and the value, or a code and a text.
+    const [, , code, outcome] = this.maker.once(cell) as [number, number, (number | null)?, unknown?];
+    if (typeof code === 'number') query.reject(refusal(code, String(outcome ?? '')));
+    else query.resolve(outcome);
   }
 
   #show(): void {

@@ -85,32 +85,38 @@ export function compileGate(schema: Schema | undefined): Gate | undefined {
 }
 
 function makeGate(schema: Schema): Gate {
-  // A library's schema may have a `parse` of its own that throws: the standard comes first.
-  const standard = (schema as Partial<StandardSchema>)['~standard'];
-  if (standard !== undefined && typeof standard.validate === 'function') {
-    const gate = guarded((value) => {
-      const result = standard.validate(value);
-      if (isThenable(result)) return refused('the schema is asynchronous; a gate must answer at once');
-      return result.issues ? refused(describe(result.issues), result.issues) : { ok: true, value: result.value };
-    });
-    return compileLibrary(gate, schema, standard.vendor);
-  }
-  const tagged = schema as Partial<TaggedSchema>;
-  if (typeof tagged.parse === 'function') {
-    return guarded((value) => {
-      const result = (schema as TaggedSchema).parse(value) as ParseResult<unknown> | undefined;
-      if (isThenable(result)) return refused('the schema is asynchronous; a gate must answer at once');
-      if (result?.tag === 'Ok') return { ok: true, value: result.value };
-      return result?.tag === 'Err'
-        ? refused(typeof result.error === 'string' ? result.error : 'the value did not pass the schema', result.error)
-        : refused("`parse` did not return { tag: 'Ok', value } or { tag: 'Err', error }", result);
-    });
+  const gate = runner(schema);
+  if (gate !== undefined) {
+    const standard = (schema as Partial<StandardSchema>)['~standard'];
+    return typeof standard?.validate === 'function' ? compileLibrary(gate, schema, standard.vendor) : gate;
   }
   if (typeof schema === 'object') return compileJson(schema);
   throw new TidewireError(
     'unsupported_schema',
     "this is no schema that can be run: give one with `parse` returning { tag: 'Ok' | 'Err' }, a Standard Schema (zod, valibot, arktype), or a JSON Schema",
   );
+}
+
+/** @internal What runs a schema in JavaScript; nothing for a JSON Schema. */
+export function runner(schema: Schema): Gate | undefined {
+  // A library's schema may have a `parse` of its own that throws: the standard comes first.
+  const standard = (schema as Partial<StandardSchema>)['~standard'];
+  if (standard !== undefined && typeof standard.validate === 'function') {
+    return guarded((value) => {
+      const result = standard.validate(value);
+      if (isThenable(result)) return refused('the schema is asynchronous; a gate must answer at once');
+      return result.issues ? refused(describe(result.issues), result.issues) : { ok: true, value: result.value };
+    });
+  }
+  if (typeof (schema as Partial<TaggedSchema>).parse !== 'function') return undefined;
+  return guarded((value) => {
+    const result = (schema as TaggedSchema).parse(value) as ParseResult<unknown> | undefined;
+    if (isThenable(result)) return refused('the schema is asynchronous; a gate must answer at once');
+    if (result?.tag === 'Ok') return { ok: true, value: result.value };
+    return result?.tag === 'Err'
+      ? refused(typeof result.error === 'string' ? result.error : 'the value did not pass the schema', result.error)
+      : refused("`parse` did not return { tag: 'Ok', value } or { tag: 'Err', error }", result);
+  });
 }
 
 function compileJson(schema: object): Gate {

@@ -6,6 +6,8 @@ import { Change, NO_CELL } from './core.js';
 import { BaseReplica, bindOnUse, type Replica } from './replica.js';
 import type { Runtime, Shown } from './runtime.js';
 import type { Gate } from './schema.js';
+import { type DehydratedState, objectState } from './state.js';
+import { toJson } from './value/json.js';
 import { type Part, partOf, type Words } from './value/path.js';
 
 /** How to show a synced object. */
@@ -56,6 +58,12 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
 
   protected override part(words: Words): Part {
     return partOf(this.runtime, words, () => this.#hasOutput() || this.disposed ? undefined : this.cell, () => this.peek());
+  }
+
+  protected shownAt(sequence: number): DehydratedState {
+    const { cell } = this;
+    const value = cell === NO_CELL ? {} : { value: toJson(this.runtime.maker.once(cell)) };
+    return objectState(this.key, { ...value, schema_version: this.schemaVersion(), sequence, epoch: this.epoch() });
   }
 
   protected takeValue(kind: Change, cell: number, ticket: number): void {

@@ -1,5 +1,12 @@
-import { expect, test } from 'vitest';
-import { type Envelope, InProcessTransport, NatsTransport } from 'tidewire';
+// The transports: the suite that all of them pass, and what each has of its own.
+
+import { WebSocket } from 'ws';
+import { describe, expect, test } from 'vitest';
+import { connect, createClientReplica, type Envelope, InProcessTransport, type Link, NatsTransport, type TidewireError, WebSocketTransport } from 'tidewire';
+import { ReferenceServer } from 'tidewire/server';
+import { describeTransport } from './conformance.js';
+import { NativeServer, SERVER_BIN } from './native.js';
+import { until } from './support.js';
 
 const envelope = (sequence: number): Envelope => ({ value: { sequence }, schema_version: '1.0', sequence });
 
@@ -23,92 +30,72 @@ function bus() {
   };
 }
 
-const kinds = {
+describeTransport('plain calls', () => {
+  const transport = new InProcessTransport();
+  return { transport: async () => transport, stop() {} };
+});
+
+describeTransport('a bus in memory', () => {
+  const connection = bus();
+  return { transport: async () => new NatsTransport({ connection }), stop() {} };
+});
+
+describeTransport('the server in the page', async () => {
+  const server = await ReferenceServer.create();
+  const made: WebSocketTransport[] = [];
+  return {
+    async transport() {
+      const transport = await WebSocketTransport.connect(server);
+      made.push(transport);
+      return transport;
+    },
+    stop() {
+      for (const transport of made) transport.close();
+      server.close();
+    },
+  };
+});
+
+if (SERVER_BIN !== undefined) {
+  describeTransport('a WebSocket to the native server', async () => {
+    const server = await NativeServer.start();
+    const made: WebSocketTransport[] = [];
+    return {
+      async transport() {
+        const transport = await WebSocketTransport.connect(server.url, { WebSocket });
+        made.push(transport);
+        return transport;
+      },
+      async stop() {
+        for (const transport of made) transport.close();
+        await server.stop();
+      },
+    };
+  });
+}
+
+const synchronous = {
   InProcessTransport: () => new InProcessTransport(),
   NatsTransport: () => new NatsTransport({ connection: bus() }),
 };
 
-for (const [name, create] of Object.entries(kinds)) {
-  test(`${name} delivers to every subscriber of the key, in the order of subscription, at once`, () => {
-    const transport = create();
-    const heard: string[] = [];
-    transport.subscribe('a', (e) => heard.push(`first ${e.sequence}`));
-    transport.subscribe('a', (e) => heard.push(`second ${e.sequence}`));
-    transport.subscribe('b', (e) => heard.push(`other ${e.sequence}`));
-    transport.publish('a', envelope(1));
-    expect(heard).toEqual(['first 1', 'second 1']);
-  });
-
-  test(`${name} hands over the very envelope that was published`, () => {
+for (const [name, create] of Object.entries(synchronous)) {
+  test(`${name} hands over the very envelope that was published, at once`, () => {
     const transport = create();
     const sent = envelope(1);
     let got: Envelope | undefined;
-    transport.subscribe('a', (e) => { got = e; });
+    transport.subscribe('a', (each) => { got = each; });
     transport.publish('a', sent);
     expect(got).toBe(sent);
   });
 
-  test(`${name} retains nothing: who subscribes later hears only what comes later`, () => {
-    const transport = create();
-    const heard: number[] = [];
-    transport.publish('a', envelope(1));
-    transport.subscribe('a', (e) => heard.push(e.sequence));
-    transport.publish('a', envelope(2));
-    expect(heard).toEqual([2]);
-  });
-
-  test(`${name} removes no duplicates and checks nothing`, () => {
+  test(`${name} checks nothing`, () => {
     const transport = create();
     const heard: unknown[] = [];
-    transport.subscribe('a', (e) => heard.push(e));
+    transport.subscribe('a', (each) => heard.push(each));
     const odd = { sequence: -3 } as Envelope;
     transport.publish('a', odd);
-    transport.publish('a', odd);
-    expect(heard).toEqual([odd, odd]);
-  });
-
-  test(`${name} publishes to nobody without complaint`, () => {
-    expect(() => create().publish('nobody', envelope(1))).not.toThrow();
-  });
-
-  test(`${name}: unsubscribing twice does not remove a handler that subscribed again`, () => {
-    const transport = create();
-    const heard: number[] = [];
-    const handler = (e: Envelope): void => void heard.push(e.sequence);
-    const off = transport.subscribe('a', handler);
-    off();
-    transport.subscribe('a', handler);
-    off();
-    transport.publish('a', envelope(1));
-    expect(heard).toEqual([1]);
-  });
-
-  test(`${name}: a handler that leaves during a delivery ends only its own; one that joins waits for the next`, () => {
-    const transport = create();
-    const heard: string[] = [];
-    let joined = false;
-    const off = transport.subscribe('a', () => {
-      heard.push('first');
-      off();
-      if (!joined) transport.subscribe('a', () => heard.push('late'));
-      joined = true;
-    });
-    transport.subscribe('a', () => heard.push('second'));
-    transport.publish('a', envelope(1));
-    expect(heard).toEqual(['first', 'second']);
-    transport.publish('a', envelope(2));
-    expect(heard).toEqual(['first', 'second', 'second', 'late']);
-  });
-
-  test(`${name}: the key count goes back to zero with the last subscriber`, () => {
-    const transport = create();
-    const offs = ['a', 'a', 'b'].map((key) => transport.subscribe(key, () => {}));
-    expect(transport.keyCount()).toBe(2);
-    offs[0]!();
-    expect(transport.keyCount()).toBe(2);
-    offs[1]!();
-    offs[2]!();
-    expect(transport.keyCount()).toBe(0);
+    expect(heard).toEqual([odd]);
   });
 }
 
@@ -145,4 +132,118 @@ test('NatsTransport uses the codec and the subject that it is given', () => {
 
 test('NatsTransport without a connection says what it lacks', () => {
   expect(() => new NatsTransport({} as never)).toThrow('NatsTransport requires a connection');
+});
+
+/** Links to a server in the page that can be cut. */
+function cuttable(server: ReferenceServer): { links: Link[]; link(): Link; cut(): void } {
+  const links: Link[] = [];
+  return {
+    links,
+    link: () => {
+      const link = server.link();
+      links.push(link);
+      return link;
+    },
+    cut() {
+      const link = links.at(-1)!;
+      const { onclose } = link;
+      link.close();
+      onclose?.({ code: 1006, reason: '' });
+    },
+  };
+}
+
+describe('WebSocketTransport', () => {
+  test('shares the session of the client that it is given, and leaves it open', async () => {
+    const server = await ReferenceServer.create();
+    const client = await connect(server);
+    const transport = new WebSocketTransport(client);
+    const heard: number[] = [];
+    transport.subscribe('a', (each) => heard.push(each.sequence));
+    transport.publish('a', envelope(1));
+    await until(() => heard.length === 1, 'the envelope');
+    transport.close();
+    expect(transport.keyCount()).toBe(0);
+    await client.put('user:1', 1);
+    expect(client.peekStatus().state).toBe('live');
+    client.close();
+    expect(() => transport.publish('a', envelope(2))).toThrow(/closed/);
+    expect(() => new WebSocketTransport({} as never)).toThrow(/no client/);
+    server.close();
+  });
+
+  test('tells why an envelope was refused: the key is the authority\'s', async () => {
+    const server = await ReferenceServer.create();
+    server.put('user:1', { name: 'Ada' });
+    const errors: [string, string][] = [];
+    const transport = await WebSocketTransport.connect(server, { onError: (error, key) => errors.push([error.code, key]) });
+    transport.publish('user:1', envelope(1));
+    await until(() => errors.length === 1, 'the refusal');
+    expect(errors).toEqual([['conflict', 'user:1']]);
+    transport.close();
+    server.close();
+  });
+
+  test('says at once what cannot be sent', async () => {
+    const server = await ReferenceServer.create();
+    const transport = await WebSocketTransport.connect(server);
+    const code = (run: () => void): string | undefined => {
+      try {
+        run();
+        return undefined;
+      } catch (error) {
+        return (error as TidewireError).code;
+      }
+    };
+    expect(code(() => transport.publish('a', { value: 1, sequence: -3 }))).toBe('invalid_argument');
+    expect(code(() => transport.publish('a', { value: 1, sequence: 1, prev: 0.5 }))).toBe('invalid_argument');
+    expect(code(() => transport.publish('a', { value: 1, sequence: 1, epoch: 'one' }))).toBe('invalid_argument');
+    expect(code(() => transport.publish('a', { value: () => 1, sequence: 1 }))).toBe('unencodable');
+    expect(code(() => void transport.subscribe('', () => {}))).toBe('invalid_argument');
+    expect(code(() => void transport.subscribe('\ud800', () => {}))).toBe('invalid_argument');
+    await expect(transport.ready('nobody')).rejects.toMatchObject({ code: 'invalid_argument' });
+    expect(transport.keyCount()).toBe(0);
+    transport.close();
+    server.close();
+  });
+
+  test('after a lost connection it follows again by itself, and what was published meanwhile goes out', async () => {
+    const server = await ReferenceServer.create();
+    const source = cuttable(server);
+    const [here, there] = [await WebSocketTransport.connect(source), await WebSocketTransport.connect(server)];
+    const heard: number[] = [];
+    here.subscribe('a', (each) => heard.push(each.sequence));
+    await here.ready('a');
+    source.cut();
+    const again = here.ready('a');
+    there.publish('a', envelope(1));
+    here.publish('a', envelope(2));
+    await again;
+    expect(source.links.length).toBe(2);
+    there.publish('a', envelope(3));
+    await until(() => heard.includes(3), 'the third');
+    // What the other published while there was no connection is lost: a pipe retains nothing.
+    expect(heard).toEqual([2, 3]);
+    here.close();
+    there.close();
+    server.close();
+  });
+
+  test('a replica over it notices what a lost connection cost, and refetches', async () => {
+    const server = await ReferenceServer.create();
+    const source = cuttable(server);
+    const [here, there] = [await WebSocketTransport.connect(source), await WebSocketTransport.connect(server)];
+    const replica = createClientReplica({ key: 'a', transport: here, seed: envelope(1), refetch: async () => envelope(3) });
+    await here.ready('a');
+    source.cut();
+    there.publish('a', envelope(2));
+    await here.ready('a');
+    there.publish('a', envelope(3));
+    await until(() => replica.peekMeta().sequence === 3, 'the recovery');
+    expect(replica.stats).toMatchObject({ gaps: 1, refetches: 1 });
+    replica.dispose();
+    here.close();
+    there.close();
+    server.close();
+  });
 });

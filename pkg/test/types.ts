@@ -3,8 +3,8 @@
 import { expectTypeOf } from 'vitest';
 import { z } from 'zod';
 import {
-  type Cell, type Client, type Collection, createClientReplica, type Envelope, InProcessTransport, type Replica,
-  type TaggedSchema, type TidewireError,
+  type Cell, type Client, type Collection, createClientReplica, type Envelope, InProcessTransport, type KvEvent, type Pool,
+  type Replica, synced, type TaggedSchema, type TidewireError, WebSocketTransport,
 } from 'tidewire';
 
 interface User { name: string }
@@ -35,6 +35,17 @@ expectTypeOf(client.datastore<User>('users')).toEqualTypeOf<Collection<User>>();
 expectTypeOf(client.datastore('users', Tagged).rows()).toEqualTypeOf<readonly User[]>();
 expectTypeOf(client.datastore('users', Tagged).get('1')).toEqualTypeOf<User | undefined>();
 expectTypeOf(client.put('user:1', {})).toEqualTypeOf<Promise<void>>();
+expectTypeOf(client.datastore('users', Zod, { order: (one, other) => one.age - other.age }).rows()).toEqualTypeOf<readonly { name: string; age: number }[]>();
+expectTypeOf(client.pool('doc', Zod)).toEqualTypeOf<Pool<{ name: string; age: number }>>();
+expectTypeOf(client.pool<number>('doc', undefined, { presence: true }).fields()).toEqualTypeOf<Readonly<Record<string, number>>>();
+expectTypeOf(client.notify('bob', 1, { suit: true })).toEqualTypeOf<Promise<string>>();
+expectTypeOf(client.kv('g').get<number>('k')).toEqualTypeOf<Promise<number | undefined>>();
+client.kv('g').watch<number>('k', (event) => {
+  expectTypeOf(event).toEqualTypeOf<KvEvent<number>>();
+  if (event.kind === 'set') expectTypeOf(event.value).toEqualTypeOf<number>();
+});
+expectTypeOf(synced('k', Zod)).toEqualTypeOf<Replica<{ name: string; age: number }>>();
+expectTypeOf(createClientReplica({ key: 'k', transport: new WebSocketTransport(client), schema: Tagged })).toEqualTypeOf<Replica<User>>();
 
 inferred.subscribe((value) => expectTypeOf(value).toEqualTypeOf<number | undefined>());
 inferred.on('error', (error) => expectTypeOf(error).toEqualTypeOf<TidewireError>());
@@ -50,6 +61,8 @@ transport.subscribe('k', (envelope) => expectTypeOf(envelope).toEqualTypeOf<Enve
 client.datastore('users', Zod, { kind: 'forever' });
 // @ts-expect-error a record of another shape
 void client.datastore('users', Zod).set({ nom: 'Ada' });
+// @ts-expect-error a field of another shape
+void client.pool('doc', Zod).set({ a: { nom: 'Ada' } });
 // @ts-expect-error no schema
 createClientReplica({ key: 'k', transport, schema: 'object' });
 // @ts-expect-error a cell of another value

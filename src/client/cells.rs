@@ -44,6 +44,11 @@ impl Cell {
         Self { bytes, key, sequence, ticket, holds: 0, is_retired: false }
     }
 
+    /// A message as it came.
+    pub(super) fn message(bytes: &[u8]) -> Self {
+        Self::new(bytes.into(), None, 0, 0)
+    }
+
     pub(super) fn value(&self) -> Option<EncodedValue<'_>> {
         if self.bytes.is_empty() { None } else { Some(EncodedValue::trusted(&self.bytes)) }
     }
@@ -58,6 +63,10 @@ pub(super) struct Cells {
     retired: Vec<CellId>,
     /// The host was told with the change list that it reads now.
     announced: Vec<CellId>,
+    /// Messages that the next change list names.
+    passing: Vec<CellId>,
+    /// Messages of the change list that the host reads now.
+    passed: Vec<CellId>,
 }
 
 impl Cells {
@@ -77,6 +86,13 @@ impl Cells {
 
     pub(super) fn get_mut(&mut self, id: CellId) -> Option<&mut Cell> {
         self.cells.get_mut(id.0 as usize)
+    }
+
+    /// Puts something that the host looks at while it reads the next change list, and never again.
+    pub(super) fn pass(&mut self, cell: Cell) -> CellId {
+        let id = self.put(cell);
+        self.passing.push(id);
+        id
     }
 
     /// Another cell with the same value, key, sequence and ticket.
@@ -152,6 +168,10 @@ impl Cells {
 
     /// A change list is about to be read: what it announces is free by the next one. Returns what to announce.
     pub(super) fn announce(&mut self) -> &[CellId] {
+        while let Some(id) = self.passed.pop() {
+            self.discard(id);
+        }
+        core::mem::swap(&mut self.passed, &mut self.passing);
         for id in self.announced.drain(..) {
             self.cells[id.0 as usize] = Cell::default();
             self.free.push(id);

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{cells::CellId, slot::SlotId};
 use crate::{
-    protocol::RequestId,
+    protocol::{QueryId, RequestId},
     replica::Token,
     session::{Generation, TokenReason},
 };
@@ -80,6 +80,20 @@ pub enum Change {
         request: RequestId,
         /// 0 done, 65535 unknown, else a number of [`ErrorCode`](crate::protocol::ErrorCode).
         code: u16,
+    },
+    /// A question ended.
+    Answered {
+        /// The question.
+        query: QueryId,
+        /// The whole `result` message, until the next change list; `None`: no answer came in time.
+        cell: Option<CellId>,
+    },
+    /// A message about what has no history.
+    Fed {
+        /// The slot of a relay, the mailbox or a watch.
+        slot: SlotId,
+        /// The whole message as it came, until the next change list.
+        cell: CellId,
     },
     /// The session's phase changed.
     Link,

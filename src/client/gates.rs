@@ -145,7 +145,7 @@ impl Client {
         let shown = match &entry.about {
             About::Object { shown, .. } => *shown,
             About::Collection(collection) => shown_row(&collection.rows, cell.key.as_deref()),
-            About::Own { .. } => None,
+            About::Feed(_) | About::Own { .. } => None,
         };
         let shown = shown.and_then(|shown| self.cells.get(shown));
         match self.gates.verdict(gate, shown, cell.value()?)? {

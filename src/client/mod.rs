@@ -7,9 +7,14 @@
 mod cells;
 mod change;
 mod collection;
+mod feeds;
 mod gates;
 mod intern;
+mod own;
+mod pools;
+mod queries;
 mod receive;
+mod seed;
 mod slab;
 mod slot;
 mod topics;
@@ -24,6 +29,8 @@ pub use self::{
     cells::CellId,
     change::{Change, HostTicket, Output},
     gates::GateId,
+    queries::QueryError,
+    seed::Seed,
     slot::{OwnOptions, SlotId},
     values::Want,
     writes::Outcome,
@@ -31,24 +38,29 @@ pub use self::{
 use self::{
     cells::Cells,
     collection::Rows,
+    feeds::Mailbox,
     gates::Gates,
     intern::Interner,
+    queries::Queries,
     slab::Slab,
-    slot::{About, Slot},
+    slot::{About, Origin, Slot},
     topics::Topics,
     writes::Writes,
 };
 use crate::{
     protocol::{
-        ClientMessage, EncodedValue, Epoch, Operation, Position, Relayed, RequestId, Sequence, Subscription,
-        Timestamp, Writer, limits,
+        ClientMessage, EncodedValue, Epoch, KvChange, Operation, Position, Relayed, RequestId, Sequence,
+        Subscription, Timestamp, Writer, limits,
     },
-    replica::{Header, Mark, Offer, Place, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version},
+    replica::{Mark, Replica, Stats, Status, Ticket, Token, Verdict, Version},
     session::{Action, Generation, Phase, Session},
 };
 
 /// Frames are cut at this size, so that no message waits behind a megabyte.
 const FRAME_TARGET: usize = 64 * 1024;
+
+/// Largest write: it fits a frame with whatever else is in that.
+const MAX_WRITE_BYTES: usize = limits::MAX_FRAME_BYTES - FRAME_TARGET;
 
 /// What became of an offered value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +82,9 @@ pub enum WriteError {
     /// The value is too large.
     #[error("a value has at most {max} bytes, this one has {0}: split it into several records", max = limits::MAX_VALUE_BYTES)]
     Value(usize),
+    /// The write as a whole is too large.
+    #[error("a write has at most {MAX_WRITE_BYTES} bytes, this one has {0}: split it into several writes")]
+    Large(usize),
     /// Too much waits for the authority already.
     #[error("{0} writes wait for the server already: wait until some of them have ended")]
     Waiting(usize),
@@ -105,7 +120,13 @@ pub struct Client {
     gates: Gates,
     writes: Writes,
     settlements: Vec<(RequestId, String)>,
+    queries: Queries,
+    /// The slots that follow what is relayed, in the order of their keys.
+    relays: Vec<SlotId>,
+    mailbox: Mailbox,
     last_page: u32,
+    /// The subscriptions that wait for their replicas' seeds, while that is so.
+    held: Option<Vec<SlotId>>,
     pending: Slab<Pending>,
     /// No replica has a deadline before this.
     timer: Option<Timestamp>,
@@ -138,7 +159,11 @@ impl Client {
             gates: Gates::default(),
             writes: Writes::default(),
             settlements: Vec::new(),
+            queries: Queries::default(),
+            relays: Vec::new(),
+            mailbox: Mailbox::default(),
             last_page: 0,
+            held: None,
             pending: Slab::new(),
             timer: None,
             changes: Vec::new(),
@@ -198,7 +223,7 @@ impl Client {
     pub fn object(&self, slot: SlotId) -> Option<CellId> {
         match &self.slots.get(slot.number())?.about {
             About::Object { shown, .. } => *shown,
-            About::Collection(_) | About::Own { .. } => None,
+            About::Collection(_) | About::Feed(_) | About::Own { .. } => None,
         }
     }
 
@@ -255,10 +280,14 @@ impl Client {
         self.replica(slot).map(Replica::stats).unwrap_or_default()
     }
 
-    /// Whether the first value (of a collection: the first snapshot) is here.
+    /// Whether the first value (of a collection: the first snapshot) is here; of what has no history, whether the authority
+    /// feeds it on the present link.
     #[must_use]
     pub fn is_ready(&self, slot: SlotId) -> bool {
-        self.sequence(slot).is_some()
+        match self.slots.get(slot.number()).map(|slot| &slot.about) {
+            Some(About::Feed(feed)) => feed.is_following,
+            _ => self.sequence(slot).is_some(),
+        }
     }
 
     /// Whether no refetch is in flight.
@@ -273,7 +302,7 @@ impl Client {
         self.slots.get(slot.number())?.denial.as_deref()
     }
 
-    /// The message of a refused write; read once.
+    /// The message of a refused write, or the trace of a notification that was put; read once.
     pub fn settlement(&mut self, request: RequestId) -> Option<String> {
         let index = self.settlements.iter().position(|(number, _)| *number == request)?;
         Some(self.settlements.swap_remove(index).1)
@@ -305,6 +334,7 @@ impl Client {
         for request in self.writes.requests(|_| true) {
             self.give_up(request, "the client was closed");
         }
+        self.give_up_queries(None);
     }
 
     /// Subscribes an object. With `gated`, the host judges each value, or a gate does ([`Self::use_gate`]).
@@ -325,14 +355,8 @@ impl Client {
         check_key(id)?;
         check_key(primary)?;
         let open = permanent.map(|permanent| (permanent, primary.into()));
-        let slot = Slot::collection(id.into(), open, gated, self.random.u64(..));
+        let slot = Slot::collection(id.into(), Origin::Datastore(open), gated, self.random.u64(..));
         Ok(self.subscribe(slot))
-    }
-
-    /// Adds a replica whose transport is the host's.
-    pub fn add_own(&mut self, options: OwnOptions) -> SlotId {
-        let seed = self.random.u64(..);
-        self.insert(Slot::own(options, seed))
     }
 
     /// Forgets a replica and all that it shows.
@@ -345,6 +369,7 @@ impl Client {
         if removed.is_remote() && self.session.live_link().is_some() {
             self.send(&ClientMessage::Unsubscribe(slot.number()));
         }
+        self.relays.retain(|relay| *relay != slot);
         removed.abandon(&mut self.cells);
     }
 
@@ -418,10 +443,23 @@ impl Client {
                 check_key(key)?;
                 value.map_or(Ok(()), check_value)?;
             }
-            // The authority says which of the changes is over a limit, and does none.
-            Operation::Kv(_) => {}
+            // The authority says which of the names is over a limit, and does nothing.
+            Operation::Kv(ref changes) => {
+                for change in changes {
+                    if let KvChange::Set { value, .. } = *change {
+                        check_value(value)?;
+                    }
+                }
+            }
         }
+        let merged = match operation {
+            Operation::Merge { pool, fields } => Some((pool, fields)),
+            _ => None,
+        };
         let request = self.writes.add(now, operation)?;
+        if let Some((pool, fields)) = merged {
+            self.keep_presence(pool, fields);
+        }
         self.send_writes();
         Ok(request)
     }
@@ -434,77 +472,6 @@ impl Client {
     /// The number of a schema version of an own transport; 0 means none.
     pub fn intern_version(&mut self, text: &str) -> u32 {
         self.versions.number(text)
-    }
-
-    /// Offers a value of an own transport by its header.
-    pub fn offer(
-        &mut self,
-        now: Timestamp,
-        slot: SlotId,
-        source: Source,
-        header: Header,
-        token: Token,
-    ) -> Offered {
-        let header = Header { version: self.version(header.version.id), ..header };
-        let Some(replica) = self.replica_mut(slot) else { return Offered::Dropped };
-        let offered = match replica.offer(now, source, header, token, 0, &[]) {
-            Offer::Drop(_) => Offered::Dropped,
-            Offer::Judge(ticket) => Offered::Judge(self.owe(Pending::Value { slot, ticket, token })),
-            Offer::Installed { previous } => {
-                self.install(slot, token, previous, Place::Live);
-                Offered::Kept
-            }
-            Offer::Held | Offer::Settled => Offered::Kept,
-        };
-        self.settle_replica(now, slot);
-        offered
-    }
-
-    /// Whether a value of an own transport is the next one in order, with nothing else going on: then the host may run
-    /// its gate at once, and have it shown by [`Self::show_own`].
-    #[must_use]
-    pub fn is_next(&self, slot: SlotId, header: Header) -> bool {
-        let Some(entry) = self.slots.get(slot.number()).filter(|entry| !entry.is_remote()) else {
-            return false;
-        };
-        // What its major number is matters only to those who declare one.
-        let is_version_of_note = entry.replica.options().declared_major.is_some();
-        let version = if is_version_of_note { self.version(header.version.id) } else { header.version };
-        entry.replica.is_next(&Header { version, ..header })
-    }
-
-    /// Shows a value of an own transport that has passed the gate, if it is the next one in order. Says whether; then no
-    /// change tells of it.
-    pub fn show_own(&mut self, now: Timestamp, slot: SlotId, header: Header, token: Token) -> bool {
-        let is_next = self.is_next(slot, header);
-        if let Some(replica) = self.replica_mut(slot).filter(|_| is_next) {
-            replica.receive(now, header, token, 0, || Verdict::Accepted);
-        }
-        is_next
-    }
-
-    /// Whether all that is new is that an own-transport replica shows a value of its host: then that is not told as a
-    /// change any more. Of most inputs it is so, and a host that has the answer at hand need not read a list.
-    pub fn take_install(&mut self) -> bool {
-        let [Change::Install { slot, .. }, rest @ ..] = &self.changes[..] else { return false };
-        let is_all = rest.iter().all(|change| match change {
-            Change::Meta { slot: other } | Change::Discard { slot: other, .. } => other == slot,
-            _ => false,
-        });
-        if is_all {
-            self.changes.clear();
-        }
-        is_all
-    }
-
-    /// A refetch of an own transport found no value.
-    pub fn refetch_null(&mut self, now: Timestamp, slot: SlotId, attempt: u32) {
-        self.with_replica(now, slot, |replica| replica.handle_null(now, attempt));
-    }
-
-    /// A refetch of an own transport failed.
-    pub fn refetch_failed(&mut self, now: Timestamp, slot: SlotId, attempt: u32) {
-        self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
     }
 
     /// The host's verdict on a [`Change::Judge`], or on an offer.
@@ -550,6 +517,7 @@ impl Client {
         for request in self.writes.overdue(now) {
             self.give_up(request, "there was no connection in time; nothing was sent");
         }
+        self.give_up_queries(Some(now));
     }
 
     // ---- outputs
@@ -573,7 +541,8 @@ impl Client {
     /// When to call [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        [self.session.poll_timeout(), self.writes.next_deadline(), self.timer].into_iter().flatten().min()
+        let deadlines = [self.writes.next_deadline(), self.queries.next_deadline()];
+        [self.session.poll_timeout(), self.timer].into_iter().chain(deadlines).flatten().min()
     }
 
     // ---- inside
@@ -581,7 +550,7 @@ impl Client {
     fn collection_rows(&self, slot: SlotId) -> Option<&Rows> {
         match &self.slots.get(slot.number())?.about {
             About::Collection(collection) => Some(&collection.rows),
-            About::Object { .. } | About::Own { .. } => None,
+            About::Object { .. } | About::Feed(_) | About::Own { .. } => None,
         }
     }
 
@@ -590,11 +559,11 @@ impl Client {
     }
 
     fn replica(&self, slot: SlotId) -> Option<&Replica> {
-        self.slots.get(slot.number()).map(|slot| &slot.replica)
+        self.slots.get(slot.number()).filter(|slot| slot.is_replica()).map(|slot| &slot.replica)
     }
 
     fn replica_mut(&mut self, slot: SlotId) -> Option<&mut Replica> {
-        self.slots.get_mut(slot.number()).map(|slot| &mut slot.replica)
+        self.slots.get_mut(slot.number()).filter(|slot| slot.is_replica()).map(|slot| &mut slot.replica)
     }
 
     fn with_replica(&mut self, now: Timestamp, slot: SlotId, input: impl FnOnce(&mut Replica)) {
@@ -629,8 +598,10 @@ impl Client {
 
     fn subscribe(&mut self, slot: Slot) -> SlotId {
         let id = self.insert(slot);
-        if self.session.live_link().is_some() {
-            self.send_subscriptions(&[id]);
+        match &mut self.held {
+            Some(held) => held.push(id),
+            None if self.session.live_link().is_some() => self.send_subscriptions(&[id]),
+            None => {}
         }
         id
     }
@@ -689,8 +660,10 @@ impl Client {
         for slot in self.numbers(Slot::is_remote) {
             let Some(entry) = self.slots.get_mut(slot.number()) else { continue };
             (entry.topic, entry.tail) = (None, None);
-            if let About::Collection(collection) = &mut entry.about {
-                collection.asked.clear();
+            match &mut entry.about {
+                About::Collection(collection) => collection.asked.clear(),
+                About::Feed(feed) => feed.is_following = false,
+                About::Object { .. } | About::Own { .. } => {}
             }
             if let Some(attempt) = entry.replica.attempt() {
                 self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
@@ -698,24 +671,25 @@ impl Client {
         }
     }
 
-    /// The session is live: resubscribes everything with its position and sends the unanswered writes, in one go.
-    fn resume(&mut self) {
+    /// The session is live: resubscribes everything with its position and sends what is unanswered, in one go.
+    fn resume(&mut self, now: Timestamp) {
         let slots = self.numbers(Slot::is_remote);
         if !slots.is_empty() {
             self.send_subscriptions(&slots);
         }
         self.writes.rewind();
         self.send_writes();
+        self.send_presence(now);
+        self.ask_again();
     }
 
     fn send_subscriptions(&mut self, slots: &[SlotId]) {
         let mut outbox = core::mem::take(&mut self.outbox);
         for chunk in slots.chunks(1_000) {
             let subscriptions = chunk.iter().filter_map(|id| {
-                let target = self.slots.get(id.number())?.target()?;
-                let position =
-                    self.replica(*id)?.position().and_then(|position| self.wire_position(position));
-                Some(Subscription { id: id.number(), target, position })
+                let slot = self.slots.get(id.number())?;
+                let position = slot.replica.position().and_then(|position| self.wire_position(position));
+                Some(Subscription { id: id.number(), target: slot.target()?, position })
             });
             ClientMessage::Subscribe(subscriptions.collect()).encode(&mut outbox);
         }

@@ -21,20 +21,20 @@ use crate::{
 
 /// An envelope of an object or a record, `None` for a deletion.
 #[derive(Debug, Clone, Copy)]
-struct Envelope<'a> {
-    header: Header,
-    key: Option<&'a str>,
-    value: Option<EncodedValue<'a>>,
+pub(super) struct Envelope<'a> {
+    pub(super) header: Header,
+    pub(super) key: Option<&'a str>,
+    pub(super) value: Option<EncodedValue<'a>>,
 }
 
 /// A page of a datastore's snapshot.
 #[derive(Debug, Clone, Copy)]
-struct Incoming<'a> {
-    source: Source,
-    header: Header,
-    rows: &'a [Row<'a>],
-    next: Option<&'a str>,
-    attempt: u32,
+pub(super) struct Incoming<'a> {
+    pub(super) source: Source,
+    pub(super) header: Header,
+    pub(super) rows: &'a [Row<'a>],
+    pub(super) next: Option<&'a str>,
+    pub(super) attempt: u32,
 }
 
 impl Client {
@@ -47,8 +47,9 @@ impl Client {
         let mut reader = Reader::new(frame);
         // An empty frame is none of the protocol either, so the first message is read in any case.
         loop {
+            let start = reader.offset();
             match ServerMessage::decode_or_skip(&mut reader) {
-                Ok(Some(message)) => self.receive(now, message),
+                Ok(Some(message)) => self.receive(now, message, &frame[start..reader.offset()]),
                 Ok(None) => {}
                 Err(_) => {
                     self.session.reject(now, "the server sent a frame that is no protocol");
@@ -62,7 +63,8 @@ impl Client {
         self.settle_session(now);
     }
 
-    fn receive(&mut self, now: Timestamp, message: ServerMessage<'_>) {
+    /// Takes a message, which came as `bytes`.
+    fn receive(&mut self, now: Timestamp, message: ServerMessage<'_>, bytes: &[u8]) {
         match message {
             ServerMessage::Envelope { topic, sequence, prev, version, key, value } => {
                 let Some(epoch) = self.topics.get(topic).map(|topic| topic.epoch) else { return };
@@ -91,7 +93,9 @@ impl Client {
                     });
                 }
             }
-            ServerMessage::Ack { request, position, .. } => self.receive_ack(request, position),
+            ServerMessage::Ack { request, position, result } => {
+                self.receive_ack(request, position, result);
+            }
             ServerMessage::Refusal { request, code, message } => {
                 self.session.handle_useful();
                 if self.writes.stage(request).is_some() {
@@ -104,18 +108,23 @@ impl Client {
                     self.session_number = session;
                     self.phase = Phase::Live;
                     self.changes.push(Change::Link);
-                    self.resume();
+                    self.resume(now);
                 }
             }
-            // Nothing here asks, follows a mailbox or what is relayed, or watches the kv store.
-            ServerMessage::Pong
-            | ServerMessage::Result { .. }
-            | ServerMessage::Following { .. }
-            | ServerMessage::Notification { .. }
-            | ServerMessage::Reply { .. }
-            | ServerMessage::Event { .. }
-            | ServerMessage::Dropped { .. }
-            | ServerMessage::Relayed(_) => {}
+            ServerMessage::Pong => {}
+            ServerMessage::Result { query, .. } => self.receive_result(query, bytes),
+            ServerMessage::Following { subscription } => {
+                self.receive_following(SlotId::from_number(subscription), bytes);
+            }
+            ServerMessage::Notification { subscription, trace, .. } => {
+                self.receive_notification(SlotId::from_number(subscription), trace, bytes);
+            }
+            ServerMessage::Reply { subscription, .. }
+            | ServerMessage::Event { subscription, .. }
+            | ServerMessage::Dropped { subscription, .. } => {
+                self.receive_fed(SlotId::from_number(subscription), bytes);
+            }
+            ServerMessage::Relayed(envelope) => self.receive_relayed(envelope.key, bytes),
             ServerMessage::Renew { .. } => self.session.handle_renew(),
             ServerMessage::Goodbye { retry_after, .. } => {
                 self.session
@@ -149,7 +158,7 @@ impl Client {
         }
     }
 
-    fn header(
+    pub(super) fn header(
         &mut self,
         epoch: EpochId,
         sequence: Sequence,
@@ -170,7 +179,8 @@ impl Client {
         epoch: Epoch,
         answer: Answer<'_>,
     ) {
-        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
+        let entry = self.slots.get_mut(slot.number()).filter(|entry| entry.is_replica());
+        let Some(entry) = entry else { return };
         entry.denial = None;
         let position = entry.replica.position();
         if let Some(before) = entry.topic.replace(topic).filter(|before| *before != topic) {
@@ -237,10 +247,19 @@ impl Client {
         }
     }
 
-    fn receive_ack(&mut self, request: RequestId, position: Option<Position>) {
+    fn receive_ack(
+        &mut self,
+        request: RequestId,
+        position: Option<Position>,
+        result: Option<EncodedValue<'_>>,
+    ) {
         self.session.handle_useful();
         if self.writes.stage(request).is_none() {
             return;
+        }
+        // The one result that there is: the trace of a notification.
+        if let Some(trace) = result.and_then(|result| Reader::new(result.as_bytes()).str().ok()) {
+            self.settlements.push((request, trace.to_owned()));
         }
         match position {
             Some(position) => {
@@ -252,7 +271,7 @@ impl Client {
         }
     }
 
-    fn receive_value(
+    pub(super) fn receive_value(
         &mut self,
         now: Timestamp,
         slot: SlotId,
@@ -392,7 +411,9 @@ impl Client {
                 judged.retain(|(kept, _)| *kept != token);
                 self.changes.push(Change::Discard { slot, token });
             }
-            About::Object { .. } | About::Collection(_) => self.cells.retire(CellId::from_number(token.0)),
+            About::Object { .. } | About::Collection(_) | About::Feed(_) => {
+                self.cells.retire(CellId::from_number(token.0));
+            }
         }
     }
 
@@ -423,6 +444,7 @@ impl Client {
                 let diff = fold_operation(collection, &mut self.cells, cell, place);
                 self.announce(slot, diff);
             }
+            About::Feed(_) => self.cells.retire(cell),
         }
     }
 
@@ -448,10 +470,10 @@ impl Client {
 
     // ---- collections
 
-    fn collection(&mut self, slot: SlotId) -> Option<&mut Collection> {
+    pub(super) fn collection(&mut self, slot: SlotId) -> Option<&mut Collection> {
         match &mut self.slots.get_mut(slot.number())?.about {
             About::Collection(collection) => Some(collection),
-            About::Object { .. } | About::Own { .. } => None,
+            About::Object { .. } | About::Feed(_) | About::Own { .. } => None,
         }
     }
 
@@ -459,7 +481,7 @@ impl Client {
         self.collection(slot)?.staging.as_mut()
     }
 
-    fn receive_page(
+    pub(super) fn receive_page(
         &mut self,
         now: Timestamp,
         slot: SlotId,
@@ -601,7 +623,7 @@ impl Client {
                     About::Own { judged } if verdict == Verdict::Accepted => {
                         judged.push((token, host_ticket));
                     }
-                    About::Own { .. } => {}
+                    About::Feed(_) | About::Own { .. } => {}
                     About::Object { .. } | About::Collection(_) => {
                         if let Some(cell) = self.cells.get_mut(CellId::from_number(token.0)) {
                             cell.ticket = host_ticket;

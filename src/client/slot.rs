@@ -5,12 +5,13 @@ use alloc::{boxed::Box, vec::Vec};
 use super::{
     cells::{CellId, Cells},
     collection::{Page, PagePlace, Rows, Staging},
+    feeds::Feed,
     gates::GateId,
     writes::Subject,
 };
 use crate::{
     gate::Fault,
-    protocol::{Open, Target, TopicId},
+    protocol::{Open, OpenPool, Target, TopicId},
     replica::{Kind, OnGap, Options, Replica, Token},
 };
 
@@ -56,19 +57,32 @@ pub(super) enum About {
         /// The value shown; `None` before the first, and once it is deleted.
         shown: Option<CellId>,
     },
-    /// A datastore of the authority.
+    /// A datastore or merge pool of the authority.
     Collection(Box<Collection>),
+    /// Something without a history.
+    Feed(Box<Feed>),
     /// Something that the host's own transport carries. Values are judged before they may be held back, so the
     /// ticket under which the host keeps a gate's output is remembered until it is shown.
     Own { judged: Vec<(Token, u32)> },
 }
 
-/// The replica of one datastore.
+/// What a collection is the replica of, and how to open it where it does not exist.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// A datastore: whether permanent, and its primary field.
+    Datastore(Option<(bool, Box<str>)>),
+    /// A merge pool, with the fields of this client that go with its connection.
+    Pool(Option<OpenPool>, Presence),
+}
+
+/// The fields of a pool that a client wrote, and what their values are, encoded.
+pub(super) type Presence = Vec<(Box<str>, Box<[u8]>)>;
+
+/// The replica of one datastore or merge pool.
 #[derive(Debug)]
 pub(super) struct Collection {
     pub(super) id: Box<str>,
-    /// How to open the datastore where it does not exist: whether permanent, and its primary field.
-    open: Option<(bool, Box<str>)>,
+    pub(super) origin: Origin,
     pub(super) rows: Rows,
     pub(super) staging: Option<Staging>,
     /// The pages that were asked for on this link and have not come, also those of a snapshot that is over: a page that
@@ -127,22 +141,22 @@ impl Slot {
         Self::new(About::Object { key, shown: None }, options, is_gated, seed)
     }
 
-    pub(super) fn collection(
-        id: Box<str>,
-        open: Option<(bool, Box<str>)>,
-        is_gated: bool,
-        seed: u64,
-    ) -> Self {
+    pub(super) fn collection(id: Box<str>, origin: Origin, is_gated: bool, seed: u64) -> Self {
         let options = Options { kind: Kind::Collection, trusted: !is_gated, ..Options::default() };
         let collection = Collection {
             id,
-            open,
+            origin,
             rows: Rows::new(seed),
             staging: None,
             asked: Vec::new(),
             pages: Vec::new(),
         };
         Self::new(About::Collection(Box::new(collection)), options, is_gated, seed)
+    }
+
+    pub(super) fn feed(feed: Feed) -> Self {
+        // A replica that nothing is ever offered to.
+        Self::new(About::Feed(Box::new(feed)), Options { trusted: true, ..Options::default() }, false, 0)
     }
 
     pub(super) fn own(options: OwnOptions, seed: u64) -> Self {
@@ -164,15 +178,27 @@ impl Slot {
         !matches!(self.about, About::Own { .. })
     }
 
+    /// Whether it has a history, which its replica follows.
+    pub(super) const fn is_replica(&self) -> bool {
+        !matches!(self.about, About::Feed(_))
+    }
+
     /// What it asks the server for.
     pub(super) fn target(&self) -> Option<Target<'_>> {
         match &self.about {
             About::Object { key, .. } => Some(Target::Object(key)),
             About::Collection(collection) => {
-                let open = collection.open.as_ref();
-                let open = open.map(|(permanent, primary)| Open { permanent: *permanent, primary });
-                Some(Target::Datastore { id: &collection.id, open })
+                let id = &collection.id;
+                Some(match &collection.origin {
+                    Origin::Datastore(open) => {
+                        let open = open.as_ref();
+                        let open = open.map(|(permanent, primary)| Open { permanent: *permanent, primary });
+                        Target::Datastore { id, open }
+                    }
+                    Origin::Pool(open, _) => Target::Pool { id, open: *open },
+                })
             }
+            About::Feed(feed) => Some(feed.target()),
             About::Own { .. } => None,
         }
     }
@@ -180,8 +206,13 @@ impl Slot {
     pub(super) fn is_about(&self, subject: &Subject) -> bool {
         match (&self.about, subject) {
             (About::Object { key, .. }, Subject::Object(written)) => key == written,
-            (About::Collection(collection), Subject::Datastore(written)) => collection.id == *written,
-            (About::Object { .. } | About::Collection(_) | About::Own { .. }, _) => false,
+            (About::Collection(collection), Subject::Datastore(written)) => {
+                matches!(collection.origin, Origin::Datastore(_)) && collection.id == *written
+            }
+            (About::Collection(collection), Subject::Pool(written)) => {
+                matches!(collection.origin, Origin::Pool(..)) && collection.id == *written
+            }
+            (About::Object { .. } | About::Collection(_) | About::Feed(_) | About::Own { .. }, _) => false,
         }
     }
 
@@ -204,7 +235,7 @@ impl Slot {
                     page.abandon(cells);
                 }
             }
-            About::Own { .. } => {}
+            About::Feed(_) | About::Own { .. } => {}
         }
         for cell in self.owned {
             cells.retire(cell);

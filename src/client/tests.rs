@@ -342,3 +342,177 @@ fn a_client_that_cannot_send_takes_so_many_writes_and_says_then_what_to_do() {
         (0..1_000).take_while(|_| client.put(NOW, "k", EncodedValue::trusted(&large)).is_ok()).count();
     assert_eq!(taken, 64, "16 MiB of them");
 }
+
+fn fed(client: &mut Client) -> Vec<(SlotId, Vec<u8>)> {
+    let changes = changes(client);
+    let told = changes.iter().filter_map(|change| match *change {
+        Change::Fed { slot, cell } => Some((slot, client.value(cell).unwrap().as_bytes().to_vec())),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_message_of_a_feed_is_handed_on_byte_for_byte_and_goes_to_no_other_kind_of_slot() {
+    let (mut client, link) = live();
+    let watch = client.watch("g", "*");
+    let object = client.subscribe_object("k", false).unwrap();
+    changes(&mut client);
+    let dropped = |slot: SlotId| frame(&[ServerMessage::Dropped { subscription: slot.number(), count: 5 }]);
+    let mut both = dropped(watch);
+    both.extend(dropped(object));
+    client.handle_frame(NOW, link, &both);
+    assert_eq!(fed(&mut client), [(watch, dropped(watch))]);
+    assert!(fed(&mut client).is_empty());
+}
+
+#[test]
+fn what_a_feed_cannot_be_told_changes_nothing() {
+    let (mut client, link) = live();
+    let feed = client.follow_mailbox();
+    outputs(&mut client);
+    let answer = Answer::Absent { sequence: Sequence::new(3).unwrap() };
+    let answer =
+        ServerMessage::Answer { subscription: feed.number(), attempt: 0, topic: 1, epoch: EPOCH, answer };
+    let head = Sequence::new(9).unwrap();
+    let beacon = ServerMessage::Beacon { number: 1, heads: vec![(1, head)] };
+    client.handle_frame(NOW, link, &frame(&[answer, envelope(4, "a"), beacon, page(feed, 4, vec![], None)]));
+    client.refresh(NOW, feed);
+    client.handle_timeout(NOW + Duration::from_secs(5));
+    assert!(outputs(&mut client).is_empty(), "it asks nothing");
+    assert_eq!(client.topics.len(), 0);
+    assert_eq!((client.sequence(feed), client.is_ready(feed)), (None, false));
+    client.release(feed);
+    assert!(client.cells.are_all_free());
+}
+
+#[test]
+fn answers_to_questions_that_were_not_asked_and_second_ones_are_passed_over() {
+    let (mut client, link) = live();
+    let query = client.query(NOW, crate::protocol::Query::KvCount { group: "g" }).unwrap();
+    let result = |query| ServerMessage::Result { query, outcome: Ok(Some(EncodedValue::NIL)) };
+    client.handle_frame(NOW, link, &frame(&[result(query + 1), result(query), result(query)]));
+    let answered: Vec<_> =
+        changes(&mut client).into_iter().filter(|change| matches!(change, Change::Answered { .. })).collect();
+    assert!(
+        matches!(answered[..], [Change::Answered { query: answered, cell: Some(_) }] if answered == query)
+    );
+}
+
+#[test]
+fn a_flood_of_notifications_is_remembered_up_to_a_mailbox_full() {
+    let (mut client, link) = live();
+    let feed = client.follow_mailbox();
+    let traces: Vec<_> = (0..3_000).map(|n| format!("{n:032x}")).collect();
+    let notify = |trace| ServerMessage::Notification {
+        subscription: feed.number(),
+        trace,
+        from: "a",
+        pack: EncodedValue::NIL,
+        suit: false,
+        created: 0,
+        expires: 1,
+    };
+    for trace in &traces {
+        client.handle_frame(NOW, link, &frame(&[notify(trace)]));
+        client.taken(&[trace], true);
+    }
+    assert_eq!(fed(&mut client).len(), 3_000);
+    outputs(&mut client);
+    client.handle_frame(NOW, link, &frame(&[notify(&traces[2_999]), notify(&traces[0])]));
+    let told = fed(&mut client);
+    assert_eq!(told.len(), 1, "the newest are known; what is older than a mailbox holds cannot come");
+}
+
+/// The positions that replicas are subscribed from in the frames that the host is to send.
+fn subscribed(client: &mut Client) -> Vec<(SlotId, Option<Position>)> {
+    client.flush();
+    let mut positions = Vec::new();
+    for output in outputs(client) {
+        let Output::Transmit(_, frame) = output else { continue };
+        let mut reader = crate::protocol::Reader::new(&frame);
+        while !reader.is_empty() {
+            if let ClientMessage::Subscribe(subscriptions) = ClientMessage::decode(&mut reader).unwrap() {
+                let each = subscriptions.iter();
+                positions.extend(each.map(|each| (SlotId::from_number(each.id), each.position)));
+            }
+        }
+    }
+    positions
+}
+
+fn at(sequence: u64) -> Position {
+    Position { epoch: EPOCH, sequence: Sequence::new(sequence).unwrap() }
+}
+
+#[test]
+fn a_seeded_replica_shows_its_value_before_the_server_has_spoken_and_is_subscribed_from_there() {
+    for is_live in [true, false] {
+        let (mut client, link) =
+            if is_live { live() } else { (Client::new([1; 16], None), Generation::from_number(1)) };
+        client.hold_subscriptions();
+        let object = client.subscribe_object("k", false).unwrap();
+        let rows = client.subscribe_datastore("d", None, "id", false).unwrap();
+        let value = Some(EncodedValue::trusted(&[0x07]));
+        client.seed(NOW, object, at(4), Seed::Object { version: Some("1.2"), value });
+        client.seed(NOW, rows, at(9), Seed::Rows(&[row("a", 3), row("b", 9)]));
+        client.send_subscribed();
+        let shown = client.object(object).and_then(|cell| client.value(cell)).unwrap();
+        assert_eq!(shown.as_bytes(), [0x07]);
+        assert_eq!(client.schema_version(object), Some("1.2"));
+        assert_eq!((client.row_count(rows), client.sequence(rows)), (2, Some(9)));
+        if !is_live {
+            client.start(NOW);
+            client.handle_opened(NOW, link);
+            outputs(&mut client);
+            let welcome = ServerMessage::Welcome { session: 1, heartbeat: 10_000 };
+            client.handle_frame(NOW, link, &frame(&[welcome]));
+        }
+        assert_eq!(subscribed(&mut client), [(object, Some(at(4))), (rows, Some(at(9)))]);
+        let subscription = rows.number();
+        let answer = ServerMessage::Answer {
+            subscription,
+            attempt: 0,
+            topic: 1,
+            epoch: EPOCH,
+            answer: Answer::Tail { count: 1 },
+        };
+        client.handle_frame(NOW, link, &frame(&[answer, envelope(10, "a")]));
+        assert_eq!((client.sequence(rows), client.status(rows)), (Some(10), Status::Ok));
+    }
+}
+
+#[test]
+fn a_seed_crosses_the_gate_and_one_that_is_refused_is_asked_for_anew() {
+    for (verdict, position) in [(Verdict::Accepted, Some(at(4))), (Verdict::Refused, None)] {
+        let (mut client, _) = live();
+        client.hold_subscriptions();
+        let object = client.subscribe_object("k", true).unwrap();
+        let value = Some(EncodedValue::trusted(&[0x07]));
+        client.seed(NOW, object, at(4), Seed::Object { version: None, value });
+        judge(&mut client, verdict);
+        client.send_subscribed();
+        assert_eq!(subscribed(&mut client), [(object, position)]);
+        assert_eq!(client.object(object).is_some(), position.is_some());
+    }
+}
+
+#[test]
+fn a_seed_with_rows_beyond_its_position_is_no_snapshot() {
+    let (mut client, _) = live();
+    client.hold_subscriptions();
+    let rows = client.subscribe_datastore("d", None, "id", false).unwrap();
+    client.seed(NOW, rows, at(2), Seed::Rows(&[row("a", 3)]));
+    client.send_subscribed();
+    assert_eq!(subscribed(&mut client), [(rows, None)]);
+    assert_eq!(client.row_count(rows), 0);
+}
+
+#[test]
+fn a_seed_that_is_older_than_what_is_shown_changes_nothing() {
+    let (mut client, link) = live();
+    let rows = client.subscribe_datastore("d", None, "id", false).unwrap();
+    client.handle_frame(NOW, link, &frame(&[page(rows, 5, vec![row("a", 5)], None)]));
+    client.seed(NOW, rows, at(3), Seed::Rows(&[row("b", 3)]));
+    assert_eq!((client.sequence(rows), client.row(rows, "b")), (Some(5), None));
+}

@@ -3,7 +3,7 @@
 use alloc::{borrow::ToOwned, boxed::Box, string::String, vec::Vec};
 use core::time::Duration;
 
-use super::{Change, Client, WriteError};
+use super::{Change, Client, MAX_WRITE_BYTES, WriteError};
 use crate::protocol::{
     ClientMessage, EncodedValue, ErrorCode, Operation, Position, RequestId, Timestamp, Writer,
 };
@@ -42,6 +42,7 @@ pub enum Outcome {
 pub(super) enum Subject {
     Object(Box<str>),
     Datastore(Box<str>),
+    Pool(Box<str>),
     /// Nothing that a replica shows.
     Other,
 }
@@ -53,11 +54,10 @@ impl Subject {
             Operation::Set { datastore, .. } | Operation::Remove { datastore, .. } => {
                 Self::Datastore(datastore.into())
             }
-            Operation::Merge { .. }
-            | Operation::Notify { .. }
-            | Operation::Reply { .. }
-            | Operation::Relay(_)
-            | Operation::Kv(_) => Self::Other,
+            Operation::Merge { pool, .. } => Self::Pool(pool.into()),
+            Operation::Notify { .. } | Operation::Reply { .. } | Operation::Relay(_) | Operation::Kv(_) => {
+                Self::Other
+            }
         }
     }
 }
@@ -99,11 +99,14 @@ impl Writes {
         if self.writes.len() >= MAX_WRITES || self.bytes >= MAX_WAITING_BYTES {
             return Err(WriteError::Waiting(self.writes.len()));
         }
-        self.last += 1;
-        let (request, subject) = (self.last, Subject::of(&operation));
+        let (request, subject) = (self.last + 1, Subject::of(&operation));
         let mut message = Writer::new();
         ClientMessage::Write { request, operation }.encode(&mut message);
         let message: Box<[u8]> = message.into_bytes().into();
+        if message.len() > MAX_WRITE_BYTES {
+            return Err(WriteError::Large(message.len()));
+        }
+        self.last = request;
         self.bytes += message.len();
         let write = Write { subject, message, stage: Stage::Queued, deadline: now + DEADLINE };
         self.writes.push((request, write));

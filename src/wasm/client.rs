@@ -7,9 +7,13 @@ use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 use super::host::Host;
 use crate::{
-    client::{CellId, Change, Client, GateId, Offered, OwnOptions, SlotId, Want, WriteError},
+    client::{
+        CellId, Change, Client, GateId, Offered, OwnOptions, QueryError, Seed, SlotId, Want, WriteError,
+    },
     gate::{Dialect, Fault, Patterns},
-    protocol::{EncodedValue, Operation, Reader, RequestId, Sequence},
+    protocol::{
+        DecodeError, EncodedValue, OpenPool, Operation, Position, Query, Reader, RequestId, Row, Sequence,
+    },
     replica::{EpochId, Header, OnGap, Source, Status, Token, Verdict, Version},
     session::{Generation, Phase},
     value::{Path, Tape},
@@ -204,7 +208,7 @@ impl Core {
     }
 
     /// A text about slot or request `number`: 0 why the last link ended, 1 why a subscription was denied, 2 the
-    /// message of a refused write (once), 3 the epoch and 4 the schema version of the shown value, 5 the keyword that
+    /// message of a refused write or the trace of a notification (once), 3 the epoch and 4 the schema version of the shown value, 5 the keyword that
     /// the last schema was refused for and, after a line feed, where it is, 6 in the same way the rule that a value of
     /// the present change list broke. Those who need more than a number are few, so they share one way out.
     pub fn text(&self, which: u32, number: u32) -> Option<String> {
@@ -231,15 +235,22 @@ impl Core {
     // ---- replicas of the session
 
     /// Subscribes and returns the slot; 0: a key is over its limit. `kind` is 0 for an object, 1 for a datastore that
-    /// exists, 2 for one that is made temporary and 3 for one that is made permanent where it does not. `gate` is -1
-    /// where values are trusted, -2 where the host judges them, else the one that does.
+    /// exists, 2 for one that is made temporary and 3 for one that is made permanent where it does not; 4 for a pool that
+    /// exists, 5 for one that is made where it does not and 6 for one that is made with presence; 7 for what is relayed on a
+    /// key, 8 for the mailbox, 9 for a watch of the group `key` and the key `primary`. `gate` is -1 where values are
+    /// trusted, -2 where the host judges them, else the one that does.
     pub fn subscribe(&self, kind: u32, key: &str, primary: &str, gate: i32) -> u32 {
         let gated = gate != -1;
         let slot = self.host.run(|client, _| {
             let slot = match kind {
                 0 => client.subscribe_object(key, gated),
                 1 => client.subscribe_datastore(key, None, primary, gated),
-                _ => client.subscribe_datastore(key, Some(kind == 3), primary, gated),
+                2 | 3 => client.subscribe_datastore(key, Some(kind == 3), primary, gated),
+                4 => client.subscribe_pool(key, None, gated),
+                5 | 6 => client.subscribe_pool(key, Some(OpenPool { presence: kind == 6 }), gated),
+                7 => client.follow_relay(key),
+                8 => Ok(client.follow_mailbox()),
+                _ => Ok(client.watch(key, primary)),
             }?;
             if let Ok(gate) = u32::try_from(gate) {
                 client.use_gate(slot, GateId::from_number(gate));
@@ -277,6 +288,27 @@ impl Core {
         self.host.read(|client| client.check(gate, value).err().map(|fault| fault_text(&fault)))
     }
 
+    /// Keeps subscriptions back or, if not `is_on`, sends those that were.
+    pub fn hold(&self, is_on: bool) {
+        self.host.run(|client, _| if is_on { client.hold_subscriptions() } else { client.send_subscribed() });
+    }
+
+    /// Gives a replica that is kept back what was shown elsewhere at this position: an object's value, nothing where it
+    /// was deleted, or the rows of a datastore as an array of arrays of sequence, key and value. The version is empty
+    /// where there is none. What is none of these changes nothing.
+    pub fn seed(&self, number: u32, epoch: &str, sequence: f64, version: &str, value: &[u8], is_rows: bool) {
+        let (Ok(epoch), Some(sequence)) = (epoch.parse(), Sequence::from_float(sequence)) else { return };
+        let position = Position { epoch, sequence };
+        let plant =
+            |seed: Seed<'_>| self.host.run(|client, now| client.seed(now, slot(number), position, seed));
+        if !is_rows {
+            let version = (!version.is_empty()).then_some(version);
+            plant(Seed::Object { version, value: EncodedValue::check(value).ok() });
+        } else if let Ok(rows) = seeded_rows(value) {
+            plant(Seed::Rows(&rows));
+        }
+    }
+
     /// Forgets a replica.
     pub fn release(&self, number: u32) {
         self.host.run(|client, _| client.release(slot(number)));
@@ -289,24 +321,39 @@ impl Core {
 
     // ---- writes
 
-    /// Asks for a change and returns its request, or -1: a key is over its limit, -2: the value is or is
-    /// none, -3: too many writes wait already.
-    /// `kind` is 0 to set and 1 to delete the object `key`; 2 to set `value` and 3 to delete `key` in a datastore.
-    pub fn write(&self, kind: u32, datastore: &str, key: &str, value: &[u8]) -> f64 {
-        let value = EncodedValue::check(value).ok();
-        let operation = match (kind, value) {
-            (1, _) => Operation::Delete { key },
-            (3, _) => Operation::Remove { datastore, key },
-            (0, Some(value)) => Operation::Put { key, value },
-            (_, Some(value)) => Operation::Set { datastore, value },
-            (_, None) => return -2.0,
+    /// Asks for a change by an operation of the wire and returns its request, or -1: a key is over its limit, -2: a
+    /// value is or the operation is none, -3: too many writes wait already.
+    pub fn write(&self, operation: &[u8]) -> f64 {
+        let operation = match Operation::decode(operation) {
+            Ok(operation) => operation,
+            Err(DecodeError::BadKey) => return -1.0,
+            Err(_) => return -2.0,
         };
         match self.host.run(|client, now| client.write(now, operation)) {
             Ok(request) => float(Some(request)),
             Err(WriteError::Key(_)) => -1.0,
-            Err(WriteError::Value(_)) => -2.0,
+            Err(WriteError::Value(_) | WriteError::Large(_)) => -2.0,
             Err(WriteError::Waiting(_)) => -3.0,
         }
+    }
+
+    /// Asks a question of the wire and returns its number, or -2: it is too long or none, -3: too many wait already.
+    pub fn query(&self, question: &[u8]) -> f64 {
+        let Ok(question) = Query::decode(question) else { return -2.0 };
+        match self.host.run(|client, now| client.query(now, question)) {
+            Ok(query) => f64::from(query),
+            Err(QueryError::Long(_)) => -2.0,
+            Err(QueryError::Waiting(_)) => -3.0,
+        }
+    }
+
+    /// The application has taken these notifications or, if not `ok`, failed to. `traces` is an array of strings,
+    /// encoded as values are.
+    pub fn taken(&self, traces: &[u8], ok: bool) {
+        let mut reader = Reader::new(traces);
+        let count = reader.array().unwrap_or_default();
+        let traces: Vec<_> = (0..count).map_while(|_| reader.str().ok()).collect();
+        self.host.run(|client, _| client.taken(&traces, ok));
     }
 
     // ---- changes
@@ -530,6 +577,19 @@ impl Core {
     }
 }
 
+/// The rows of a seed.
+fn seeded_rows(bytes: &[u8]) -> Result<Vec<Row<'_>>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let count = reader.array()?;
+    (0..count)
+        .map(|_| {
+            reader.array()?;
+            let (sequence, key, value) = (reader.sequence()?, reader.str()?, reader.value()?);
+            Ok(Row { sequence, key, value, version: None })
+        })
+        .collect()
+}
+
 /// The rule and, after a line feed, the path.
 fn fault_text(fault: &Fault) -> String {
     [fault.rule, &fault.path].join("\n")
@@ -568,5 +628,7 @@ fn words(change: Change) -> [u32; 5] {
         Change::Denied { slot } => [12, slot.number(), 3, 0, 0],
         Change::Freed { cell } => [13, 0, cell.number(), 0, 0],
         Change::JudgeOwn { slot, token, ticket } => [14, slot.number(), token.0, ticket, 0],
+        Change::Fed { slot, cell } => [15, slot.number(), cell.number(), 0, 0],
+        Change::Answered { query, cell } => [16, query, number(cell), 0, 0],
     }
 }

@@ -90,6 +90,10 @@ impl<T> Collection<T> {
         Self { id, state, handle }
     }
 
+    pub(crate) const fn client(&self) -> &crate::Client {
+        &self.handle.client
+    }
+
     /// The datastore's public id.
     #[must_use]
     pub fn id(&self) -> &str {

@@ -8,18 +8,19 @@ use std::{
 
 use tidewire::{
     client::{CellId, Change, Client, Output, SlotId},
-    protocol::{Operation, RequestId, Timestamp},
+    protocol::{Operation, Query, QueryId, Reader, RequestId, ServerMessage, Timestamp},
     replica::Verdict,
     session::{Generation, Phase},
 };
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::sleep,
 };
 
 use crate::{
     Connection, Error,
     link::{ABNORMAL, Address, Event, Link},
+    services::{Done, Teller, Told, Value},
     subscription::{Decoded, Meta, Subscriber, Update},
     token::Tokens,
 };
@@ -47,7 +48,9 @@ pub(crate) struct Driver {
     heard: mpsc::Sender<(Generation, Event)>,
     events: mpsc::Receiver<(Generation, Event)>,
     subscribers: HashMap<SlotId, Arc<dyn Subscriber>>,
-    writes: HashMap<RequestId, oneshot::Sender<Result<(), Error>>>,
+    writes: HashMap<RequestId, Done<Option<String>>>,
+    queries: HashMap<QueryId, Done<Option<Value>>>,
+    feeds: HashMap<SlotId, Teller>,
     /// What gates have decoded, until the client forgets the cell.
     decoded: HashMap<CellId, Decoded>,
     /// How often each copy was rolled back, if it ever was.
@@ -76,6 +79,8 @@ impl Driver {
             events,
             subscribers: HashMap::new(),
             writes: HashMap::new(),
+            queries: HashMap::new(),
+            feeds: HashMap::new(),
             decoded: HashMap::new(),
             rollbacks: HashMap::new(),
             changes: Vec::new(),
@@ -90,6 +95,7 @@ impl Driver {
             if self.client.phase() == Phase::Closed {
                 // What is shown stays readable, but nobody waits for a change that cannot come.
                 self.subscribers.clear();
+                self.feeds.clear();
             }
             let due = self.client.poll_timeout();
             let wait = due.map(|due| due.since(self.now()));
@@ -138,11 +144,30 @@ impl Driver {
 
     pub(crate) fn detach(&mut self, slot: SlotId) {
         self.subscribers.remove(&slot);
+        self.feeds.remove(&slot);
         self.rollbacks.remove(&slot);
         self.client.release(slot);
     }
 
-    pub(crate) fn write(&mut self, operation: Operation<'_>, done: oneshot::Sender<Result<(), Error>>) {
+    /// Hands what a feed brings to `teller`.
+    pub(crate) fn tell(&mut self, slot: SlotId, teller: Teller) {
+        self.feeds.insert(slot, teller);
+    }
+
+    pub(crate) fn ask(&mut self, about: Query<'_>, done: Done<Option<Value>>) {
+        let refused = match self.client.query(self.now(), about) {
+            Ok(_) if self.client.phase() == Phase::Closed => Error::Closed,
+            Ok(query) => {
+                self.queries.insert(query, done);
+                return;
+            }
+            Err(error) => error.into(),
+        };
+        // The caller may be gone.
+        let _ = done.send(Err(refused));
+    }
+
+    pub(crate) fn write(&mut self, operation: Operation<'_>, done: Done<Option<String>>) {
         let refused = match self.client.write(self.now(), operation) {
             Ok(_) if self.client.phase() == Phase::Closed => Error::Closed,
             Ok(request) => {
@@ -246,13 +271,22 @@ impl Driver {
             }
             Change::Denied { slot } => {
                 let message = self.client.denial(slot).unwrap_or_default().to_owned();
-                update(slot, Update::Denied(message));
+                match self.feeds.get_mut(&slot) {
+                    Some(teller) => {
+                        // Where there is no room, the reader finds the feed at its end.
+                        let _ = teller.tell(Told::Denied(message));
+                        self.feeds.remove(&slot);
+                    }
+                    None => update(slot, Update::Denied(message)),
+                }
             }
             Change::Settled { request, code } => self.settle(request, code),
             Change::Link => self.report(),
             Change::Freed { cell } => {
                 self.decoded.remove(&cell);
             }
+            Change::Answered { query, cell } => self.answer(query, cell),
+            Change::Fed { slot, cell } => self.hand_on(slot, cell),
             // No replica here has a transport of its own.
             Change::Install { .. }
             | Change::Discard { .. }
@@ -284,9 +318,41 @@ impl Driver {
         }
     }
 
+    /// Hands a message of a feed to its reader.
+    fn hand_on(&mut self, slot: SlotId, cell: CellId) {
+        let Some(message) = self.client.value(cell) else { return };
+        let Some(teller) = self.feeds.get_mut(&slot) else { return };
+        let bytes = message.as_bytes();
+        if !teller.tell(Told::Message(bytes.into()))
+            && let Ok(ServerMessage::Notification { trace, .. }) =
+                ServerMessage::decode(&mut Reader::new(bytes))
+        {
+            // It comes again in the next session.
+            let trace = trace.to_owned();
+            self.client.taken(&[&trace], false);
+        }
+    }
+
+    fn answer(&mut self, query: QueryId, cell: Option<CellId>) {
+        let Some(done) = self.queries.remove(&query) else { return };
+        let message = cell.and_then(|cell| self.client.value(cell));
+        let result =
+            message.and_then(|message| ServerMessage::decode(&mut Reader::new(message.as_bytes())).ok());
+        let outcome = match result {
+            Some(ServerMessage::Result { outcome: Ok(value), .. }) => Ok(value.map(Value::from)),
+            Some(ServerMessage::Result { outcome: Err((code, message)), .. }) => {
+                Err(Error::Refused { code, message: message.to_owned() })
+            }
+            _ if self.client.phase() == Phase::Closed => Err(Error::Closed),
+            _ => Err(Error::Unanswered),
+        };
+        // The caller may be gone.
+        let _ = done.send(outcome);
+    }
+
     fn settle(&mut self, request: RequestId, code: u16) {
         let outcome = match code {
-            DONE => Ok(()),
+            DONE => Ok(self.client.settlement(request)),
             UNKNOWN => Err(Error::OutcomeUnknown),
             code => {
                 let message = self.client.settlement(request).unwrap_or_default();

@@ -34,6 +34,8 @@ mod collection;
 mod driver;
 mod link;
 mod object;
+mod pool;
+mod services;
 mod subscription;
 mod token;
 
@@ -45,9 +47,15 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use collection::Collection;
 pub use object::Object;
+pub use pool::{Fields, Pool};
+pub use services::{
+    Envelope, Inbox, InboxEvent, Kv, KvEvent, Notification, NotificationStatus, Relay, RelayEvent, Value,
+    Watch,
+};
 pub use subscription::{Ended, Meta};
 pub use tidewire::{
-    protocol::{ErrorCode, Open},
+    client::QueryError,
+    protocol::{ErrorCode, Open, OpenPool},
     replica::{Stats, Status},
     session::TokenReason,
 };
@@ -101,6 +109,18 @@ pub enum Error {
     /// The value cannot be written as MessagePack. Nothing was sent.
     #[error("the value cannot be encoded: {0}")]
     Encode(Arc<rmp_serde::encode::Error>),
+    /// A question is over its limit, or too much waits for the authority already. Nothing was sent.
+    #[error(transparent)]
+    Question(#[from] QueryError),
+    /// The value is not of the type that was asked for.
+    #[error("the value cannot be decoded: {0}")]
+    Decode(Arc<rmp_serde::decode::Error>),
+    /// A sequence is too large. Nothing was sent.
+    #[error("a sequence is at most 2^53 - 1, this one is {0}")]
+    Sequence(u64),
+    /// No answer came in time, to a question that changes nothing.
+    #[error("no answer came in time: ask again")]
+    Unanswered,
     /// The authority refused. Nothing changed.
     #[error("{message}")]
     Refused {
@@ -123,8 +143,16 @@ impl Error {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Refused { code, .. } => ErrorCode::is_retryable_number(*code),
-            Self::OutcomeUnknown | Self::Limit(OverLimit::Waiting(_)) => true,
-            Self::Limit(_) | Self::Encode(_) | Self::Closed => false,
+            Self::OutcomeUnknown
+            | Self::Unanswered
+            | Self::Limit(OverLimit::Waiting(_))
+            | Self::Question(QueryError::Waiting(_)) => true,
+            Self::Limit(_)
+            | Self::Question(_)
+            | Self::Encode(_)
+            | Self::Decode(_)
+            | Self::Sequence(_)
+            | Self::Closed => false,
         }
     }
 }
@@ -234,6 +262,27 @@ impl Client {
         Ok(Collection::new(id, state, self.handle(slot)))
     }
 
+    /// Follows a merge pool, opening it as `open` says where it does not exist.
+    ///
+    /// # Errors
+    /// If the id is over its limit, or the client closed. That it does not exist is told by [`Pool::ready`].
+    pub async fn pool<T>(&self, id: &str, open: Option<OpenPool>) -> Result<Pool<T>, Error>
+    where
+        T: DeserializeOwned + Send + Sync + 'static,
+    {
+        let id: Arc<str> = id.into();
+        let (subscriber, state) = collection::state();
+        let name = id.clone();
+        let slot = self
+            .run(move |driver| {
+                let slot = driver.client.subscribe_pool(&name, open, true)?;
+                driver.attach(slot, subscriber);
+                Ok(slot)
+            })
+            .await?;
+        Ok(Pool::new(Collection::new(id, state, self.handle(slot))))
+    }
+
     /// Sets an object's value. Resolves when it is durable and the objects of this client show it.
     ///
     /// # Errors
@@ -257,6 +306,15 @@ impl Client {
     pub async fn set<T: Serialize>(&self, datastore: &str, record: &T) -> Result<(), Error> {
         let set: Operate = |datastore, _, value| Operation::Set { datastore, value };
         self.write(datastore, "", encoded(record)?, set).await
+    }
+
+    /// Merges a map of fields, such as a struct, into a pool; a field that is nil is taken away.
+    ///
+    /// # Errors
+    /// As [`Client::put`].
+    pub async fn merge<T: Serialize>(&self, pool: &str, fields: &T) -> Result<(), Error> {
+        let merge: Operate = |pool, _, fields| Operation::Merge { pool, fields };
+        self.write(pool, "", encoded(fields)?, merge).await
     }
 
     /// Deletes a record.
@@ -300,13 +358,10 @@ impl Client {
         operation: Operate,
     ) -> Result<(), Error> {
         let (datastore, key) = (datastore.to_owned(), key.to_owned());
-        let (done, outcome) = oneshot::channel();
-        self.run(move |driver| {
+        let write = move |driver: &mut Driver, done| {
             driver.write(operation(&datastore, &key, EncodedValue::trusted(&value)), done);
-            Ok(())
-        })
-        .await?;
-        outcome.await.map_err(|_| Error::Closed)?
+        };
+        self.request(write).await.map(drop)
     }
 
     fn handle(&self, slot: SlotId) -> Handle {

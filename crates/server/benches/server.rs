@@ -286,7 +286,8 @@ fn directory(name: &str) -> PathBuf {
 
 /// Every writer has one request under way: the server gets 64 frames, commits, and sends 64 acknowledgements.
 fn durable_sets(what: &'static str) -> Row {
-    const SETS: usize = 400 * BATCH;
+    // Enough for the log of replies to be folded twice.
+    const SETS: usize = 1_100 * BATCH;
     let changes = changes(SETS, 10_000);
     let ours = || {
         let directory = directory("bench-ours");

@@ -1,7 +1,8 @@
 //! Accepts connections and reads what they ask, as long as they do it in time and in few words.
 //!
 //! A peer that says nothing, or one byte now and then, holds a socket and a buffer. So a request's head has a deadline
-//! and a size; whatever comes after it is the business of the routes. axum's own loop sets neither.
+//! and a size, and an answer that nobody reads has an end; what lies between is the business of the routes. axum's own
+//! loop sets none of them.
 
 use std::{io, net::SocketAddr, pin::pin, time::Duration};
 
@@ -21,6 +22,7 @@ use tokio::{
     sync::watch,
     time::sleep,
 };
+use tokio_io_timeout::TimeoutStream;
 
 /// How long the head of a request may take, from the first moment of the connection or the end of the request before:
 /// several round trips over a very slow line.
@@ -31,6 +33,10 @@ const HEAD_BYTES: usize = 16 * 1024;
 
 /// Lines of a head: several times as many as browsers and proxies send.
 const HEAD_LINES: usize = 100;
+
+/// How long a peer may take nothing of what it is sent. A response may be as large as a datastore, and waits in memory.
+/// Longer than the patience of a WebSocket, which says why it ends.
+const WRITE_PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long to wait when the system has no socket left, for some to be closed.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -57,7 +63,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
         };
         match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(connection(http.clone(), stream, peer, router.clone(), stopped.clone()));
+                let router = router.clone();
+                tokio::spawn(connection(http.clone(), stream, peer, router, stopped.clone(), WRITE_PATIENCE));
             }
             // The peer was gone before it was met.
             Err(error) if is_of_the_peer(&error) => {}
@@ -85,6 +92,7 @@ async fn connection(
     peer: SocketAddr,
     router: Router,
     mut stopped: watch::Receiver<()>,
+    write_patience: Duration,
 ) {
     // A small change must not wait for a larger packet.
     let _ = stream.set_nodelay(true);
@@ -93,7 +101,10 @@ async fn connection(
         request.extensions_mut().insert(ConnectInfo(peer));
         router.call(request)
     });
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(write_patience));
+    let stream = TokioIo::new(Box::pin(stream));
+    let mut connection = pin!(http.serve_connection(stream, service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         _ = stopped.changed() => {
@@ -103,5 +114,27 @@ async fn connection(
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, "a connection ended early: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::{io::AsyncWriteExt, time::timeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_does_not_read_its_answer_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut silent = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        // More than the system's buffers take.
+        let router = Router::new().route("/", get(async || vec![0_u8; 64 << 20]));
+        let (_stopping, stopped) = watch::channel(());
+        let patience = Duration::from_millis(200);
+        let served = connection(http1::Builder::new(), stream, peer, router, stopped, patience);
+        silent.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        timeout(Duration::from_secs(20), served).await.expect("the server gives the peer up");
     }
 }

@@ -64,7 +64,10 @@ export class ReferenceServer {
     if (this.#closed) throw new TidewireError('closed', 'the server is closed');
     const id = ++this.#lastLink;
     const link = new PageLink(
-      (bytes) => this.#run((now) => this.#core.frame(now, id, bytes)),
+      // It may have been closed since the frame was sent: then the link's end is on its way.
+      (bytes) => {
+        if (!this.#closed) this.#run((now) => this.#core.frame(now, id, bytes));
+      },
       () => {
         if (this.#links.delete(id)) this.#run((now) => this.#core.disconnect(now, id));
       },

@@ -1,6 +1,6 @@
 // The transport within one process: a keyed emitter that delivers by plain calls.
 
-import type { Envelope, EnvelopeHandler, Transport, Unsubscribe } from './transport.js';
+import { deliver, type Envelope, type EnvelopeHandler, type Transport, type Unsubscribe } from './transport.js';
 
 /** Writers and readers in one process. Delivery is a synchronous call, in the order of subscription. */
 export class InProcessTransport implements Transport {
@@ -9,9 +9,7 @@ export class InProcessTransport implements Transport {
 
   publish(key: string, envelope: Envelope): void {
     const handlers = this.#handlers.get(key);
-    if (handlers === undefined) return;
-    // A copy: who subscribes during the delivery does not hear this envelope, who leaves still does.
-    for (const handler of [...handlers]) handler(envelope);
+    if (handlers !== undefined) deliver(handlers, envelope);
   }
 
   subscribe(key: string, handler: EnvelopeHandler): Unsubscribe {

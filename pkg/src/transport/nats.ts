@@ -1,7 +1,7 @@
 // The transport over a NATS connection: subjects, a codec, and one bus subscription per key.
 
 import { invalid } from '../errors.js';
-import type { Envelope, EnvelopeHandler, Transport, Unsubscribe } from './transport.js';
+import { deliver, type Envelope, type EnvelopeHandler, type Transport, type Unsubscribe } from './transport.js';
 
 /** A NATS connection, adapted to callbacks. */
 export interface NatsConnection {
@@ -53,8 +53,7 @@ export class NatsTransport implements Transport {
     if (entry === undefined) {
       const handlers = new Set<EnvelopeHandler>();
       const leave = this.#connection.subscribe(this.#subjectOf(key), (payload) => {
-        const envelope = this.#codec.decode(payload);
-        for (const each of [...handlers]) each(envelope);
+        deliver(handlers, this.#codec.decode(payload));
       });
       this.#keys.set(key, (entry = { leave, handlers }));
     }

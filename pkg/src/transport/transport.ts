@@ -1,5 +1,7 @@
 // What a transport is: a dumb pipe. It retains nothing, checks nothing and removes no duplicates.
 
+import { report } from '../runtime.js';
+
 /** A whole new value on its way, with its place in the order of changes. */
 export interface Envelope<T = unknown> {
   /** The whole value. */
@@ -14,7 +16,7 @@ export interface Envelope<T = unknown> {
   prev?: number | undefined;
 }
 
-/** Hears the envelopes of a key. */
+/** Hears the envelopes of a key. What it throws is reported, and robs nobody else. */
 export type EnvelopeHandler = (envelope: Envelope) => void;
 
 /** Ends a subscription. Calling it again does nothing. */
@@ -25,4 +27,15 @@ export interface Transport {
   /** Hands `envelope` to every present subscriber of `key`; nothing happens where there is none. */
   publish(key: string, envelope: Envelope): void;
   subscribe(key: string, handler: EnvelopeHandler): Unsubscribe;
+}
+
+/** @internal Calls each handler: who joins during the delivery does not hear this envelope, who leaves still does. */
+export function deliver(handlers: Iterable<EnvelopeHandler>, envelope: Envelope): void {
+  for (const handler of [...handlers]) {
+    try {
+      handler(envelope);
+    } catch (error) {
+      report(error);
+    }
+  }
 }

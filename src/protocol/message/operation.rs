@@ -141,6 +141,14 @@ pub enum Query<'a> {
 }
 
 impl<'a> Operation<'a> {
+    /// The operation that `bytes` are exactly.
+    ///
+    /// # Errors
+    /// If they are none.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        whole(bytes, Self::read)
+    }
+
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let mut fields = Fields::open(reader)?;
         let operation = match fields.next(Reader::u64)? {
@@ -266,6 +274,14 @@ impl<'a> KvChange<'a> {
 }
 
 impl<'a> Query<'a> {
+    /// The question that `bytes` are exactly.
+    ///
+    /// # Errors
+    /// If they are none.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        whole(bytes, Self::read)
+    }
+
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let mut fields = Fields::open(reader)?;
         let query = match fields.next(Reader::u64)? {
@@ -299,4 +315,13 @@ impl<'a> Query<'a> {
             writer.str(second);
         }
     }
+}
+
+fn whole<'a, T>(
+    bytes: &'a [u8],
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, DecodeError>,
+) -> Result<T, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let item = read(&mut reader)?;
+    if reader.is_empty() { Ok(item) } else { Err(reader.unexpected("the end")) }
 }

@@ -342,16 +342,12 @@ impl<'a> ServerMessage<'a> {
     pub fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let mut fields = Fields::open(reader)?;
         let kind = fields.next(Reader::u64)?;
-        let message = match Self::read(kind, &mut fields)? {
-            Some(message) => message,
-            None => Self::read_rest(kind, &mut fields)?,
-        };
+        let message = Self::read(kind, &mut fields)?.ok_or(DecodeError::UnknownKind(kind))?;
         fields.close()?;
         Ok(message)
     }
 
-    /// As [`Self::decode`], for those who have replicas and writes only: moves past any other kind of message, whether
-    /// it is known here or comes from a later minor version.
+    /// As [`Self::decode`], but moves past a message of a kind that is not known here, as those of later minor versions.
     ///
     /// # Errors
     /// If the bytes are no message; the frame cannot be read on.
@@ -363,7 +359,7 @@ impl<'a> ServerMessage<'a> {
         Ok(message)
     }
 
-    /// The messages about replicas, writes and the session.
+    /// Reads the fields after the kind; `None` for a kind that is not known.
     fn read(kind: u64, fields: &mut Fields<'_, 'a>) -> Result<Option<Self>, DecodeError> {
         Ok(Some(match kind {
             kind::WELCOME => ServerMessage::Welcome {
@@ -419,13 +415,6 @@ impl<'a> ServerMessage<'a> {
                 reason: fields.next(Reader::str)?,
                 retry_after: fields.optional(Reader::u32)?,
             },
-            _ => return Ok(None),
-        }))
-    }
-
-    /// All others. Apart, so that what never asks for them does not hold the code that reads them.
-    fn read_rest(kind: u64, fields: &mut Fields<'_, 'a>) -> Result<Self, DecodeError> {
-        Ok(match kind {
             kind::RESULT => {
                 let query = fields.next(Reader::u32)?;
                 let refused = fields.optional(code)?;
@@ -463,8 +452,8 @@ impl<'a> ServerMessage<'a> {
                 subscription: fields.next(Reader::u32)?,
                 count: fields.next(Reader::u64)?,
             },
-            other => return Err(DecodeError::UnknownKind(other)),
-        })
+            _ => return Ok(None),
+        }))
     }
 
     /// Appends the message to a frame.

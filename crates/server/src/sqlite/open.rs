@@ -1,6 +1,7 @@
 //! Opening a database: whose file it is, whether it is sound, and what it lacks of the present schema.
 
 use std::{
+    collections::HashMap,
     ffi::OsString,
     fs::{self, File, TryLockError},
     io,
@@ -103,7 +104,7 @@ impl Sqlite {
         }
         prepare(&database).map_err(failed)?;
         let replies = Replies::load(&database).map_err(failed)?;
-        Ok(Self { database, replies, _lock: lock })
+        Ok(Self { database, replies, numbers: HashMap::new(), _lock: lock })
     }
 }
 

@@ -291,6 +291,9 @@ impl Peer {
             | Change::JudgeOwn { .. }
             | Change::Abort { .. }
             | Change::Quarantined { .. }
+            // Nothing here asks, nor follows what has no history.
+            | Change::Answered { .. }
+            | Change::Fed { .. }
             | Change::Freed { .. } => {}
         }
         Ok(())
