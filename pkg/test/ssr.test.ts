@@ -58,6 +58,8 @@ test('a hydrated replica shows its value at once, and where nothing changed noth
 test('what happened between rendering and hydrating comes as a tail', async () => {
   const { server, state } = await rendered();
   const store = server.datastore<Todo>('todos');
+  // Of the same name, and something else.
+  server.put('todos', 'an object');
   store.set({ id: 'b', title: 'done' });
   store.delete('c');
   server.put('user:1', { name: 'Grace' });
@@ -68,6 +70,8 @@ test('what happened between rendering and hydrating comes as a tail', async () =
   const [user, todos] = [client.synced<{ name: string }>('user:1'), client.datastore<Todo>('todos')];
   const a = todos.get('a');
   expect(todos.rows()).toHaveLength(3);
+  expect(client.pool('todos').peekFields()).toEqual({});
+  expect(client.synced('todos').get()).toBeUndefined();
   await until(() => user.get()?.name === 'Grace' && todos.rows().length === 2, 'the tail');
   expect(todos.rows()).toEqual([{ id: 'a', title: 'write a' }, { id: 'b', title: 'done' }]);
   expect(todos.get('a'), 'what did not change is the same object').toBe(a);
