@@ -552,16 +552,6 @@ impl Client {
         self.timer = [self.timer, due].into_iter().flatten().min();
     }
 
-    fn subscribe(&mut self, slot: Slot) -> SlotId {
-        let id = self.insert(slot);
-        match &mut self.held {
-            Some(held) => held.push(id),
-            None if self.session.live_link().is_some() => self.send_subscriptions(&[id]),
-            None => {}
-        }
-        id
-    }
-
     fn owe(&mut self, pending: Pending) -> HostTicket {
         self.pending.insert(pending).expect("a million verdicts are never owed at a time")
     }
