@@ -199,6 +199,11 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
     this.runtime.attach(this.slot, this);
   }
 
+  /** Without readers of meta only the value's cell is set. */
+  get isSingle(): boolean {
+    return this.#meta === undefined;
+  }
+
   /** @internal */
   get isDisposed(): boolean {
     return this.disposed;

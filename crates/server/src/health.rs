@@ -49,12 +49,33 @@ impl Condition {
     }
 }
 
+/// About a node of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// What it is called.
+    pub name: String,
+    /// How many servers of NATS keep the log.
+    pub replicas: usize,
+}
+
+impl Node {
+    /// What an acknowledgement means.
+    #[must_use]
+    pub fn promise(&self) -> String {
+        let kept = match self.replicas {
+            1 => "one server of NATS keeps".to_owned(),
+            count => format!("{count} servers of NATS keep"),
+        };
+        format!("acknowledged: in the log, which {kept}, and committed to this node's disk")
+    }
+}
+
 /// The server's condition, for all its threads.
 #[derive(Debug)]
 pub struct Health {
     condition: AtomicU8,
-    /// What the node is called, once that is known.
-    node: OnceLock<String>,
+    /// About the node, once that is known.
+    node: OnceLock<Node>,
 }
 
 impl Default for Health {
@@ -70,15 +91,15 @@ impl Health {
         Condition::from_number(self.condition.load(Ordering::Relaxed))
     }
 
-    /// What the node is called; `None` for a server of its own.
+    /// About the node; `None` for a server of its own.
     #[must_use]
-    pub fn node(&self) -> Option<&str> {
-        self.node.get().map(String::as_str)
+    pub fn node(&self) -> Option<&Node> {
+        self.node.get()
     }
 
-    /// Notes what the node is called. It keeps its first name.
-    pub(crate) fn name(&self, node: &str) {
-        self.node.get_or_init(|| node.to_owned());
+    /// Notes which node this is. What was noted first stays.
+    pub(crate) fn introduce(&self, node: Node) {
+        let _ = self.node.set(node);
     }
 
     /// Notes how a node is in its cluster. A storage that fails is the worse trouble.

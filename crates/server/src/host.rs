@@ -562,6 +562,7 @@ impl<S: Storage> Thread<S> {
             counters: self.server.counters().clone(),
             census: self.server.census(),
             backlog: self.outlets.values().map(|outlet| outlet.backlog.load(Ordering::Relaxed)).sum(),
+            cluster: self.replica.as_ref().map(Replica::observe),
         }
     }
 

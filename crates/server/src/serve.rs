@@ -275,7 +275,11 @@ impl Builder {
 }
 
 fn open(data: &Path, options: Options) -> Result<Server<Sqlite>, ServeError> {
-    Ok(Server::open(Sqlite::open(data)?, options)?)
+    let storage = Sqlite::open(data)?;
+    if storage.is_of_cluster().map_err(|error| sqlite::open::failed(data, error))? {
+        return Err(ServeError::OfCluster(data.to_owned()));
+    }
+    Ok(Server::open(storage, options)?)
 }
 
 async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
@@ -370,6 +374,12 @@ pub enum ServeError {
     /// The database cannot be read.
     #[error(transparent)]
     Open(#[from] server::OpenError),
+    /// The database is that of a node of a cluster.
+    #[error(
+        "{} is the data directory of a node of a cluster; add --nats, or go on alone from a backup of it, restored into an \
+         empty directory", .0.display()
+    )]
+    OfCluster(PathBuf),
     /// The node cannot become part of its cluster.
     #[error(transparent)]
     Enter(#[from] EnterError),

@@ -111,9 +111,14 @@ fn probes() -> Router<Arc<Web>> {
 async fn ready(State(web): State<Arc<Web>>) -> Response {
     let condition = web.health.condition();
     let status = if condition == Condition::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let node = web.health.node().and_then(|node| HeaderValue::from_str(node).ok());
-    let node = node.map(|node| [(NODE, node)]);
-    (status, node, format!("{}\n", condition.name())).into_response()
+    let mut response = (status, format!("{}\n", condition.name())).into_response();
+    if let Some(node) = web.health.node() {
+        *response.body_mut() = format!("{}\n{}\n", condition.name(), node.promise()).into();
+        if let Ok(name) = HeaderValue::from_str(&node.name) {
+            response.headers_mut().insert(NODE, name);
+        }
+    }
+    response
 }
 
 async fn metrics(State(web): State<Arc<Web>>) -> Response {

@@ -214,7 +214,7 @@ async fn step(log: &Log, peers: &Peers, sqlite: &mut Sqlite, state: &mut State) 
 }
 
 /// The first step of a database that was never part of a cluster.
-async fn begin(log: &Log, sqlite: &Sqlite, extent: Extent) -> Result<Step, EnterError> {
+async fn begin(log: &Log, sqlite: &mut Sqlite, extent: Extent) -> Result<Step, EnterError> {
     let is_empty = sqlite.is_empty()?;
     if extent.last == 0 {
         if is_empty {
@@ -292,6 +292,11 @@ impl Sqlite {
             .query_row("SELECT state FROM cluster", [], |row| row.get::<_, Vec<u8>>(0))
             .optional()?;
         Ok(stored.map(|state| State::decode(&state)).transpose()?.unwrap_or_default())
+    }
+
+    /// Whether the database is that of a node.
+    pub(crate) fn is_of_cluster(&self) -> rusqlite::Result<bool> {
+        self.connection().query_row("SELECT EXISTS (SELECT 1 FROM cluster)", [], |row| row.get(0))
     }
 
     fn set_cluster(&self, state: &[u8]) -> rusqlite::Result<()> {

@@ -3,7 +3,7 @@
 //! Nothing here knows what a record says. A reader that comes back after a pause makes sure that the stream is still the
 //! one it has read: what stands at its position must be what stood there.
 
-use std::time::Duration;
+use std::{mem, sync::Arc, time::Duration};
 
 use async_nats::{
     Client, ConnectOptions,
@@ -21,7 +21,7 @@ use futures_util::{FutureExt, StreamExt};
 use thiserror::Error;
 use tidewire::protocol::Timestamp;
 use tokio::{
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::{sleep, timeout},
 };
 
@@ -48,6 +48,9 @@ const READ_AHEAD: usize = 16;
 
 /// Records that are handed over together at most.
 const TOGETHER: usize = 64;
+
+/// KiB of records that were read and are not applied: while a disk fails, the log is not read on.
+const WAITING_KIB: usize = 32 * 1024;
 
 /// Bytes that a stream made here keeps: what a node that is behind may miss without a copy of the database.
 const KEPT_BYTES: i64 = 1024 * 1024 * 1024;
@@ -109,7 +112,7 @@ fn failed(doing: &'static str) -> impl Fn(Box<dyn std::error::Error + Send + Syn
 }
 
 /// A record, as the log has it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Arrived {
     /// Its place in the log.
     pub sequence: u64,
@@ -117,6 +120,8 @@ pub struct Arrived {
     pub at: Timestamp,
     /// What it says.
     pub payload: Bytes,
+    /// Room among what was read and is not applied; given back with the record.
+    pub(super) _room: Option<OwnedSemaphorePermit>,
 }
 
 /// What the log tells the host.
@@ -225,6 +230,7 @@ impl Log {
                 sequence: message.sequence,
                 at: timestamp(message.time.unix_timestamp_nanos()),
                 payload: message.payload,
+                _room: None,
             })),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(failed("read")(error.into())),
@@ -277,6 +283,7 @@ impl Log {
 
     /// Hands everything after `place` to the host, in order, for as long as it lives.
     pub(super) async fn follow(self, mut place: Place, host: Host) {
+        let room = Arc::new(Semaphore::new(WAITING_KIB));
         loop {
             let went_on = async {
                 self.check()?;
@@ -290,7 +297,7 @@ impl Log {
                 if !host.send(Input::Log(Event::Reachable(true))).await {
                     return Ok(false);
                 }
-                self.follow_until_trouble(&mut place, &host).await.map(|()| true)
+                self.follow_until_trouble(&mut place, &host, &room).await.map(|()| true)
             };
             match went_on.await {
                 Ok(true) => {}
@@ -310,7 +317,12 @@ impl Log {
         }
     }
 
-    async fn follow_until_trouble(&self, place: &mut Place, host: &Host) -> Result<(), LogError> {
+    async fn follow_until_trouble(
+        &self,
+        place: &mut Place,
+        host: &Host,
+        room: &Arc<Semaphore>,
+    ) -> Result<(), LogError> {
         let config = pull::Config {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: place.position + 1 },
             ack_policy: AckPolicy::None,
@@ -333,7 +345,7 @@ impl Log {
                     return Err(LogError::Failed { doing: "followed", why: "disconnected".to_owned() });
                 }
             };
-            let mut arrived = Vec::new();
+            let mut arrived: Vec<Arrived> = Vec::new();
             let mut next = Some(first);
             while let Some(message) = next.take() {
                 let message = message.map_err(|error| failed("followed")(error.into()))?;
@@ -346,7 +358,16 @@ impl Log {
                 if sequence == place.position + 1 {
                     let payload = message.payload.clone();
                     *place = Place { position: sequence, mark: fold(0, &payload) };
-                    arrived.push(Arrived { sequence, at, payload });
+                    let kib = u32::try_from(payload.len() / 1024 + 1).unwrap_or(u32::MAX);
+                    if room.available_permits() < kib as usize && !arrived.is_empty() {
+                        // What is held here would never be given back.
+                        let together = mem::take(&mut arrived);
+                        if !host.send(Input::Log(Event::Arrived(together))).await {
+                            return Ok(());
+                        }
+                    }
+                    let room = room.clone().acquire_many_owned(kib).await.ok();
+                    arrived.push(Arrived { sequence, at, payload, _room: room });
                 }
                 if arrived.len() < TOGETHER {
                     next = messages.next().now_or_never().flatten();

@@ -17,6 +17,7 @@ pub use enter::EnterError;
 pub use log::{Arrived, Event, LogError};
 pub(crate) use node::Node;
 pub use peers::PeerError;
+pub use replica::Observation;
 pub(crate) use replica::Replica;
 
 /// Which cluster a server is part of.

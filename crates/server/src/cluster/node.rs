@@ -16,7 +16,7 @@ use super::{
     replica::Replica,
 };
 use crate::{
-    health::Condition,
+    health::{self, Condition},
     host::{Conduct, Host, HostError, Input, Waiting},
     serve::ServeError,
     sqlite::Sqlite,
@@ -76,14 +76,9 @@ impl Node {
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) -> Result<End, ServeError> {
         let Entered { sqlite, state, log, peers, name } = entered;
-        self.conduct.health.name(&name);
-        tracing::info!(
-            node = %name,
-            position = state.seen.position,
-            "an acknowledgement means: in the log, which {} of NATS {}, and committed to this node's disk",
-            match log.replicas { 1 => "one server".to_owned(), count => format!("{count} servers") },
-            if log.replicas == 1 { "keeps" } else { "keep" },
-        );
+        let about = health::Node { name: name.clone(), replicas: log.replicas };
+        tracing::info!(node = %name, position = state.seen.position, "{}", about.promise());
+        self.conduct.health.introduce(about);
         let place = Place { position: state.seen.position, mark: state.mark };
         let options = Options { replicated: true, ..self.options.clone() };
         let server = Server::open(sqlite, options)?;
@@ -100,6 +95,8 @@ impl Node {
             if has_joined.await.is_ok() {
                 peers.stand(Standing::member());
                 if let Some(ready) = ready.take() {
+                    // The thread says so too, a moment later; whoever is told now comes now.
+                    self.conduct.health.set(Condition::Ready);
                     ready();
                 }
             }

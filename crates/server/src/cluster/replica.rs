@@ -40,8 +40,10 @@ const WINDOW: usize = 8;
 /// Records that share a commit at most.
 const BATCH_RECORDS: usize = 64;
 
-/// How long a record may take to come back before it is sent again.
+/// How long a record may take to come back before it is sent again, at first and at most: a log that is slow must not be
+/// made slower.
 const PATIENCE: Duration = Duration::from_secs(2);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(16);
 
 /// Bytes of entries that may wait for a log that is out of reach, beyond which the clients are sent away.
 const MAX_WAITING: usize = 64 * 1024 * 1024;
@@ -54,6 +56,19 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Writes what is known of the log beside the records.
 pub(crate) type Store<S> = fn(&mut S, &[u8]) -> Result<(), StorageError>;
+
+/// How a node is in its cluster, in figures.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Observation {
+    /// How far it has applied the log.
+    pub position: u64,
+    /// How many nodes are members.
+    pub members: usize,
+    /// Its records that are on their way to the log.
+    pub under_way: usize,
+    /// Bytes that wait to go there.
+    pub waiting_bytes: usize,
+}
 
 /// A record that is under way.
 struct Sent {
@@ -82,6 +97,7 @@ pub(crate) struct Replica<S> {
     proposals: VecDeque<Vec<u8>>,
     proposed_bytes: usize,
     sent: VecDeque<Sent>,
+    patience: Duration,
     last_sent: Timestamp,
     calls: HashMap<u64, Answer<Option<Position>>>,
     last_call: u64,
@@ -118,6 +134,7 @@ impl<S: Storage> Replica<S> {
             proposals: VecDeque::new(),
             proposed_bytes: 0,
             sent: VecDeque::new(),
+            patience: PATIENCE,
             last_sent: Timestamp::default(),
             calls: HashMap::new(),
             last_call: 0,
@@ -139,6 +156,16 @@ impl<S: Storage> Replica<S> {
         self.has_joined
     }
 
+    /// How the node is in its cluster, in figures.
+    pub(crate) fn observe(&self) -> Observation {
+        Observation {
+            position: self.state.seen.position,
+            members: self.state.members.len(),
+            under_way: self.sent.len(),
+            waiting_bytes: self.proposed_bytes,
+        }
+    }
+
     // Inputs
 
     pub(crate) fn arrive(&mut self, records: Vec<Arrived>) {
@@ -149,6 +176,7 @@ impl<S: Storage> Replica<S> {
         self.is_reachable = is_reachable;
         if is_reachable {
             // What was under way may be lost.
+            self.patience = PATIENCE;
             for sent in &mut self.sent {
                 sent.at = Timestamp::default();
             }
@@ -182,7 +210,7 @@ impl<S: Storage> Replica<S> {
         if !self.is_reachable {
             return None;
         }
-        Some(self.sent.front().map_or(self.last_sent + BEAT, |sent| sent.at + PATIENCE))
+        Some(self.sent.front().map_or(self.last_sent + BEAT, |sent| sent.at + self.patience))
     }
 
     /// Runs what the log said, as much as may share a commit.
@@ -262,7 +290,8 @@ impl<S: Storage> Replica<S> {
         if !self.is_reachable {
             return Ok(());
         }
-        if self.sent.front().is_some_and(|sent| sent.at + PATIENCE <= now) {
+        if self.sent.front().is_some_and(|sent| sent.at + self.patience <= now) {
+            self.patience = (self.patience * 2).min(LONGEST_PATIENCE);
             tracing::debug!(records = self.sent.len(), "sent again");
             for sent in &mut self.sent {
                 sent.at = now;
@@ -403,6 +432,7 @@ impl<S: Storage> Replica<S> {
 
     /// A record of this node is in the log.
     fn confirm(&mut self, number: u64) {
+        self.patience = PATIENCE;
         while self.sent.pop_front_if(|sent| sent.number <= number).is_some() {}
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     eventually,
-    nats::Nats,
+    nats::{Nats, signal},
     node, object,
     rig::{Client, Program, get},
 };
@@ -98,4 +98,39 @@ async fn a_history_of_its_own_is_not_mixed_with_that_of_a_service() {
     let (succeeded, _, complaint) =
         crate::rig::run(&["serve", "--listen", "127.0.0.1:0", "--data", data, "--nats", &nats.url()]);
     assert!(!succeeded && complaint.contains("a history of its own"), "{complaint}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_further_behind_than_the_log_reaches_copies_another() {
+    let nats = Nats::start();
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let short = async_nats::jetstream::stream::Config {
+        name: "TIDEWIRE_tidewire".to_owned(),
+        subjects: vec!["tidewire.tidewire.log".to_owned()],
+        max_messages: 10,
+        ..Default::default()
+    };
+    async_nats::jetstream::new(client).create_stream(short).await.unwrap();
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, second) = (node(&nats, one.path(), "one"), node(&nats, other.path(), "other"));
+    let mut client = Client::connect(&first.address, "c").await;
+    let mut request = 0;
+    let mut write_many = async || {
+        for _ in 0..40 {
+            request += 1;
+            client.put(request, "k", &request.to_string()).await;
+        }
+    };
+    write_many().await;
+    eventually("the other has it", || object(&first.address, "k") == object(&second.address, "k")).await;
+    // While it is away, and while it cannot run.
+    second.kill();
+    write_many().await;
+    let second = node(&nats, other.path(), "other");
+    eventually("it has copied", || object(&first.address, "k") == object(&second.address, "k")).await;
+    signal(second.id(), "-STOP");
+    write_many().await;
+    signal(second.id(), "-CONT");
+    eventually("it has copied again", || object(&first.address, "k") == object(&second.address, "k")).await;
+    assert_eq!(object(&second.address, "k").unwrap().1, 120);
 }
