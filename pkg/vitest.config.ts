@@ -10,6 +10,7 @@ export default defineConfig({
       { find: /^tidewire$/, replacement: here('./dist/inline.js') },
       { find: /^tidewire\/inline$/, replacement: here('./dist/inline.js') },
       { find: /^tidewire\/server$/, replacement: here('./dist/server.inline.js') },
+      { find: /^tidewire\/inspector$/, replacement: here('./dist/inspector.js') },
       { find: /^tidewire\/(react|vue|svelte|solid|signals|ssr|store)$/, replacement: here('./dist/$1.js') },
     ],
   },

@@ -41,7 +41,9 @@ function benchmark(): Plugin {
   }
 }
 
-// The benchmark's page is built apart, by `--mode bench`: what the two pages share would be one more file for the demo to load.
+const page = (name: string): string => fileURLToPath(new URL(`${name}.html`, import.meta.url))
+
+// The benchmark's page is built apart, by `--mode bench`: what it shares with the others would be one more file for them to load.
 export default defineConfig(({ mode }) => ({
   // The host may mount the page anywhere: every address in the build is relative.
   base: './',
@@ -52,7 +54,8 @@ export default defineConfig(({ mode }) => ({
   },
   build: {
     target: 'es2022',
-    ...(mode === 'bench' && { emptyOutDir: false, rolldownOptions: { input: fileURLToPath(new URL('bench.html', import.meta.url)) } }),
+    ...(mode === 'bench' && { emptyOutDir: false }),
+    rolldownOptions: { input: mode === 'bench' ? page('bench') : { index: page('index'), countries: page('countries') } },
     // A wasm file must stay a file: streaming compilation needs its own response.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },

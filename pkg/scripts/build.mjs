@@ -22,6 +22,7 @@ const BUNDLES = {
   'server.browser': { entry: 'server/index', loader: 'server_browser' },
   'server.inline': { entry: 'server/index', loader: 'server_inline', required: true },
   'server.workerd': { entry: 'server/index', loader: 'server_workerd' },
+  inspector: { entry: 'inspector/index', loader: 'browser', required: true },
   library: { entry: 'gate/library', loader: 'browser' },
   store: { entry: 'store/index', required: true },
   ssr: { entry: 'ssr', required: true },

@@ -4,6 +4,7 @@
  * The stable name of an error.
  *
  * The first group comes from the server, the second from a closed session, the third from this package.
+ * docs/errors.md says of each what it means and what to do; its texts are in docs/errors.json.
  */
 export type ErrorCode =
   | 'invalid_request' | 'not_found' | 'forbidden' | 'invalid_value' | 'limit_exceeded' | 'request_expired'

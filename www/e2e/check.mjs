@@ -1,10 +1,11 @@
 /**
- * The page, in headless Chromium, against the real server: what it asserts is printed as it goes.
+ * The pages, in headless Chromium, against the real server: what it asserts is printed as it goes. The countries are checked
+ * here, the playground and the docs in `playground.mjs`.
  *
  *   node e2e/check.mjs
  *
  * Environment
- *   TIDEWIRE_URL          the page
+ *   TIDEWIRE_URL          where the pages are
  *   TIDEWIRE_RESTART_URL  a loopback address: `POST /kill` ends the server as a crash would, `POST /start` starts it again
  *                         on the same port and data and answers when it is healthy
  *   TIDEWIRE_SCREENSHOTS  a directory that exists
@@ -12,7 +13,7 @@
  *
  * Exits with 0, or prints what failed and what both tabs had written to their consoles, and exits with 1.
  *
- * Test ids of the page
+ * Test ids of the countries
  *   pane-wire, pane-page    the two panes; every id below but the first line's exists once in each
  *   search                  the search field                    show-wire, show-page  the switch at phone width
  *   status                  [data-state] connecting, live, reconnecting, offline, closed
@@ -28,6 +29,7 @@
 import { strict as assert } from 'node:assert'
 import { join } from 'node:path'
 import { chromium } from 'playwright-core'
+import { axe, checkDocs, checkPlayground, shifts, watchShifts } from './playground.mjs'
 
 const WHOLE = 90_000
 const STEP = 10_000
@@ -69,6 +71,22 @@ try {
 async function check() {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, colorScheme: 'light' })
   context.setDefaultTimeout(STEP)
+  // Apart, so that each is in front; at once, for both wait more than they work.
+  const reader = await browser.newContext()
+  reader.setDefaultTimeout(STEP)
+  await Promise.all([
+    checkPlayground({ context, url, screenshots, asserting, until, listen }),
+    checkDocs({ context: reader, url, screenshots, asserting, listen }),
+  ])
+  await reader.close()
+  await checkCountries(context)
+
+  await asserting('no tab wrote an error to its console, and no request failed', async () => {
+    assert.deepEqual(faults, [])
+  })
+}
+
+async function checkCountries(context) {
   const a = await open(context, 'tab A')
   const b = await open(context, 'tab B')
 
@@ -174,6 +192,12 @@ async function check() {
     const fresh = await open(context, 'tab C')
     await fresh.shows('EGY', `Cairo ${mark}`)
     await fresh.shows('ALB', elsewhere)
+    await asserting('the countries move nothing as they come, and axe finds nothing', async () => {
+      assert.ok((await shifts(fresh.page)) < 0.001, 'a layout shift')
+      // A row is like another, and axe looks at each.
+      await fresh.page.getByTestId('search').fill('iceland')
+      await axe(fresh.page)
+    })
     await fresh.page.close()
   })
 
@@ -221,18 +245,10 @@ async function check() {
       await b.shows(key, capital)
     }
   })
-
-  await asserting('no tab wrote an error to its console, and no request failed', () => {
-    assert.deepEqual(faults, [])
-  })
 }
 
-/**
- * A page with its console on record, and what the check does in it. Rows are read by `textContent`: those out of view are not
- * laid out, and have no `innerText`.
- */
-async function open(context, name) {
-  const page = await context.newPage()
+/** Puts what a page says on record. */
+function listen(page, name) {
   const note = (kind, text) => consoles.push(`${name} ${seconds()} ${kind}: ${text}`)
   const fault = (kind, text) => {
     note(kind, text)
@@ -242,6 +258,16 @@ async function open(context, name) {
   page.on('pageerror', (error) => fault('exception', error.stack ?? error.message))
   page.on('requestfailed', (request) => fault('request failed', `${request.url()} ${request.failure()?.errorText ?? ''}`))
   page.on('response', (response) => response.status() >= 400 && fault('response', `${response.status()} ${response.url()}`))
+}
+
+/**
+ * A page with its console on record, and what the check does in it. Rows are read by `textContent`: those out of view are not
+ * laid out, and have no `innerText`.
+ */
+async function open(context, name) {
+  const page = await context.newPage()
+  listen(page, name)
+  await watchShifts(page)
 
   const wire = page.getByTestId('pane-wire')
   const here = page.getByTestId('pane-page')
@@ -298,7 +324,7 @@ async function open(context, name) {
     },
   }
   tabs.push(tab)
-  await page.goto(url)
+  await page.goto(new URL('countries.html', url).href)
   await tab.reaches((state) => state === 'live')
   await until(`${name} has its list`, async () => (await wire.locator('[data-testid^=row-]').count()) > 0)
   return tab
@@ -329,7 +355,10 @@ async function until(what, condition, within = STEP) {
 async function asserting(sentence, run) {
   step = sentence
   const from = Date.now()
-  await run()
+  await run().catch((error) => {
+    step = sentence
+    throw error
+  })
   console.log(`  ok  ${sentence} (${Date.now() - from} ms)`)
 }
 

@@ -47,10 +47,12 @@ function brand(): HTMLElement {
 }
 
 function intro(): HTMLElement {
+  const page = (href: string, name: string, isThis = false): HTMLElement => h('li', {}, h('a', { href, 'aria-current': isThis && 'page' }, name))
   return h(
-    'p',
+    'div',
     { class: 'intro' },
-    'Edit a country, and every other open tab has it at once. Stop the server: the list stays, and catches up by itself.',
+    h('p', {}, 'Edit a country, and every other open tab has it at once. Stop the server: the list stays, and catches up by itself.'),
+    h('nav', { 'aria-label': 'Pages' }, h('ul', { class: 'intro-pages' }, page('./', 'Playground'), page('./countries.html', 'Countries', true), page('./bench.html', 'Benchmark'), page('./docs/', 'Docs'))),
   )
 }
 

@@ -1,5 +1,5 @@
 /**
- * The page: one datastore, twice. On the left its replica over a WebSocket; on the right the same server module, running in
+ * The countries: one datastore, twice. On the left its replica over a WebSocket; on the right the same server module, running in
  * this page, over the in-process link. For the console: `tidewire` (the module), `client` and `countries` (over the wire),
  * `server` and `pageClient` (in this page).
  */

@@ -17,7 +17,7 @@ const button = h('button', { class: 'button button-strong', type: 'button', oncl
 
 root.append(
   h('header', { class: 'top' },
-    h('p', { class: 'back' }, h('a', { href: './' }, 'Tidewire')),
+    h('nav', { class: 'back', 'aria-label': 'Pages' }, h('a', { href: './' }, 'Playground'), h('a', { href: './countries.html' }, 'Countries'), h('a', { href: './docs/' }, 'Docs')),
     h('h1', {}, 'The client, measured'),
     h('p', { class: 'lead' },
       'Frames in, plain objects out: Tidewire beside the same duty in plain JavaScript, in one page and one run, in turns.',

@@ -1,0 +1,194 @@
+/**
+ * The playground, the docs and what they have in common: no layout shift, nothing for axe to find, both widths, light and dark.
+ *
+ * Test ids of the playground
+ *   scene, story            the picture, and the sentence under it        server-sequence, you-sequence, bob-sequence
+ *   you-last, bob-last      what became of the last envelope              loss, delay, duplication, reordering
+ *   run, restart, spoil     the gauge, the server, a bad value            second, place-page, place-wire
+ *   inspector               <tidewire-inspector>, whose shadow tree is open
+ */
+import { strict as assert } from 'node:assert'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+
+const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js')
+
+export async function checkPlayground({ context, url, screenshots, asserting, until, listen }) {
+  const page = await context.newPage()
+  listen(page, 'playground')
+  await watchShifts(page)
+  await page.goto(url)
+  const number = async (id) => Number(await page.getByTestId(id).innerText())
+  const inspector = page.getByTestId('inspector')
+  const track = (name) => inspector.locator('section', { has: page.getByRole('heading', { name, exact: true }) })
+  const count = async (name, outcome) => Number(await track(name).locator('.lane', { hasText: outcome }).locator('b').innerText())
+  const slide = (id, value) => page.getByTestId(id).fill(String(value))
+
+  await asserting('the playground starts by itself: the server numbers changes, and both copies follow', async () => {
+    await until('the server has numbered three changes', async () => (await number('server-sequence')) >= 3)
+    await until('both copies have a value', async () => (await number('you-sequence')) >= 1 && (await number('bob-sequence')) >= 1)
+    await until('an envelope was applied', async () => (await count('You', 'applied')) > 0 && (await count('Bob', 'applied')) > 0)
+  })
+
+  await asserting('a network that loses, doubles and overtakes shows as gaps, refetches and ignored ones, each with its reason', async () => {
+    for (const [id, value] of [['loss', 40], ['duplication', 40], ['reordering', 30], ['delay', 100]]) await slide(id, value)
+    await until('a gap, a refetch and something ignored', async () => (await count('You', 'gap')) > 0 && (await count('You', 'refetch')) > 0 && (await count('You', 'ignored')) > 0, 20_000)
+    const plot = track('You').getByRole('group')
+    await plot.focus()
+    await page.keyboard.press('ArrowLeft')
+    await page.keyboard.press('ArrowLeft')
+    const reason = await track('You').locator('.why').innerText()
+    assert.match(reason, /^(applied|ignored|gap|refetch|lost|quarantined) \S/)
+    await page.keyboard.press('ArrowLeft')
+    await page.keyboard.press('Home')
+    assert.match(await track('You').locator('.why').innerText(), /\S/)
+    await page.screenshot({ path: join(screenshots, 'playground-1280-light.png'), fullPage: true })
+    await page.emulateMedia({ colorScheme: 'dark' })
+    await page.screenshot({ path: join(screenshots, 'playground-1280-dark.png'), fullPage: true })
+    await page.emulateMedia({ colorScheme: 'light' })
+  })
+
+  await asserting('in calm weather both copies reach the server again, whatever was lost', async () => {
+    for (const id of ['loss', 'duplication', 'reordering', 'delay']) await slide(id, 0)
+    await until('both are where the server is', async () => {
+      const server = await number('server-sequence')
+      return (await number('you-sequence')) >= server && (await number('bob-sequence')) >= server
+    })
+  })
+
+  await asserting('a bad value is kept apart, and the copies go on showing a good one', async () => {
+    await page.getByTestId('spoil').click()
+    await until('it is quarantined in both', async () => (await count('You', 'quarantined')) > 0 && (await count('Bob', 'quarantined')) > 0)
+    assert.match(await page.locator('#you-level').innerText(), /^\d\.\d\d m$/)
+  })
+
+  await asserting('a flag that one sets is seen by the other', async () => {
+    const flag = (await page.locator('#bob-flag').innerText()) === 'red' ? 'amber' : 'red'
+    await page.locator(`[data-flag=${flag}]`).first().click()
+    await until('Bob sees it', async () => (await page.locator('#bob-flag').innerText()) === flag)
+  })
+
+  await asserting('after a restart both come back by themselves', async () => {
+    await page.getByTestId('restart').click()
+    await until('they are away', async () => (await page.locator('#you-link').innerText()) === 'reconnecting')
+    await until('they are live', async () => (await page.locator('#you-link').innerText()) === 'live' && (await page.locator('#bob-link').innerText()) === 'live', 20_000)
+  })
+
+  await asserting('Bob can leave and come back, and the gauge can be paused', async () => {
+    await page.getByTestId('second').uncheck()
+    await until('his track is gone', async () => (await track('Bob').count()) === 0)
+    await page.getByTestId('second').check()
+    await until('he is back', async () => (await track('Bob').count()) === 1 && (await number('bob-sequence')) > 0)
+    await page.getByTestId('run').click()
+    const at = await number('server-sequence')
+    await page.waitForTimeout(1_100)
+    assert.ok((await number('server-sequence')) <= at + 1)
+    await page.getByTestId('run').click()
+  })
+
+  await asserting('the same over the WebSocket', async () => {
+    await page.getByTestId('place-wire').check()
+    await until('both copies follow the native server', async () => {
+      const server = await number('server-sequence')
+      return server > 0 && (await number('you-sequence')) >= server - 2 && (await number('bob-sequence')) > 0
+    })
+    assert.equal(await page.locator('#server-note').innerText(), 'native, over a WebSocket')
+  })
+
+  await asserting('the playground moved nothing that was there, and axe finds nothing', async () => {
+    assert.ok((await shifts(page)) < 0.001, `layout shift of ${await shifts(page)}`)
+    await axe(page)
+    await page.emulateMedia({ colorScheme: 'dark' })
+    await axe(page, ['color-contrast'])
+  })
+
+  await asserting('at phone width nothing sticks out sideways', async () => {
+    await page.setViewportSize({ width: 390, height: 844 })
+    await fits(page)
+    await page.screenshot({ path: join(screenshots, 'playground-390-dark.png'), fullPage: true })
+    await page.emulateMedia({ colorScheme: 'light' })
+    await page.screenshot({ path: join(screenshots, 'playground-390-light.png'), fullPage: true })
+    await axe(page)
+  })
+
+  await asserting('who prefers less motion finds a page that stands still until it is started', async () => {
+    await page.emulateMedia({ reducedMotion: 'reduce' })
+    await page.reload()
+    await until('it is there', async () => (await number('you-sequence')) >= 1)
+    const at = await number('server-sequence')
+    await page.waitForTimeout(1_100)
+    assert.equal(await number('server-sequence'), at)
+    await page.getByTestId('run').click()
+    await until('it runs', async () => (await number('server-sequence')) > at)
+    assert.equal(await page.locator('.dot').count(), 0)
+  })
+  await page.close()
+}
+
+export async function checkDocs({ context, url, screenshots, asserting, listen }) {
+  const page = await context.newPage()
+  listen(page, 'docs')
+  await page.setViewportSize({ width: 1280, height: 900 })
+  await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' })
+  await watchShifts(page)
+
+  await asserting('the docs are there, every page of the sidebar answers, and axe finds nothing in those that differ', async () => {
+    await page.goto(new URL('docs/', url).href)
+    assert.equal(await page.locator('h1').innerText(), 'Getting started')
+    const links = await page.locator('.contents a').evaluateAll((all) => all.map((link) => link.href))
+    assert.ok(links.length >= 15, `${links.length} links`)
+    for (const link of links) {
+      const { status } = await fetch(link, { signal: AbortSignal.timeout(5_000) })
+      assert.equal(status, 200, link)
+    }
+    for (const name of ['index', 'concepts', 'errors', 'api/index']) {
+      await page.goto(new URL(`docs/${name}.html`, url).href)
+      await axe(page)
+      const file = name.replace('/', '-')
+      await page.screenshot({ path: join(screenshots, `docs-${file}-1280-light.png`) })
+      await page.emulateMedia({ colorScheme: 'dark' })
+      await axe(page, ['color-contrast'])
+      await page.screenshot({ path: join(screenshots, `docs-${file}-1280-dark.png`) })
+      await page.emulateMedia({ colorScheme: 'light' })
+      await page.setViewportSize({ width: 390, height: 844 })
+      await fits(page)
+      await page.screenshot({ path: join(screenshots, `docs-${file}-390-light.png`) })
+      await page.setViewportSize({ width: 1280, height: 900 })
+      assert.ok((await shifts(page)) < 0.001, `${name}: layout shift of ${await shifts(page)}`)
+    }
+  })
+  await page.close()
+}
+
+/** Adds up what a visitor did not cause: shifts within half a second of an input are not counted by the browser's own rule. */
+export async function watchShifts(page) {
+  await page.addInitScript(() => {
+    globalThis.shifted = { sum: 0, what: [] }
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) {
+        if (entry.hadRecentInput) continue
+        globalThis.shifted.sum += entry.value
+        globalThis.shifted.what.push(entry.sources.map(({ node }) => (node?.nodeType === 3 ? `text of ${node.parentElement?.id || node.parentElement?.className}` : node?.id || node?.className || node?.nodeName)).join(', '))
+      }
+    }).observe({ type: 'layout-shift', buffered: true })
+  })
+}
+
+export async function shifts(page) {
+  const { sum, what } = await page.evaluate(() => globalThis.shifted)
+  if (sum > 0) console.log(`       shifted: ${sum.toFixed(4)} ${what.join(' | ')}`)
+  return sum
+}
+
+/** Fails with all that axe finds: of every rule, or of those that a change of colours can break. */
+export async function axe(page, rules) {
+  await page.addScriptTag({ path: AXE })
+  const { violations } = await page.evaluate((runOnly) => globalThis.axe.run(document, { resultTypes: ['violations'], ...(runOnly && { runOnly }) }), rules)
+  const found = violations.map(({ id, help, nodes }) => `${id}: ${help}\n    ${nodes.map(({ target, failureSummary }) => `${target.join(' ')} ${failureSummary}`).join('\n    ')}`)
+  assert.deepEqual(found, [], `${page.url()}:\n${found.join('\n')}`)
+}
+
+async function fits(page) {
+  const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth])
+  assert.ok(content <= window, `${content} px of content in ${window} px on ${page.url()}`)
+}
