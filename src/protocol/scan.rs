@@ -43,6 +43,7 @@ const fn shapes() -> [(u8, u8); 256] {
     let mut shapes = [(1, 0); 256];
     let mut marker = 0;
     while marker < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "five bits")]
         let low = (marker & 0x1f) as u8;
         shapes[marker] = match marker {
             0x80..=0x8f => (1, low * 2),
