@@ -9,6 +9,8 @@ export default defineConfig({
     alias: [
       { find: /^tidewire$/, replacement: here('./dist/inline.js') },
       { find: /^tidewire\/inline$/, replacement: here('./dist/inline.js') },
+      { find: /^tidewire\/testing$/, replacement: here('./dist/testing.js') },
+      { find: /^tidewire\/nats$/, replacement: here('./dist/nats.js') },
       { find: /^tidewire\/server$/, replacement: here('./dist/server.inline.js') },
       { find: /^tidewire\/inspector$/, replacement: here('./dist/inspector.js') },
       { find: /^tidewire\/(react|vue|svelte|solid|signals|ssr|store)$/, replacement: here('./dist/$1.js') },

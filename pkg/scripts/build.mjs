@@ -22,6 +22,8 @@ const BUNDLES = {
   'server.browser': { entry: 'server/index', loader: 'server_browser' },
   'server.inline': { entry: 'server/index', loader: 'server_inline', required: true },
   'server.workerd': { entry: 'server/index', loader: 'server_workerd' },
+  testing: { entry: 'testing/index', loader: 'server_inline', required: true },
+  nats: { entry: 'nats/index', loader: 'slim', required: true },
   inspector: { entry: 'inspector/index', loader: 'browser', required: true },
   library: { entry: 'gate/library', loader: 'browser' },
   store: { entry: 'store/index', required: true },
@@ -42,12 +44,21 @@ function fail(message) {
   process.exit(1);
 }
 
+/** A generated module as a function `glue` that returns what the module exports. */
+function factory(text) {
+  const inner = text.replace('export class Core', 'class Core').replace(/^export \{ initSync, __wbg_init as default \};$/m, 'return { Core, initSync };');
+  if (/^export |^import /m.test(inner) || !inner.includes('return { Core, initSync };')) fail('the generated module of the client has another form than before');
+  return `export function glue() {\n${inner}\n}\n`;
+}
+
 /** Finds the loader of a bundle and the generated modules; keeps references to the wasm as they are. */
 function resolver({ loader, alone, adapter }, extension) {
   return {
     name: 'tidewire',
-    setup({ onResolve }) {
+    setup({ onResolve, onLoad }) {
       onResolve({ filter: /^#(server-)?loader$/ }, () => ({ path: join(root, 'src/loader', `${loader}.ts`) }));
+      // The client's as a function that makes one module after another: what a trap leaves behind is of no use.
+      onLoad({ filter: /wasm[\\/]client[\\/]tidewire\.js$/ }, ({ path }) => ({ contents: factory(readFileSync(path, 'utf8')), loader: 'js' }));
       onResolve({ filter: /^#glue\// }, ({ path }) => ({
         path: join(dist, 'wasm', path.slice('#glue/'.length), 'tidewire.js'),
       }));

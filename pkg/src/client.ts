@@ -1,8 +1,9 @@
 // A client: one session with a server, over one link at a time.
 
-import { type Collection, DatastoreCollection, type DatastoreOptions } from './collection.js';
+import { type Collection, DatastoreCollection, type DatastoreOptions, RowsReplica } from './collection.js';
 import { Lazy, signalCell } from './cell.js';
 import { type Link, LinkFact, Target, Text, Write } from './core.js';
+import type { Environment } from './environment.js';
 import { badKey, closure, invalid, TidewireError } from './errors.js';
 import { type Inbox, notify, type NotifyOptions, SessionInbox } from './inbox.js';
 import { init } from './init.js';
@@ -19,6 +20,8 @@ import { message } from './value/message.js';
 /** Something that gives links to a server: the reference server in the page. */
 export interface LinkSource {
   link(): Link;
+  /** Where time and chance are not the page's: those of the clients of this source. */
+  readonly environment?: Environment | undefined;
 }
 
 /** A class like the browser's `WebSocket`, for environments without one. */
@@ -116,7 +119,8 @@ const SUBPROTOCOL = 'tidewire.v1.msgpack';
 export async function connect(target: string | URL | LinkSource, options: ConnectOptions = {}): Promise<Client> {
   const dial = dialer(target, options);
   await init();
-  const client = new SessionClient(dial, options.token);
+  const environment = typeof target === 'object' && 'link' in target ? target.environment : undefined;
+  const client = new SessionClient(dial, options.token, environment);
   if (options.state !== undefined) client.hydrate(options.state);
   return client;
 }
@@ -162,19 +166,23 @@ class SessionClient implements Client {
   readonly #runtime: Runtime;
   readonly #status: Lazy<ClientStatus>;
   readonly #unlisten: () => void;
+  readonly #environment: Environment | undefined;
   #inbox: SessionInbox | undefined;
   #seeds: Seeds | undefined;
   #closed = false;
 
-  constructor(dial: () => Link, token: ConnectOptions['token']) {
+  constructor(dial: () => Link, token: ConnectOptions['token'], environment: Environment | undefined) {
+    this.#environment = environment;
     const isAsked = typeof token === 'function';
-    const runtime = (this.#runtime = new Runtime(isAsked ? undefined : token));
+    const runtime = (this.#runtime = new Runtime(isAsked ? undefined : token, environment));
     this.#status = new Lazy(signalCell, () => this.#readStatus());
     runtime.watchLink({
       isDue: false,
       take: () => this.#status.expire(),
       show: () => this.#status.announce(),
       raise: report,
+      save() {},
+      revive() {},
     });
     this.#unlisten = listen(() => runtime.input(() => runtime.core.nudge()), () => this.#announceStatus());
     runtime.open(dial, isAsked ? (link, reason) => {
@@ -288,6 +296,7 @@ class SessionClient implements Client {
     }
     runtime.adopt(slot, gate);
     const replica = make(slot, gate);
+    if (replica instanceof RowsReplica) replica.origin = [target, primary];
     if (seed) {
       plant(runtime, slot, seed, replica);
       // The gate gives its verdicts; then the position to subscribe from is known.
@@ -315,7 +324,7 @@ class SessionClient implements Client {
     if (state === 2) return { state: 'live' };
     if (globalThis.navigator?.onLine === false) return { state: 'offline' };
     if (state !== 3) return { state: 'connecting' };
-    return { state: 'reconnecting', reason, nextAttemptAt: wait < 0 ? null : Date.now() + wait };
+    return { state: 'reconnecting', reason, nextAttemptAt: wait < 0 ? null : (this.#environment ?? Date).now() + wait };
   }
 }
 

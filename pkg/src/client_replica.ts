@@ -28,7 +28,7 @@ export interface ClientReplicaOptions<S extends Schema | undefined, T> {
   /** The gate of every inbound value. Left out, values are trusted. */
   schema?: S;
   /** Where changes come from. */
-  transport: Pick<Transport, 'subscribe'>;
+  transport: Pick<Transport, 'subscribe' | 'environment'>;
   /** The value to begin with, for instance from a server-rendered page. */
   seed?: Envelope | undefined;
   /** How to recover from gaps. Left out, there is no recovery and the status becomes `stale`. */
@@ -45,7 +45,10 @@ export interface ClientReplicaOptions<S extends Schema | undefined, T> {
   retry?: boolean | undefined;
 }
 
-/** Creates the replica of one key. It listens to the transport until it is disposed. */
+/**
+ * Creates the replica of one key. It listens to the transport until it is disposed, or until nobody holds it any more:
+ * neither the application nor the transport.
+ */
 export function createClientReplica<S extends Schema>(
   options: ClientReplicaOptions<S, Output<S>> & { schema: S },
 ): Replica<Output<S>>;
@@ -57,11 +60,13 @@ export function createClientReplica(options: ClientReplicaOptions<Schema | undef
   if (onGap !== 'refetch' && onGap !== 'commit') throw invalid("createClientReplica: `onGap` is 'refetch' or 'commit'");
   const gate = compileGate(options.schema);
   const declared = major(options.schemaVersion);
-  const runtime = sharedRuntime();
+  const runtime = sharedRuntime(transport.environment);
   // Says at once what of a JSON Schema cannot be compiled.
   runtime.gate(gate);
-  const slot = runtime.core.replica(gate !== undefined, declared, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry);
-  const replica = new ClientReplica(runtime, slot, gate, key, options);
+  const enter = (): number => (
+    runtime.core.replica(gate !== undefined, declared, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry)
+  );
+  const replica = new ClientReplica(runtime, enter, gate, key, options);
   replica.listen(transport, key);
   if (seed !== undefined) replica.receive(seed, Source.Seed);
   return replica;
@@ -82,10 +87,12 @@ interface Held {
   readonly raw: unknown;
   readonly version: string | null;
   readonly epoch: string | null;
+  readonly sequence: number;
 }
 
 class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
   readonly #cell: Cell<unknown>;
+  readonly #enter: () => number;
   readonly #refetch: Refetch | undefined;
   readonly #held = new Map<number, Held>();
   readonly #attempts = new Map<number, AbortController>();
@@ -94,10 +101,11 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
   #shown: Held | undefined;
 
   constructor(
-    runtime: Runtime, slot: number, gate: Gate | undefined, readonly key: string,
+    runtime: Runtime, enter: () => number, gate: Gate | undefined, readonly key: string,
     { cell, createCell = signalCell, refetch }: ClientReplicaOptions<Schema | undefined, unknown>,
   ) {
-    super(runtime, slot, gate, createCell);
+    super(runtime, enter(), gate, createCell);
+    this.#enter = enter;
     this.#cell = cell ?? createCell<unknown>(undefined);
     this.#refetch = refetch;
   }
@@ -114,8 +122,13 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
     return this.#cell.peek();
   }
 
+  protected override attach(): void {
+    this.runtime.attachWeakly(this.slot, this);
+  }
+
   listen(transport: Pick<Transport, 'subscribe'>, key: string): void {
-    this.#unsubscribe = transport.subscribe(key, (envelope) => this.receive(envelope, Source.Receipt));
+    const observer = this.#refetch && { onLoss: () => void this.refresh() };
+    this.#unsubscribe = transport.subscribe(key, (envelope) => this.receive(envelope, Source.Receipt), observer);
   }
 
   receive(envelope: Envelope, source: Source): void {
@@ -178,6 +191,30 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
     }
   }
 
+  protected enter(): number {
+    return this.#enter();
+  }
+
+  save(): void {
+    this.#held.clear();
+    for (const attempt of this.#attempts.values()) attempt.abort();
+    this.#attempts.clear();
+  }
+
+  override revive(): void {
+    super.revive();
+    const { core, slot } = this;
+    const held = this.#shown;
+    if (held !== undefined) {
+      const epoch = held.epoch === null ? 0 : this.runtime.internEpoch(String(held.epoch));
+      const version = held.version === null ? 0 : this.runtime.internVersion(String(held.version));
+      // It has passed the gate, and is shown already.
+      const ticket = core.offer(slot, Source.Seed, 0, epoch, held.sequence, -1, version, Judged.Good);
+      if (ticket !== 0 && ticket < INSTALLED) core.judged(ticket, true);
+    }
+    if (this.#refetch) core.refresh(slot);
+  }
+
   protected leave(): void {
     this.#unsubscribe?.();
     this.core.release(this.slot);
@@ -199,10 +236,10 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
   #offer(attempt: number, envelope: Envelope, prev: unknown): boolean {
     if (this.disposed) return true;
     const { value, schema_version, sequence, epoch }: Partial<Envelope> = envelope ?? {};
-    const held: Held = { value, raw: value, version: schema_version ?? null, epoch: epoch ?? null };
+    const held: Held = { value, raw: value, version: schema_version ?? null, epoch: epoch ?? null, sequence: wire(sequence) };
     const token = (this.#tokens = (this.#tokens + 1) >>> 0);
     const history = held.epoch === null ? 0 : this.runtime.internEpoch(String(held.epoch));
-    const at = wire(sequence);
+    const at = held.sequence;
     const after = prev === undefined || prev === null ? -1 : wire(prev);
     const version = held.version === null ? 0 : this.runtime.internVersion(String(held.version));
     const isTrusted = this.gate === undefined;
@@ -246,6 +283,7 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
 
   async #attempt(attempt: number, signal: AbortSignal): Promise<void> {
     const { core, slot } = this;
+    const { generation } = this.runtime;
     let answer: () => boolean | void;
     try {
       const sequence = this.fact(MetaFact.Sequence);
@@ -260,6 +298,8 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
         core.missed(slot, attempt, true);
       };
     }
+    // The core that asked is gone.
+    if (generation !== this.runtime.generation) return;
     // An aborted attempt is answered too: the core knows that it is late.
     this.#attempts.delete(attempt);
     if (!this.disposed) this.runtime.input(answer);

@@ -1,7 +1,7 @@
 // The replica of a datastore: rows that lie in WebAssembly memory until somebody reads them.
 
 import { type Cell, type CreateCell, Lazy, signalCell } from './cell.js';
-import { Change, NO_CELL, Write } from './core.js';
+import { Change, MetaFact, NO_CELL, Target, Write } from './core.js';
 import { BaseReplica, type Observable } from './replica.js';
 import type { Runtime, Shown } from './runtime.js';
 import type { Gate } from './schema.js';
@@ -71,6 +71,10 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
   /** Rows that are not among `#rows` yet, because their keys were not asked for: that is one call for all. */
   #unnamed: Row[] = [];
   #sorted = true;
+  /** Whether the rows are those of a core that has trapped. */
+  #isKept = false;
+  /** What it follows: the kind of target, and the field that names a record. */
+  origin: readonly [target: Target, primary: string] = [Target.Datastore, ''];
   #highest = -1;
   #membersChanged = false;
   #rowsChanged = new Set<Row>();
@@ -163,6 +167,43 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
     } catch (error) {
       this.raise(error);
     }
+  }
+
+  protected enter(): number {
+    const [target, primary] = this.origin;
+    return this.core.subscribe(target, this.id, primary, this.runtime.gate(this.gate));
+  }
+
+  save(): void {
+    for (const [key, row] of this.#rows) {
+      // What was never read lay in the core.
+      if (this.#hasOutput(row)) row.value = this.runtime.outputs.get(row.ticket);
+      else if (row.base === NO_CELL && !row.isOutput) this.#rows.delete(key);
+      row.base = NO_CELL;
+      row.ticket = 0;
+      row.isOutput = true;
+      row.isExpected = false;
+    }
+    this.#unnamed = [];
+    this.#byCell.clear();
+    this.#isKept = true;
+  }
+
+  override take(kind: Change, a: number, b: number, c: number): void {
+    if (this.#isKept && (kind === Change.Row || (kind === Change.Meta && this.fact(MetaFact.Sequence) >= 0))) this.#letGo();
+    super.take(kind, a, b, c);
+  }
+
+  /** The first snapshot after a trap is here: it has all that there is. */
+  #letGo(): void {
+    this.#isKept = false;
+    for (const row of this.#rows.values()) this.#rowsChanged.add(row);
+    this.#rows.clear();
+    this.#highest = -1;
+    this.#sorted = true;
+    this.#membersChanged = true;
+    this.#all.expire();
+    this.valueChanged = true;
   }
 
   protected leave(): void {

@@ -1,5 +1,7 @@
 // The WebAssembly core as the facade sees it: numbers in, numbers out. The Rust side is src/wasm/client.rs.
 
+import type { Environment } from './environment.js';
+
 /** A connection that carries frames: a WebSocket, or one to the server in the page. */
 export interface Link {
   send(bytes: Uint8Array): void;
@@ -121,10 +123,12 @@ export interface Core {
 }
 
 /** @internal */
-export type CoreConstructor = new (seed: Uint8Array, token?: string) => Core;
+export type CoreConstructor = new (seed: Uint8Array, token?: string, time?: Environment) => Core;
 
 /** @internal The instantiated module. */
 export interface Loaded {
   readonly Core: CoreConstructor;
   readonly memory: WebAssembly.Memory;
+  /** The same program with a memory of its own. */
+  again(): Loaded;
 }

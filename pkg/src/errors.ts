@@ -11,7 +11,7 @@ export type ErrorCode =
   | 'conflict' | 'quota_exceeded' | 'storage_failed' | 'unavailable' | 'outcome_unknown' | 'refused'
   | 'malformed' | 'unexpected' | 'unsupported' | 'unauthorized' | 'closed'
   | 'not_initialized' | 'init_failed' | 'invalid_argument' | 'unsupported_schema' | 'unencodable' | 'malformed_value'
-  | 'gate_failed' | 'disposed' | 'subscriber_failed' | 'denied';
+  | 'gate_failed' | 'core_failed' | 'disposed' | 'subscriber_failed' | 'denied';
 
 const BRAND = Symbol.for('tidewire.error');
 

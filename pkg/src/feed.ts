@@ -20,7 +20,7 @@ export class Feed implements Slot {
   #due: (() => void)[] = [];
   #ended = false;
 
-  readonly #slot: number;
+  #slot: number;
 
   /**
    * Follows `target`; a watch has a `group` and a `key`.
@@ -28,13 +28,17 @@ export class Feed implements Slot {
    * @throws TidewireError `closed` if the client is closed, `invalid_argument` for a key over its limit.
    */
   constructor(
-    readonly runtime: Runtime, target: Target, group: string, key: string, readonly listener: FeedListener,
+    readonly runtime: Runtime, readonly target: Target, readonly group: string, readonly key: string, readonly listener: FeedListener,
   ) {
     if (runtime.isRetired) throw new TidewireError('closed', 'the client is closed');
-    this.#slot = runtime.core.subscribe(target, group, key, NoGate.Trust);
+    this.#slot = this.#enter();
     if (this.#slot === 0) throw badKey();
     runtime.attach(this.#slot, this);
     runtime.settle();
+  }
+
+  #enter(): number {
+    return this.runtime.core.subscribe(this.target, this.group, this.key, NoGate.Trust);
   }
 
   /** Whether nothing is missed at the moment. */
@@ -57,6 +61,15 @@ export class Feed implements Slot {
     const due = this.#due;
     this.#due = [];
     for (const each of due) this.runtime.enqueue(() => { if (!this.#ended) each(); });
+  }
+
+  save(): void {
+    // Nothing of the core is kept.
+  }
+
+  revive(): void {
+    this.#slot = this.#enter();
+    this.runtime.attach(this.#slot, this);
   }
 
   raise(): void {

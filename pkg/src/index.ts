@@ -8,6 +8,7 @@ export { type ClientReplicaOptions, createClientReplica, type Refetch, type Refe
 export type { Collection, DatastoreOptions } from './collection.js';
 export { configureSynced, synced, type SyncedKeyOptions, type SyncedSource } from './configured.js';
 export type { Link } from './core.js';
+export type { Environment } from './environment.js';
 export { type ErrorCode, TidewireError } from './errors.js';
 export type { Inbox, Notification, NotificationStatus, NotifyOptions } from './inbox.js';
 export { httpRefetch, type HttpRefetchOptions } from './http_refetch.js';
@@ -23,6 +24,6 @@ export type {
 export type { DehydratedDatastore, DehydratedObject, DehydratedState } from './state.js';
 export type { SyncedOptions } from './synced.js';
 export { InProcessTransport } from './transport/in_process.js';
-export { type EnvelopeCodec, type NatsConnection, NatsTransport, type NatsTransportOptions } from './transport/nats.js';
+export { type EnvelopeCodec, type NatsConnection, NatsTransport, type NatsTransportOptions, type NatsWatcher } from './transport/nats.js';
 export { WebSocketTransport, type WebSocketTransportOptions } from './transport/websocket.js';
-export type { Envelope, EnvelopeHandler, Transport, Unsubscribe } from './transport/transport.js';
+export type { Envelope, EnvelopeHandler, Transport, TransportObserver, Unsubscribe } from './transport/transport.js';

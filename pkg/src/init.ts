@@ -24,6 +24,12 @@ export function init(): Promise<void> {
   return loading;
 }
 
+/** @internal Puts another instance into the place of one that has trapped; of no other. */
+export function replace(broken: Loaded): Loaded {
+  if (loaded === broken) loaded = broken.again();
+  return core();
+}
+
 /** @internal The core, or an error that says how to get it. */
 export function core(): Loaded {
   loaded ??= loadSync();

@@ -45,6 +45,16 @@ export class Links {
     this.#fetch = fetch;
   }
 
+  /** Whether each link is opened after a token was asked for. */
+  get asksForTokens(): boolean {
+    return this.#fetch !== undefined;
+  }
+
+  /** Closes the present link: whom it was for is gone. */
+  end(): void {
+    this.#hang();
+  }
+
   /** Does what the core asks for. `bytes` is a view of the core's memory, good for this call. */
   take(kind: Change, link: number, argument: number, bytes: () => Uint8Array): void {
     if (kind === Change.Fetch) this.#fetch?.(link, argument);

@@ -150,7 +150,6 @@ export function bindOnUse(prototype: object, names: readonly string[]): void {
 
 /** The common part. */
 export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
-  protected readonly core: Core;
   protected error: TidewireError | null = null;
   protected disposed = false;
   /** Whether the value changed since it was last shown. */
@@ -171,12 +170,33 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
 
   protected constructor(
     protected readonly runtime: Runtime,
-    protected readonly slot: number,
+    protected slot: number,
     protected readonly gate: Gate | undefined,
     protected readonly createCell: CreateCell = signalCell,
   ) {
-    this.core = runtime.core;
-    runtime.attach(slot, this);
+    this.attach();
+  }
+
+  protected get core(): Core {
+    return this.runtime.core;
+  }
+
+  /** Takes a slot in a core that knows nothing of this replica. */
+  protected abstract enter(): number;
+
+  abstract save(): void;
+
+  revive(): void {
+    this.slot = this.enter();
+    this.attach();
+    this.runtime.adopt(this.slot, this.gate);
+    this.metaDue();
+    this.runtime.due(this);
+  }
+
+  /** Has the runtime tell this replica what happens to its slot. */
+  protected attach(): void {
+    this.runtime.attach(this.slot, this);
   }
 
   /** Without readers of meta only the value's cell is set. */

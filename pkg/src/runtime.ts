@@ -6,12 +6,15 @@
 
 import { batch } from '@preact/signals-core';
 import { type Core, Change, Drained, type Link, type Loaded, NO_CELL, NoGate, Text, TimerWord } from './core.js';
+import { type Environment, page } from './environment.js';
 import { badKey, gateFault, refusal, TidewireError, tooMany, unanswered } from './errors.js';
 import { core as loadedCore } from './init.js';
 import { type LinkHost, Links } from './link.js';
+import { enlist, recover, type Revivable } from './revival.js';
 import { explain, type Gate, type Verdict } from './schema.js';
 import { encode } from './value/encode.js';
 import { type Made, Maker } from './value/tape.js';
+import { WeakSlot } from './weak_slot.js';
 
 /** What stands behind a slot of the core. */
 export interface Slot {
@@ -25,6 +28,10 @@ export interface Slot {
   show(): void;
   /** An exception of a reader of this slot's cells. */
   raise(error: unknown): void;
+  /** The core is gone: takes what is shown out of what was made of its values. */
+  save(): void;
+  /** Begins anew in another core. */
+  revive(): void;
 }
 
 /** What gates made of values, by ticket, until the core says that their cells are forgotten. */
@@ -70,11 +77,18 @@ export interface Shown extends Made {
 /** Bits of a slot's number that are its place; the others tell who had that place before. */
 const PLACE = 0xfffff;
 
-export class Runtime implements LinkHost {
-  readonly core: Core;
-  readonly maker: Maker;
-  readonly outputs = new Outputs();
-  readonly #memory: WebAssembly.Memory;
+export class Runtime implements LinkHost, Revivable {
+  core: Core;
+  maker: Maker;
+  outputs = new Outputs();
+  loaded: Loaded;
+  /** Counts the cores that this has lived in. */
+  generation = 0;
+  #memory: WebAssembly.Memory;
+  readonly #token: string | undefined;
+  /** What was asked for; the page's own has no clock that the core would be given. */
+  readonly #own: Environment | undefined;
+  readonly #leave: () => void;
   /** By the place in their number; and the numbers, because a place is used again. */
   readonly #handlers: (Slot | undefined)[] = [];
   readonly #numbers: number[] = [];
@@ -84,11 +98,13 @@ export class Runtime implements LinkHost {
   readonly #queries = new Map<number, Pending>();
   readonly #epochs = new Map<string, number>();
   readonly #versions = new Map<string, number>();
-  readonly #gates = new WeakMap<Gate, number>();
+  #gates = new WeakMap<Gate, number>();
   #link: Slot | undefined;
+  #forgotten: FinalizationRegistry<number> | undefined;
   #links: Links | undefined;
   #isRetired = false;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: unknown;
+  readonly #environment: Environment;
   /** Where frames are written, and how long they may be there. */
   #room = 0;
   #roomBytes = 0;
@@ -103,10 +119,48 @@ export class Runtime implements LinkHost {
   #bytes = new Uint8Array(0);
   #queue: (() => void)[] = [];
 
-  constructor(token?: string, loaded: Loaded = loadedCore()) {
+  constructor(token?: string, environment?: Environment, loaded: Loaded = loadedCore()) {
+    this.#token = token;
+    this.#own = environment;
+    this.#environment = environment ?? page;
+    this.loaded = loaded;
     this.#memory = loaded.memory;
-    this.core = new loaded.Core(crypto.getRandomValues(new Uint8Array(16)), token);
+    this.core = new loaded.Core(this.#environment.randomBytes(16), token, environment);
     this.maker = new Maker(this.core, this.#memory);
+    this.#leave = enlist(this);
+  }
+
+  save(): void {
+    for (const handler of this.handlers()) handler.save();
+  }
+
+  revive(loaded: Loaded): void {
+    this.loaded = loaded;
+    this.#memory = loaded.memory;
+    this.core = new loaded.Core(this.#environment.randomBytes(16), this.#token, this.#own);
+    this.maker = new Maker(this.core, this.#memory);
+    this.outputs = new Outputs();
+    this.generation++;
+    this.#epochs.clear();
+    this.#versions.clear();
+    this.#gates = new WeakMap();
+    this.#forgotten = undefined;
+    this.#expected = [];
+    this.#deferred = [];
+    this.#view = new Uint32Array(0);
+    this.#bytes = new Uint8Array(0);
+    this.#room = this.#roomBytes = 0;
+    this.#reading = false;
+    this.#environment.clearTimeout(this.#timer);
+    this.#abandon('the core failed before the write was acknowledged; it may have been done');
+    const handlers = [...this.handlers()];
+    this.#handlers.length = this.#numbers.length = 0;
+    for (const handler of handlers) handler.revive();
+    if (this.#links === undefined) return;
+    this.#links.end();
+    this.core.open(this.#links.asksForTokens);
+    this.#link?.take(Change.Link, 0, 0, 0);
+    if (this.#link) this.due(this.#link);
   }
 
   /** Starts the session, over links that `dial` opens; with `fetch`, each after a token was asked for. */
@@ -116,15 +170,16 @@ export class Runtime implements LinkHost {
   }
 
   receive(link: number, frame: ArrayBuffer): void {
-    const length = frame.byteLength;
-    if (length > this.#roomBytes) {
-      this.#room = this.core.room(length);
-      this.#roomBytes = length;
-    }
-    this.#look();
-    this.#bytes.set(new Uint8Array(frame), this.#room);
-    this.core.frame(link, length);
-    this.settle();
+    this.input(() => {
+      const length = frame.byteLength;
+      if (length > this.#roomBytes) {
+        this.#room = this.core.room(length);
+        this.#roomBytes = length;
+      }
+      this.#look();
+      this.#bytes.set(new Uint8Array(frame), this.#room);
+      this.core.frame(link, length);
+    });
   }
 
   /** Tells `handler` whenever the state of the link changed. */
@@ -137,8 +192,21 @@ export class Runtime implements LinkHost {
     this.#numbers[slot & PLACE] = slot;
   }
 
+  /** As `attach`, without keeping `handler` alive. When nobody else does, its slot in the core is released. */
+  attachWeakly(slot: number, handler: Slot): void {
+    this.attach(slot, new WeakSlot(handler));
+    this.#forgotten ??= new FinalizationRegistry((lost) => {
+      this.input(() => this.core.release(lost));
+      if (this.#at(lost) instanceof WeakSlot) this.#handlers[lost & PLACE] = undefined;
+    });
+    this.#forgotten.register(handler, slot, handler);
+  }
+
   detach(slot: number, handler: Slot): void {
-    if (this.#at(slot) === handler) this.#handlers[slot & PLACE] = undefined;
+    const present = this.#at(slot);
+    if (present !== handler && !(present instanceof WeakSlot && present.isOf(handler))) return;
+    this.#handlers[slot & PLACE] = undefined;
+    if (present !== handler) this.#forgotten?.unregister(handler);
   }
 
   /** All that stands behind slots. */
@@ -200,7 +268,13 @@ export class Runtime implements LinkHost {
           reject(new TidewireError('closed', 'the client is closed'));
           return;
         }
-        const number = start();
+        let number: number;
+        try {
+          number = start();
+        } catch (error) {
+          reject(refusal(65535, 'the core failed while it took the write'));
+          throw error;
+        }
         if (number > 0) pending.set(number, { resolve, reject });
         else if (number === -1) reject(badKey());
         else if (number === -3) reject(tooMany());
@@ -212,9 +286,12 @@ export class Runtime implements LinkHost {
   /** Ends the writes that the core will say nothing more about, and lets go of this side. What is shown stays. */
   retire(): void {
     this.#isRetired = true;
-    for (const write of this.#writes.values()) {
-      write.reject(refusal(65535, 'the client was closed before the write was acknowledged; it may have been done'));
-    }
+    this.#leave();
+    this.#abandon('the client was closed before the write was acknowledged; it may have been done');
+  }
+
+  #abandon(reason: string): void {
+    for (const write of this.#writes.values()) write.reject(refusal(65535, reason));
     this.#writes.clear();
     for (const query of this.#queries.values()) query.reject(unanswered());
     this.#queries.clear();
@@ -297,7 +374,13 @@ export class Runtime implements LinkHost {
       this.#deferred.push(run);
       return;
     }
-    this.settle(run() === true && this.#deferred.length === 0);
+    let isKnown: boolean | void = undefined;
+    try {
+      isKnown = run();
+    } catch (error) {
+      if (!recover(error, this.loaded)) throw error;
+    }
+    this.settle(isKnown === true && this.#deferred.length === 0);
   }
 
   /** `slot` is to be shown. */
@@ -324,6 +407,8 @@ export class Runtime implements LinkHost {
           run();
           this.#read();
         }
+      } catch (error) {
+        if (!recover(error, this.loaded)) throw error;
       } finally {
         this.#reading = false;
       }
@@ -376,8 +461,8 @@ export class Runtime implements LinkHost {
   }
 
   #setTimer(word: number): void {
-    clearTimeout(this.#timer);
-    if (word >= TimerWord.Set) this.#timer = setTimeout(() => this.input(() => this.core.timeout()), word - TimerWord.Set);
+    this.#environment.clearTimeout(this.#timer);
+    if (word >= TimerWord.Set) this.#timer = this.#environment.setTimeout(() => this.input(() => this.core.timeout()), word - TimerWord.Set);
   }
 
   #take(kind: Change, slot: number, a: number, b: number, c: number): void {
@@ -465,20 +550,16 @@ function interned(known: Map<string, number>, text: string, ask: () => number): 
   return number;
 }
 
-/** Says an error that nobody listens for, without stopping anything. */
-export function report(error: unknown): void {
-  if (typeof reportError === 'function') reportError(error);
-  else console.error(error);
-}
+export { failure, report } from './failure.js';
 
 let shared: Runtime | undefined;
 
-/** The runtime of all replicas over transports of their own. */
-export function sharedRuntime(): Runtime {
-  return (shared ??= new Runtime());
-}
+const sharedIn = new WeakMap<Environment, Runtime>();
 
-/** The error that wraps what a callback threw. */
-export function failure(cause: unknown): TidewireError {
-  return new TidewireError('subscriber_failed', `a subscriber threw: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+/** The runtime of all replicas over transports of their own; of those in another environment, one for each. */
+export function sharedRuntime(environment?: Environment): Runtime {
+  if (environment === undefined) return (shared ??= new Runtime());
+  let runtime = sharedIn.get(environment);
+  if (runtime === undefined) sharedIn.set(environment, (runtime = new Runtime(undefined, environment)));
+  return runtime;
 }

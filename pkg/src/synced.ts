@@ -2,7 +2,7 @@
 // after a change only what changed is made anew.
 
 import { type Cell, type CreateCell, signalCell } from './cell.js';
-import { Change, NO_CELL } from './core.js';
+import { Change, NO_CELL, Target } from './core.js';
 import { BaseReplica, bindOnUse, type Replica } from './replica.js';
 import type { Runtime, Shown } from './runtime.js';
 import type { Gate } from './schema.js';
@@ -90,6 +90,19 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
     } catch (error) {
       this.raise(error);
     }
+  }
+
+  protected enter(): number {
+    return this.core.subscribe(Target.Object, this.key, '', this.runtime.gate(this.gate));
+  }
+
+  save(): void {
+    // What was never read lay in the core.
+    if (!this.#isFresh && this.#hasOutput()) this.value = this.runtime.outputs.get(this.#ticket);
+    this.#isFresh = true;
+    this.#ticket = 0;
+    this.cell = this.base = NO_CELL;
+    this.isExpected = false;
   }
 
   protected leave(): void {

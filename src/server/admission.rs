@@ -21,7 +21,7 @@ use super::{
     hub::{Session, Subject},
     kv::EVERY,
     mailbox::SERVER,
-    rules::Patterns,
+    rules::{Hosted, Patterns},
     storage::Storage,
 };
 use crate::protocol::{
@@ -39,7 +39,11 @@ const SHORTEST_RENEWAL: Duration = Duration::from_millis(500);
 const EXPIRED: &str = "the token has expired; come back with a fresh one";
 
 /// Makes a grant of a token, or says why it is none.
+#[cfg(not(target_arch = "wasm32"))]
 pub type Check = dyn Fn(Timestamp, Option<&str>) -> Result<Grant, Refusal> + Send + Sync;
+/// Makes a grant of a token, or says why it is none.
+#[cfg(target_arch = "wasm32")]
+pub type Check = dyn Fn(Timestamp, Option<&str>) -> Result<Grant, Refusal>;
 
 /// Who may come in.
 #[derive(Clone, Default)]
@@ -286,9 +290,7 @@ fn check(permissions: &Permissions, verb: &'static str, resource: Resource<'_>) 
 impl Admission {
     /// A door that `check` keeps.
     #[must_use]
-    pub fn checked(
-        check: impl Fn(Timestamp, Option<&str>) -> Result<Grant, Refusal> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn checked(check: impl Fn(Timestamp, Option<&str>) -> Result<Grant, Refusal> + Hosted) -> Self {
         Self::Checked(Arc::new(check))
     }
 

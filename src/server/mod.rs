@@ -48,7 +48,7 @@ pub use limits::{Limits, Rate};
 pub use object::Object;
 pub use pool::Pool;
 pub use replicated::{Applied, CallOutcome, CallRefusal, Condition, Moment, Origin};
-pub use rules::{EVERYONE, Gate, Projection, Resolver, Rule, Rules, View, ViewerRule};
+pub use rules::{EVERYONE, Gate, Hosted, Projection, Resolver, Rule, Rules, View, ViewerRule};
 
 use crate::protocol::{
     CloseCode, ErrorCode, Lineage, QueryId, RequestId, ServerMessage, SubscriptionId, Timestamp,
@@ -395,6 +395,27 @@ const REPLY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 const LEAP: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a silent client id is known at all: far beyond the life of a page that could still repeat a request.
 const CLIENT_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+impl Server<Memory> {
+    /// A server over a backup: every history goes on under a new epoch.
+    ///
+    /// # Errors
+    /// If the storage cannot be read.
+    pub fn restore(backup: Memory, options: Options) -> Result<Self, OpenError> {
+        let mut server = Self::open(backup, options)?;
+        server.durable.renew(|| server.random.epoch());
+        if let Some(history) = server.durable.history()? {
+            server.history = history;
+        }
+        Ok(server)
+    }
+
+    /// What is committed, as a storage of its own. What is temporary is not in it.
+    #[must_use]
+    pub fn backup(&self) -> Memory {
+        self.durable.backup()
+    }
+}
 
 impl<S: Storage> Server<S> {
     /// A server over what `storage` holds.

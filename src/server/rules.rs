@@ -7,21 +7,58 @@
 //! The rules are functions of the application, called while an input is handled: they decide from what they are given,
 //! and neither wait nor call the server. Not here: schemas. A compiled one is a gate.
 
+#![cfg_attr(
+    target_arch = "wasm32",
+    expect(clippy::arc_with_non_send_sync, reason = "a page has one thread; elsewhere they are shared")
+)]
+
 use alloc::{borrow::ToOwned, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
 use core::fmt;
 
 use crate::protocol::{EncodedValue, Timestamp, Writer};
 use crate::server::ordered::OrderedMap;
 
-/// Says whether a value may be stored, or why not, in words for whoever wrote it.
-pub type Gate = dyn Fn(EncodedValue<'_>) -> Result<(), String> + Send + Sync;
+pub use hosted::{Gate, Hosted, Resolver, ViewerRule};
 
-/// Computes the first value of an object: an encoded value, or `None` where there is none. An error means that it is
-/// not known now; what it says is not told to clients.
-pub type Resolver = dyn Fn(Timestamp, &str) -> Result<Option<Vec<u8>>, String> + Send + Sync;
+/// Where there are threads, an application's function may be called from any of them.
+#[cfg(not(target_arch = "wasm32"))]
+mod hosted {
+    use super::{EncodedValue, String, Timestamp, Vec, View};
 
-/// Says whether somebody may see a field. An error means no.
-pub type ViewerRule = dyn Fn(&View<'_>) -> Result<bool, String> + Send + Sync;
+    /// What every function of an application is.
+    pub trait Hosted: Send + Sync + 'static {}
+    impl<T: Send + Sync + 'static> Hosted for T {}
+
+    /// Says whether a value may be stored, or why not, in words for whoever wrote it.
+    pub type Gate = dyn Fn(EncodedValue<'_>) -> Result<(), String> + Send + Sync;
+
+    /// Computes the first value of an object: an encoded value, or `None` where there is none. An error means that it
+    /// is not known now; what it says is not told to clients.
+    pub type Resolver = dyn Fn(Timestamp, &str) -> Result<Option<Vec<u8>>, String> + Send + Sync;
+
+    /// Says whether somebody may see a field. An error means no.
+    pub type ViewerRule = dyn Fn(&View<'_>) -> Result<bool, String> + Send + Sync;
+}
+
+/// A page has one thread, and functions of JavaScript stay there.
+#[cfg(target_arch = "wasm32")]
+mod hosted {
+    use super::{EncodedValue, String, Timestamp, Vec, View};
+
+    /// What every function of an application is.
+    pub trait Hosted: 'static {}
+    impl<T: 'static> Hosted for T {}
+
+    /// Says whether a value may be stored, or why not, in words for whoever wrote it.
+    pub type Gate = dyn Fn(EncodedValue<'_>) -> Result<(), String>;
+
+    /// Computes the first value of an object: an encoded value, or `None` where there is none. An error means that it
+    /// is not known now; what it says is not told to clients.
+    pub type Resolver = dyn Fn(Timestamp, &str) -> Result<Option<Vec<u8>>, String>;
+
+    /// Says whether somebody may see a field. An error means no.
+    pub type ViewerRule = dyn Fn(&View<'_>) -> Result<bool, String>;
+}
 
 /// Somebody looks at a value.
 #[derive(Debug, Clone, Copy)]
@@ -55,10 +92,7 @@ impl Rule {
 
     /// Has every value pass `gate` before it is stored; a bad one is refused with `invalid_value` and its reason.
     #[must_use]
-    pub fn gate(
-        mut self,
-        gate: impl Fn(EncodedValue<'_>) -> Result<(), String> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn gate(mut self, gate: impl Fn(EncodedValue<'_>) -> Result<(), String> + Hosted) -> Self {
         self.gate = Some(Arc::new(gate));
         self
     }
@@ -186,7 +220,7 @@ impl Rules {
     pub fn resolver(
         mut self,
         pattern: &str,
-        resolver: impl Fn(Timestamp, &str) -> Result<Option<Vec<u8>>, String> + Send + Sync + 'static,
+        resolver: impl Fn(Timestamp, &str) -> Result<Option<Vec<u8>>, String> + Hosted,
     ) -> Self {
         self.resolvers.insert(pattern, Arc::new(resolver));
         self
@@ -197,11 +231,7 @@ impl Rules {
     /// It is asked again for every change and every viewer. When it would answer differently for another reason than
     /// a change of the value, viewers see that at the next change, or when they subscribe anew.
     #[must_use]
-    pub fn viewer(
-        mut self,
-        name: &str,
-        rule: impl Fn(&View<'_>) -> Result<bool, String> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn viewer(mut self, name: &str, rule: impl Fn(&View<'_>) -> Result<bool, String> + Hosted) -> Self {
         self.viewers.insert(name.to_owned(), Arc::new(rule));
         self
     }

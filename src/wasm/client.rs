@@ -5,7 +5,7 @@ use alloc::{borrow::ToOwned, boxed::Box, string::String, vec::Vec};
 use js_sys::Function;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
-use super::host::Host;
+use super::host::{Host, OwnTime};
 use crate::{
     client::{
         CellId, Change, Client, GateId, Offered, OwnOptions, QueryError, Seed, SlotId, Want, WriteError,
@@ -115,12 +115,13 @@ fn header(epoch: u32, number: f64, prev: f64, version: u32) -> Header {
 
 #[wasm_bindgen]
 impl Core {
-    /// A client with 16 random bytes. After every call that may change something the facade calls `drain`.
+    /// A client with 16 random bytes. After every call that may change something the facade calls `drain`. `time` takes
+    /// the place of the page's clock.
     #[wasm_bindgen(constructor)]
-    pub fn new(seed: &[u8], token: Option<String>) -> Self {
+    pub fn new(seed: &[u8], token: Option<String>, time: Option<OwnTime>) -> Self {
         let seed = core::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
         Self {
-            host: Host::new(Client::new(seed, token)),
+            host: Host::new(Client::new(seed, token), time),
             changes: Vec::new(),
             words: Vec::new(),
             drained: [0; 3],

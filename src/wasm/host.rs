@@ -10,6 +10,7 @@ use core::{
 };
 
 use js_sys::Date;
+use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::{
     client::{Client, Output},
@@ -25,21 +26,37 @@ const KEEP: u32 = 0;
 /// ... it takes it back, or it sets it, in so many milliseconds less two.
 const CLEAR: u32 = 1;
 
+#[wasm_bindgen]
+extern "C" {
+    /// Time that is not the page's.
+    #[derive(Debug)]
+    pub type OwnTime;
+    #[wasm_bindgen(method)]
+    fn now(this: &OwnTime) -> f64;
+}
+
 /// A clock that sees a machine sleep but never goes back: the wall clock's steps forward, added up.
 #[derive(Debug)]
 struct Clock {
+    own: Option<OwnTime>,
     wall: Cell<f64>,
     elapsed: Cell<f64>,
 }
 
 impl Clock {
-    fn new() -> Self {
-        Self { wall: Cell::new(Date::now()), elapsed: Cell::new(0.0) }
+    fn new(own: Option<OwnTime>) -> Self {
+        let clock = Self { own, wall: Cell::default(), elapsed: Cell::default() };
+        clock.wall.set(clock.wall());
+        clock
+    }
+
+    fn wall(&self) -> f64 {
+        self.own.as_ref().map_or_else(Date::now, OwnTime::now)
     }
 
     #[inline(never)]
     fn now(&self) -> Timestamp {
-        let wall = Date::now();
+        let wall = self.wall();
         let step = wall - self.wall.replace(wall);
         self.elapsed.set(self.elapsed.get() + step.max(0.0));
         #[expect(
@@ -63,10 +80,10 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, time: Option<OwnTime>) -> Self {
         Self {
             client: RefCell::new(client),
-            clock: Clock::new(),
+            clock: Clock::new(time),
             timer: Cell::new(None),
             frames: RefCell::default(),
         }

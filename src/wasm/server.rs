@@ -8,9 +8,13 @@ use alloc::{
 use js_sys::{Error, Reflect};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
+use super::rules::ServerRules;
 use crate::{
-    protocol::{DecodeError, EncodedValue, ErrorCode, Open, Position, Timestamp},
-    server::{Action, CommitError, ConnectionId, Options, Server, Transmit, WriteError, storage::Memory},
+    protocol::{DecodeError, ErrorCode, Position, Timestamp},
+    server::{
+        Action, CommitError, ConnectionId, OpenError, Options, Server, Transmit, WriteError,
+        storage::{Memory, StorageError},
+    },
 };
 
 /// A server in the page. Its facade gives it frames and time, and takes what it has to say:
@@ -19,7 +23,14 @@ use crate::{
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct ServerCore {
-    server: Server<Memory>,
+    pub(super) server: Server<Memory>,
+    options: Options,
+    /// How many of the last commits can be rolled back.
+    kept: usize,
+    /// What each of them, and the one before them, left behind; the newest last.
+    backups: Vec<Memory>,
+    /// How many commits the server counted when the newest backup was made.
+    commits: u64,
     /// What [`poll_connection`](ServerCore::poll_connection) found.
     found: Option<Transmit>,
     /// Why the connection was closed that [`take_frame`](ServerCore::take_frame) had no frame for.
@@ -33,7 +44,7 @@ pub struct ServerCore {
     clippy::cast_sign_loss,
     reason = "a cast saturates, and time is positive"
 )]
-fn time(now: f64) -> Timestamp {
+pub(super) fn time(now: f64) -> Timestamp {
     Timestamp::from_millis(now as u64)
 }
 
@@ -51,16 +62,29 @@ fn thrown(code: ErrorCode, message: &str) -> JsValue {
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it maps the errors of results")]
-fn refused(error: WriteError) -> JsValue {
+pub(super) fn refused(error: WriteError) -> JsValue {
     thrown(error.code(), &error.to_string())
 }
 
-fn undecodable(error: DecodeError) -> JsValue {
+pub(super) fn undecodable(error: DecodeError) -> JsValue {
     let code = match error {
         DecodeError::TooDeep | DecodeError::TooLarge => ErrorCode::LimitExceeded,
         _ => ErrorCode::InvalidRequest,
     };
     thrown(code, &error.to_string())
+}
+
+fn unopened(error: &OpenError) -> JsValue {
+    thrown(ErrorCode::StorageFailed, &error.to_string())
+}
+
+/// The storage cannot be read, which memory always can.
+pub(super) fn unread(error: &StorageError) -> JsValue {
+    thrown(ErrorCode::StorageFailed, &error.to_string())
+}
+
+fn seed_of(bytes: &[u8]) -> [u8; 32] {
+    core::array::from_fn(|index| bytes.get(index).copied().unwrap_or_default())
 }
 
 fn undone(error: &CommitError) -> JsValue {
@@ -72,24 +96,83 @@ const fn connection(id: u32) -> ConnectionId {
 }
 
 /// A change's sequence; -1 where there was nothing to change.
-fn sequence(position: Option<Position>) -> f64 {
+pub(super) fn sequence(position: Option<Position>) -> f64 {
     position.map_or(-1.0, |position| float(position.sequence.get()))
 }
 
 #[wasm_bindgen]
 impl ServerCore {
-    /// A server without data. All its randomness comes from the seed, of which up to 32 bytes count.
+    /// A server without data. All its randomness comes from the seed, of which up to 32 bytes count. The last `kept`
+    /// commits can be rolled back.
     #[wasm_bindgen(constructor)]
-    pub fn new(seed: &[u8]) -> Result<Self, JsValue> {
-        let seed = core::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
-        let server = Server::open(Memory::new(), Options::new(seed))
-            .map_err(|error| thrown(ErrorCode::StorageFailed, &error.to_string()))?;
-        Ok(Self { server, found: None, closed: (0, String::new()), now: Timestamp::default() })
+    pub fn new(seed: &[u8], rules: ServerRules, kept: usize) -> Result<Self, JsValue> {
+        let options = rules.into_options(seed_of(seed));
+        let server = Server::open(Memory::new(), options.clone()).map_err(|error| unopened(&error))?;
+        Ok(Self {
+            server,
+            options,
+            kept,
+            backups: [Memory::new()].into(),
+            commits: 0,
+            found: None,
+            closed: (0, String::new()),
+            now: Timestamp::default(),
+        })
     }
 
-    fn commit(&mut self, now: Timestamp) -> Result<(), JsValue> {
+    pub(super) fn commit(&mut self, now: Timestamp) -> Result<(), JsValue> {
         self.now = now;
-        self.server.commit(now).map_err(|error| undone(&error))
+        self.server.commit(now).map_err(|error| undone(&error))?;
+        let commits = self.server.counters().commits;
+        // Commits that wrote nothing do not count.
+        if self.kept > 0 && commits != self.commits {
+            self.commits = commits;
+            self.backups.push(self.server.backup());
+            if self.backups.len() > self.kept + 1 {
+                self.backups.remove(0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts another server into the place of the one there is, and returns that. Nobody is connected to it.
+    fn replace(&mut self, server: Server<Memory>) -> Server<Memory> {
+        self.found = None;
+        self.commits = 0;
+        core::mem::replace(&mut self.server, server)
+    }
+
+    // ---- its process
+
+    /// Ends the server and starts it again over what it committed. Every link is gone, and what was temporary.
+    pub fn restart(&mut self, seed: &[u8]) -> Result<(), JsValue> {
+        self.options.seed = seed_of(seed);
+        // The place must not be empty while the storage moves from the one to the other.
+        let vacant = Server::open(Memory::new(), Options::new([0; 32])).map_err(|error| unopened(&error))?;
+        let storage = self
+            .replace(vacant)
+            .into_storage()
+            .map_err(|error| thrown(ErrorCode::StorageFailed, &error.to_string()))?;
+        let server = Server::open(storage, self.options.clone()).map_err(|error| unopened(&error))?;
+        self.replace(server);
+        Ok(())
+    }
+
+    /// Ends the server and starts it again without its last `count` commits, as from a backup. Returns `false`, and does
+    /// nothing, where so many are not kept.
+    pub fn rollback(&mut self, count: usize, seed: &[u8]) -> Result<bool, JsValue> {
+        let Some(index) = self.backups.len().checked_sub(count + 1) else {
+            return Ok(false);
+        };
+        self.backups.truncate(index + 1);
+        let Some(backup) = self.backups.pop() else {
+            return Ok(false);
+        };
+        self.options.seed = seed_of(seed);
+        let server = Server::restore(backup, self.options.clone()).map_err(|error| unopened(&error))?;
+        self.backups.push(server.backup());
+        self.replace(server);
+        Ok(true)
     }
 
     // ---- connections
@@ -169,56 +252,5 @@ impl ServerCore {
     #[wasm_bindgen(js_name = closeReason)]
     pub fn close_reason(&self) -> String {
         self.closed.1.clone()
-    }
-
-    // ---- the authority's own changes; each returns the sequence, or -1 where there was nothing to change
-
-    /// Opens a datastore; an empty id stands for a fresh one. Returns its id.
-    #[wasm_bindgen(js_name = openDatastore)]
-    pub fn open_datastore(
-        &mut self,
-        now: f64,
-        id: &str,
-        permanent: bool,
-        primary: &str,
-    ) -> Result<String, JsValue> {
-        let now = time(now);
-        let opened = self.server.open_datastore(now, id, Open { permanent, primary }, None);
-        self.commit(now)?;
-        opened.map(|datastore| datastore.id.to_string()).map_err(refused)
-    }
-
-    /// Sets a record of a datastore.
-    pub fn set(&mut self, now: f64, datastore: &str, bytes: &[u8]) -> Result<f64, JsValue> {
-        let now = time(now);
-        let value = EncodedValue::check(bytes).map_err(undecodable)?;
-        let position = self.server.set(now, datastore, value);
-        self.commit(now)?;
-        position.map(|position| sequence(Some(position))).map_err(refused)
-    }
-
-    /// Deletes a record of a datastore.
-    pub fn remove(&mut self, now: f64, datastore: &str, key: &str) -> Result<f64, JsValue> {
-        let now = time(now);
-        let position = self.server.remove(now, datastore, key);
-        self.commit(now)?;
-        position.map(sequence).map_err(refused)
-    }
-
-    /// Sets an object.
-    pub fn put(&mut self, now: f64, key: &str, bytes: &[u8]) -> Result<f64, JsValue> {
-        let now = time(now);
-        let value = EncodedValue::check(bytes).map_err(undecodable)?;
-        let position = self.server.put(now, key, value);
-        self.commit(now)?;
-        position.map(|position| sequence(Some(position))).map_err(refused)
-    }
-
-    /// Deletes an object.
-    pub fn delete(&mut self, now: f64, key: &str) -> Result<f64, JsValue> {
-        let now = time(now);
-        let position = self.server.delete(now, key);
-        self.commit(now)?;
-        position.map(sequence).map_err(refused)
     }
 }

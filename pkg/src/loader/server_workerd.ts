@@ -1,10 +1,10 @@
 // Workers at the edge: compiled by their bundler.
 
-import { initSync, ServerCore } from '#glue/server';
+import { initSync, ServerCore, ServerRules } from '#glue/server';
 import module from './wasm/server/tidewire_bg.wasm';
-import type { ServerCoreConstructor } from '../server/core.js';
+import type { LoadedServer } from '../server/core.js';
 
-export async function load(): Promise<ServerCoreConstructor> {
+export async function load(): Promise<LoadedServer> {
   initSync({ module });
-  return ServerCore;
+  return { ServerCore, ServerRules };
 }

@@ -1,15 +1,14 @@
 // Nowhere in particular: the application hands the WebAssembly over, so no bundler finds or copies a file.
 
-import { Core, initSync } from '#glue/client';
 import { TidewireError } from '../errors.js';
 import type { Loaded } from '../core.js';
+import { instance } from './instance.js';
 
 let given: Loaded | undefined;
 
 /** @internal Takes a compiled module, or the bytes of one. */
 export function give(module: WebAssembly.Module | BufferSource): void {
-  const { memory } = initSync({ module });
-  given = { Core, memory };
+  given = instance(module);
 }
 
 export function loadSync(): Loaded | undefined {

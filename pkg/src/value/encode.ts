@@ -3,7 +3,7 @@
 import { invalid, TidewireError } from '../errors.js';
 
 /** Deepest nesting, as on the wire. */
-const MAX_DEPTH = 64;
+export const MAX_DEPTH = 64;
 
 const utf8 = new TextEncoder();
 

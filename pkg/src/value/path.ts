@@ -58,9 +58,20 @@ export function partOf(
 ): Part {
   const path = encode(words);
   const made: Made = { cell: NO_CELL, base: NO_CELL, value: undefined };
-  const end = (): void => runtime.maker.drop(made);
+  let { generation } = runtime;
+  /** Forgets the cells of a core that is gone. */
+  const renew = (): void => {
+    if (generation === runtime.generation) return;
+    generation = runtime.generation;
+    made.cell = made.base = NO_CELL;
+  };
+  const end = (): void => {
+    renew();
+    runtime.maker.drop(made);
+  };
   return {
     read() {
+      renew();
       const shown = cell();
       if (shown === undefined) {
         end();

@@ -6,7 +6,7 @@ use core::ops::{Index, IndexMut};
 /// Elements of a chunk: few enough that an unfilled one is nothing beside a table worth counting, and a power of two.
 const CHUNK: usize = 256;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Chunks<T> {
     /// All but the last are full; none is empty.
     chunks: Vec<Vec<T>>,

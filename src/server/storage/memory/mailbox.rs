@@ -16,7 +16,7 @@ use crate::{protocol::Timestamp, server::storage::Value};
 /// A notification under the number of its arrival.
 pub(super) type Arrived = (u64, Notification);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Mailboxes {
     known: HashMap<Trace, Arrived, RandomState>,
     pending: OrderedMap<Arc<str>, OrderedMap<u64, Trace>>,

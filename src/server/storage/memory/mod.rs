@@ -5,6 +5,7 @@
 mod chunks;
 mod kv;
 mod mailbox;
+mod restore;
 mod table;
 
 use alloc::{sync::Arc, vec, vec::Vec};
@@ -17,7 +18,7 @@ use super::{
     KEPT_REPLIES, KvEntry, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore,
     StoredHistory, Trace, Visit,
 };
-use crate::protocol::{RequestId, Sequence, Timestamp};
+use crate::protocol::{Lineage, RequestId, Sequence, Timestamp};
 use crate::server::ordered::{OrderedMap, OrderedSet};
 use mailbox::{Arrived, Mailboxes};
 use table::{Before, Slot, Table};
@@ -30,6 +31,8 @@ const KEPT_UNDO: usize = 1_024;
 pub struct Memory {
     history: Option<StoredHistory>,
     objects: HashMap<Arc<str>, Stored, RandomState>,
+    /// Where objects stood before the history was renewed.
+    lineages: HashMap<Arc<str>, Lineage, RandomState>,
     datastores: HashMap<Arc<str>, Table, RandomState>,
     clients: HashMap<Arc<str>, Client, RandomState>,
     groups: OrderedMap<Arc<str>, kv::Group>,
@@ -173,6 +176,10 @@ impl Storage for Memory {
 
     fn object_sequence(&self, key: &str) -> Result<Option<Sequence>, StorageError> {
         Ok(self.objects.get(key).map(|object| object.sequence))
+    }
+
+    fn object_lineage(&self, key: &str) -> Result<Lineage, StorageError> {
+        Ok(self.lineage_of(key))
     }
 
     fn set_object(&mut self, key: &str, object: Stored) -> Result<(), StorageError> {

@@ -37,7 +37,7 @@ pub(super) enum Before {
     Removed(Arc<str>, Stored),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Table {
     pub(super) id: Arc<str>,
     pub(super) about: StoredDatastore,

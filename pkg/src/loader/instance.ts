@@ -1,0 +1,12 @@
+// Instances of the client's program.
+
+import { glue } from '#glue/client';
+import type { Loaded } from '../core.js';
+
+/** @internal An instance of the client's program. Another may be asked for, after a trap. */
+export function instance(program: WebAssembly.Module | BufferSource): Loaded {
+  const module = program instanceof WebAssembly.Module ? program : new WebAssembly.Module(program);
+  const { Core, initSync } = glue();
+  const { memory } = initSync({ module });
+  return { Core, memory, again: () => instance(module) };
+}

@@ -1,0 +1,78 @@
+// nats-server, as a process of its own.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** Debian puts it where only root's search path leads. */
+const PATH = `${process.env['PATH'] ?? ''}:/usr/sbin:/usr/local/sbin`;
+
+/** A port that nobody listens on. */
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve, reject) => probe.once('error', reject).listen(0, '127.0.0.1', resolve));
+  const { port } = probe.address() as { port: number };
+  await new Promise((resolve) => probe.close(resolve));
+  return port;
+}
+
+export class NatsServer {
+  readonly #directory = mkdtempSync(join(tmpdir(), 'tidewire-nats-'));
+  #process: ChildProcess | undefined;
+
+  private constructor(readonly port: number, readonly webSocketPort: number, readonly settings: string) {}
+
+  /** @param settings What its configuration has beside where it listens. */
+  static async start(settings = ''): Promise<NatsServer> {
+    const server = new NatsServer(await freePort(), await freePort(), settings);
+    await server.start();
+    return server;
+  }
+
+  get url(): string {
+    return `nats://127.0.0.1:${this.port}`;
+  }
+
+  get webSocketUrl(): string {
+    return `ws://127.0.0.1:${this.webSocketPort}`;
+  }
+
+  /** Starts it, on the same ports as before. */
+  async start(): Promise<void> {
+    const file = join(this.#directory, 'nats.conf');
+    writeFileSync(file, `listen: "127.0.0.1:${this.port}"\nwebsocket { listen: "127.0.0.1:${this.webSocketPort}", no_tls: true }\n${this.settings}\n`);
+    const child = spawn('nats-server', ['-c', file], { env: { ...process.env, PATH }, stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#process = child;
+    let said = '';
+    await new Promise<void>((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error(`nats-server is not ready after 10 s: ${said}`)), 10_000);
+      const listen = (chunk: Buffer): void => {
+        said += chunk.toString();
+        if (!said.includes('Server is ready')) return;
+        clearTimeout(late);
+        resolve();
+      };
+      child.stdout!.on('data', listen);
+      child.stderr!.on('data', listen);
+      child.once('error', (error) => reject(new Error(`nats-server cannot be started (${error.message}); \`cargo xtask test\` installs it`)));
+      child.once('exit', (code) => reject(new Error(`nats-server ended with ${code}: ${said}`)));
+    });
+  }
+
+  /** Kills it without a word. */
+  async kill(): Promise<void> {
+    const child = this.#process;
+    this.#process = undefined;
+    if (child === undefined || child.exitCode !== null) return;
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    child.kill('SIGKILL');
+    await ended;
+  }
+
+  async stop(): Promise<void> {
+    await this.kill();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
