@@ -87,11 +87,8 @@ pub(crate) async fn measure(
                 .await?,
         );
         admitted(nodes[number].address).await?;
-        if number == 0 {
-            eprintln!("one node beside a server of its own");
-        }
     }
-    // One node only, so that the others' work is not its own: they are stopped for this.
+    // A node of a service of its own, so that the others do none of its work.
     let (mut own, mut ratios, mut shared) = (Vec::new(), Vec::new(), Vec::new());
     let single = Log::start(programs).await?;
     let lone =
@@ -101,7 +98,8 @@ pub(crate) async fn measure(
     for round in 0..=rounds {
         eprintln!("writes, round {round} of {rounds}");
         let length = Duration::from_secs(seconds);
-        let (mine, theirs) = (writes(alone.address, length).await?, writes(lone.address, length).await?);
+        let (mine, theirs) =
+            (writes(alone.address, length, round).await?, writes(lone.address, length, round).await?);
         // The first one fills caches.
         if round > 0 {
             own.push(mine);
@@ -114,8 +112,8 @@ pub(crate) async fn measure(
     let (mut one, mut three) = (Vec::new(), Vec::new());
     for round in 0..=rounds {
         eprintln!("deliveries, round {round} of {rounds}");
-        let together = deliver(&nodes, &[subscribers, 0, 0]).await?;
-        let apart = deliver(&nodes, &[subscribers.div_ceil(3); NODES]).await?;
+        let together = deliver(&nodes, &[subscribers, 0, 0], 2 * round).await?;
+        let apart = deliver(&nodes, &[subscribers.div_ceil(3); NODES], 2 * round + 1).await?;
         if round > 0 {
             one.push(together);
             three.push(apart);
@@ -147,12 +145,14 @@ async fn admitted(address: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// Acknowledged writes a second.
-async fn writes(address: SocketAddr, length: Duration) -> anyhow::Result<f64> {
+async fn writes(address: SocketAddr, length: Duration, round: usize) -> anyhow::Result<f64> {
     let start = Instant::now();
     let mut writers = JoinSet::new();
     for number in 0..WRITERS {
         writers.spawn(async move {
-            let mut peer = Peer::open(Contestant::Tidewire, address, number, &[]).await?;
+            // Another client in each round, or its requests would be repetitions.
+            let name = (round + 1) * 10_000 + number;
+            let mut peer = Peer::open(Contestant::Tidewire, address, name, &[]).await?;
             let key = format!("writes:{number}");
             let (mut sent, mut done) = (0, 0);
             while start.elapsed() < length {
@@ -174,11 +174,11 @@ async fn writes(address: SocketAddr, length: Duration) -> anyhow::Result<f64> {
 }
 
 /// CPU seconds of the busiest node while values reach so many subscribers on each.
-async fn deliver(nodes: &[Running], subscribers: &[usize]) -> anyhow::Result<f64> {
+async fn deliver(nodes: &[Running], subscribers: &[usize], round: usize) -> anyhow::Result<f64> {
     let key = "deliveries".to_owned();
     let mut receivers = JoinSet::new();
     let mut peers = Vec::new();
-    let mut name = 1_000;
+    let mut name = (round + 1) * 100_000;
     for (node, count) in nodes.iter().zip(subscribers) {
         for _ in 0..*count {
             name += 1;
@@ -187,7 +187,7 @@ async fn deliver(nodes: &[Running], subscribers: &[usize]) -> anyhow::Result<f64
             );
         }
     }
-    let mut writer = Peer::open(Contestant::Tidewire, nodes[0].address, 999, &[]).await?;
+    let mut writer = Peer::open(Contestant::Tidewire, nodes[0].address, name + 1, &[]).await?;
     let before: Vec<_> = nodes.iter().map(Running::cpu_seconds).collect::<Result<_, _>>()?;
     for mut peer in peers {
         receivers.spawn(async move {
