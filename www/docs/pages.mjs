@@ -16,6 +16,11 @@ export const SECTIONS = [
 
 /** Shorter names for the sidebar than some titles are. */
 export const NAMES = {
+  'docs/signals.md': 'TC39 signals',
+  'docs/services.md': 'Pools, mailboxes, kv',
+  'docs/testing.md': 'Testing with faults',
+  'docs/nats.md': 'Over NATS',
+  'docs/cluster.md': 'Several servers',
   'docs/auth.md': 'Who may do what',
   'docs/backend.md': 'A backend of your own',
   'docs/migration.md': 'From para-sync',
