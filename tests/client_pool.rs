@@ -15,9 +15,7 @@ use std::{
 
 use tidewire::{
     client::{Client, Output, SlotId},
-    protocol::{
-        ClientMessage, EncodedValue, OpenPool, Operation, Reader, Target, Timestamp, Writer, from_json,
-    },
+    protocol::{EncodedValue, OpenPool, Operation, Timestamp, from_json},
     replica::Status,
     server::{Action, ConnectionId, Options, Server, Transmit, storage::Memory},
     session::Generation,
@@ -37,32 +35,16 @@ struct World {
     server: Server<Memory>,
     members: Vec<Member>,
     connections: u64,
-    presence: bool,
-}
-
-/// The client's frame, with its datastore for a pool: on the wire only the target tells them apart.
-fn about_a_pool(frame: &[u8], presence: bool) -> Vec<u8> {
-    let (mut reader, mut writer) = (Reader::new(frame), Writer::new());
-    while !reader.is_empty() {
-        let mut message = ClientMessage::decode(&mut reader).unwrap();
-        if let ClientMessage::Subscribe(subscriptions) = &mut message {
-            for subscription in subscriptions {
-                subscription.target = Target::Pool { id: POOL, open: Some(OpenPool { presence }) };
-            }
-        }
-        message.encode(&mut writer);
-    }
-    writer.into_bytes()
 }
 
 impl World {
     fn new(members: u8, presence: bool) -> Self {
         let server = Server::open(Memory::new(), Options::new([7; 32])).unwrap();
         let now = Timestamp::from_millis(1_700_000_000_000);
-        let mut world = Self { now, server, members: Vec::new(), connections: 0, presence };
+        let mut world = Self { now, server, members: Vec::new(), connections: 0 };
         for n in 1..=members {
             let mut client = Client::new([n; 16], None);
-            let slot = client.subscribe_datastore(POOL, Some(false), "id", false).unwrap();
+            let slot = client.subscribe_pool(POOL, Some(OpenPool { presence }), false).unwrap();
             client.start(now);
             world.members.push(Member { client, slot, link: None, inbox: VecDeque::new() });
             world.settle();
@@ -95,7 +77,7 @@ impl World {
     }
 
     fn drive(&mut self, index: usize) -> bool {
-        let Self { now, server, members, connections, presence } = self;
+        let Self { now, server, members, connections } = self;
         let member = &mut members[index];
         let mut moved = false;
         while let Some(output) = member.client.poll_output() {
@@ -111,7 +93,7 @@ impl World {
                 }
                 Output::Transmit(_, frame) => {
                     let (_, connection) = member.link.expect("a link to send on");
-                    server.handle_frame(*now, connection, &about_a_pool(&frame, *presence));
+                    server.handle_frame(*now, connection, &frame);
                 }
                 Output::Hang { .. } => panic!("no link is given up here"),
             }

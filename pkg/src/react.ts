@@ -12,12 +12,12 @@ import { invalid } from './errors.js';
 import type { Replica, ReplicaMeta } from './replica.js';
 import type { Output, Schema } from './schema.js';
 import {
-  type CollectionOptions, type CollectionStore, collectionStore, type CollectionView, metaStore, NO_COLLECTION, NOTHING, type ObjectStore, type Scope,
-  scopeOf, type ScopeOptions, selectStore, type Source, type Store, valueStore,
+  type CollectionOptions, type CollectionStore, collectionStore, type CollectionView, metaStore, NO_COLLECTION, NO_POOL, NOTHING, type ObjectStore,
+  type PoolView, type Scope, scopeOf, type ScopeOptions, selectStore, type SharedPoolOptions, type Source, type Store, valueStore,
 } from './store/index.js';
 import type { Path, PartAt } from './value/path.js';
 
-export type { CollectionOptions, CollectionView } from './store/index.js';
+export type { CollectionOptions, CollectionView, PoolView, SharedPoolOptions } from './store/index.js';
 
 /** The name of something to show. None, as long as it is not known: then nothing is asked for. */
 export type Name = string | null | undefined;
@@ -98,25 +98,41 @@ export function useSyncedReplica(key: Name, schema?: Schema): Replica<unknown> |
  * The records of a datastore, and the way to change them. Rows that did not change are the same objects, so components
  * in `memo` render only for those that did.
  *
- * The schema is that of the first render with this id. A collection that the application made itself stays its own.
+ * The schema and the order are those of the first render with this id. A collection that the application made itself
+ * stays its own.
  */
-export function useCollection<S extends Schema>(id: Name, schema: S, options?: CollectionOptions): CollectionView<Output<S>>;
-export function useCollection<T = unknown>(id: Name, schema?: undefined, options?: CollectionOptions): CollectionView<T>;
+export function useCollection<S extends Schema>(id: Name, schema: S, options?: CollectionOptions<Output<S>>): CollectionView<Output<S>>;
+export function useCollection<T = unknown>(id: Name, schema?: undefined, options?: CollectionOptions<T>): CollectionView<T>;
 export function useCollection<T>(collection: Collection<T>): CollectionView<T>;
 export function useCollection(
-  what: Name | Collection<unknown>, schema?: Schema, { kind, primary }: CollectionOptions = {},
+  what: Name | Collection<unknown>, schema?: Schema, { kind, primary, order }: CollectionOptions = {},
 ): CollectionView<unknown> {
   const scope = useContext(Context);
   const store = useMemo((): CollectionStore<unknown> => {
     if (what == null) return NO_COLLECTION;
     if (typeof what === 'object') return collectionStore(what);
     if (scope === undefined) throw invalid('there is no <TidewireProvider client={…}> above this component');
-    return scope.collection(what, schema as undefined, { kind, primary });
+    return scope.collection(what, schema as undefined, { kind, primary, ...(order === undefined ? {} : { order }) });
   }, [scope, what, kind, primary]);
   return useStore(store);
 }
 
-/** The value of a replica that the application made, or the rows of a collection. */
+/**
+ * The fields of a merge pool, and the way to set them. With `presence`, what this client has set goes a moment after the
+ * last component that shows the pool.
+ */
+export function usePool<S extends Schema>(id: Name, schema: S, options?: SharedPoolOptions): PoolView<Output<S>>;
+export function usePool<T = unknown>(id: Name, schema?: undefined, options?: SharedPoolOptions): PoolView<T>;
+export function usePool(id: Name, schema?: Schema, { create, presence }: SharedPoolOptions = {}): PoolView<unknown> {
+  const scope = useScope();
+  const store = useMemo(
+    () => (id == null ? NO_POOL : scope.pool(id, schema as undefined, { create, presence })),
+    [scope, id, create, presence],
+  );
+  return useStore(store);
+}
+
+/** The value of a replica that the application made, the rows of a collection, or the fields of a pool. */
 export function useReplica<V>(replica: Source<V>): V {
   return useStore(valueStore(replica));
 }

@@ -11,15 +11,16 @@ import {
 import type { Client, ClientStatus } from './client.js';
 import type { Collection } from './collection.js';
 import { invalid } from './errors.js';
+import type { Pool } from './pool.js';
 import type { Replica, ReplicaMeta } from './replica.js';
 import type { Output, Schema } from './schema.js';
 import {
-  type CollectionOptions, collectionStore, type CollectionView, metaStore, NO_COLLECTION, NOTHING, type Scope, scopeOf, type ScopeOptions, selectStore,
-  type Source, type Store, valueStore,
+  type CollectionOptions, collectionStore, type CollectionView, metaStore, NO_COLLECTION, NO_POOL, NOTHING, type PoolView,
+  type Scope, scopeOf, type ScopeOptions, selectStore, type SharedPoolOptions, type Source, type Store, valueStore,
 } from './store/index.js';
 import type { Path, PartAt } from './value/path.js';
 
-export type { CollectionOptions, CollectionView } from './store/index.js';
+export type { CollectionOptions, CollectionView, PoolView, SharedPoolOptions } from './store/index.js';
 
 /** The name of something to show, or an accessor of it. None: then nothing is asked for. */
 export type Name = string | null | undefined | Accessor<string | null | undefined>;
@@ -111,8 +112,8 @@ export interface CollectionAccessors<T> extends Pick<CollectionView<T>, 'set' | 
 }
 
 /** The records of a datastore, and the way to change them. A collection that the application made stays its own. */
-export function useCollection<S extends Schema>(id: Name, schema: S, options?: CollectionOptions): CollectionAccessors<Output<S>>;
-export function useCollection<T = unknown>(id: Name, schema?: undefined, options?: CollectionOptions): CollectionAccessors<T>;
+export function useCollection<S extends Schema>(id: Name, schema: S, options?: CollectionOptions<Output<S>>): CollectionAccessors<Output<S>>;
+export function useCollection<T = unknown>(id: Name, schema?: undefined, options?: CollectionOptions<T>): CollectionAccessors<T>;
 export function useCollection<T>(collection: Collection<T>): CollectionAccessors<T>;
 export function useCollection(
   what: Name | Collection<unknown>, schema?: Schema, options?: CollectionOptions,
@@ -138,7 +139,38 @@ function showNamed(
   });
 }
 
-/** The value of a replica that the application made, or the rows of a collection. */
+/** What {@link usePool} returns. */
+export interface PoolAccessors<T> extends Pick<PoolView<T>, 'set' | 'delete'> {
+  /** All fields. The object, and each value, is the same until it changes. */
+  readonly fields: Accessor<Readonly<Record<string, T>>>;
+  /** Whether these are the pool's fields, and not the emptiness before them. */
+  readonly isReady: Accessor<boolean>;
+  /** The live pool; none as long as there is no client. */
+  readonly pool: Accessor<Pool<T> | undefined>;
+}
+
+/**
+ * The fields of a merge pool, and the way to set them. With `presence`, what this client has set goes a moment after the
+ * last component that shows the pool.
+ */
+export function usePool<S extends Schema>(id: Name, schema: S, options?: SharedPoolOptions): PoolAccessors<Output<S>>;
+export function usePool<T = unknown>(id: Name, schema?: undefined, options?: SharedPoolOptions): PoolAccessors<T>;
+export function usePool(id: Name, schema?: Schema, options?: SharedPoolOptions): PoolAccessors<unknown> {
+  const scope = useScope();
+  const view = show((): Store<PoolView<unknown>> => {
+    const name = nameOf(id);
+    return name == null ? NO_POOL : scope.pool(name, schema as undefined, options);
+  });
+  return {
+    fields: () => view().fields,
+    isReady: () => view().isReady,
+    pool: () => view().pool,
+    set: (fields) => untrack(view).set(fields),
+    delete: (field) => untrack(view).delete(field),
+  };
+}
+
+/** The value of a replica that the application made, the rows of a collection, or the fields of a pool. */
 export function useReplica<V>(replica: Source<V>): Accessor<V> {
   return show(() => valueStore(replica));
 }

@@ -11,12 +11,12 @@ import { invalid } from './errors.js';
 import type { Replica, ReplicaMeta } from './replica.js';
 import type { Output, Schema } from './schema.js';
 import {
-  type CollectionOptions, collectionStore, type CollectionView, metaStore, NO_COLLECTION, NOTHING, type ObjectStore, type Scope, scopeOf, type ScopeOptions,
-  selectStore, type Source, type Store, valueStore,
+  type CollectionOptions, collectionStore, type CollectionView, metaStore, NO_COLLECTION, NO_POOL, NOTHING, type ObjectStore, type PoolView,
+  type Scope, scopeOf, type ScopeOptions, selectStore, type SharedPoolOptions, type Source, type Store, valueStore,
 } from './store/index.js';
 import type { Path, PartAt } from './value/path.js';
 
-export type { CollectionOptions, CollectionView } from './store/index.js';
+export type { CollectionOptions, CollectionView, PoolView, SharedPoolOptions } from './store/index.js';
 
 /** The name of something to show, or a function that reads it from runes. None: then nothing is asked for. */
 export type Name = string | null | undefined | (() => string | null | undefined);
@@ -120,8 +120,8 @@ export function useSynced(key: Name, schema?: Schema): ShownObject<unknown> {
 }
 
 /** The records of a datastore, and the way to change them. A collection that the application made stays its own. */
-export function useCollection<S extends Schema>(id: Name, schema: S, options?: CollectionOptions): Shown<CollectionView<Output<S>>>;
-export function useCollection<T = unknown>(id: Name, schema?: undefined, options?: CollectionOptions): Shown<CollectionView<T>>;
+export function useCollection<S extends Schema>(id: Name, schema: S, options?: CollectionOptions<Output<S>>): Shown<CollectionView<Output<S>>>;
+export function useCollection<T = unknown>(id: Name, schema?: undefined, options?: CollectionOptions<T>): Shown<CollectionView<T>>;
 export function useCollection<T>(collection: Collection<T>): Shown<CollectionView<T>>;
 export function useCollection(
   what: Name | Collection<unknown>, schema?: Schema, options?: CollectionOptions,
@@ -131,7 +131,18 @@ export function useCollection(
   return new Showing(named<CollectionView<unknown>>(what, (id) => scope.collection(id, schema as undefined, options), NO_COLLECTION));
 }
 
-/** The value of a replica that the application made, or the rows of a collection. */
+/**
+ * The fields of a merge pool, and the way to set them. With `presence`, what this client has set goes a moment after the
+ * last component that shows the pool.
+ */
+export function usePool<S extends Schema>(id: Name, schema: S, options?: SharedPoolOptions): Shown<PoolView<Output<S>>>;
+export function usePool<T = unknown>(id: Name, schema?: undefined, options?: SharedPoolOptions): Shown<PoolView<T>>;
+export function usePool(id: Name, schema?: Schema, options?: SharedPoolOptions): Shown<PoolView<unknown>> {
+  const scope = useScope();
+  return new Showing(named<PoolView<unknown>>(id, (name) => scope.pool(name, schema as undefined, options), NO_POOL));
+}
+
+/** The value of a replica that the application made, the rows of a collection, or the fields of a pool. */
 export function useReplica<V>(replica: Source<V>): Shown<V> {
   return always(valueStore(replica));
 }

@@ -10,15 +10,16 @@ import {
 import type { Client, ClientStatus } from './client.js';
 import type { Collection } from './collection.js';
 import { invalid } from './errors.js';
+import type { Pool } from './pool.js';
 import type { Replica, ReplicaMeta } from './replica.js';
 import type { Output, Schema } from './schema.js';
 import {
-  type CollectionOptions, type CollectionStore, collectionStore, type CollectionView, metaStore, NO_COLLECTION, NOTHING, type Scope, scopeOf,
-  type ScopeOptions, selectStore, type Source, type Store, valueStore,
+  type CollectionOptions, type CollectionStore, collectionStore, type CollectionView, metaStore, NO_COLLECTION, NO_POOL, NOTHING,
+  type PoolView, type Scope, scopeOf, type ScopeOptions, selectStore, type SharedPoolOptions, type Source, type Store, valueStore,
 } from './store/index.js';
 import type { Path, PartAt } from './value/path.js';
 
-export type { CollectionOptions, CollectionView } from './store/index.js';
+export type { CollectionOptions, CollectionView, PoolView, SharedPoolOptions } from './store/index.js';
 
 /** The name of something to show. None, as long as it is not known: then nothing is asked for. */
 export type Name = string | null | undefined;
@@ -110,8 +111,8 @@ export interface CollectionRefs<T> extends Pick<CollectionView<T>, 'set' | 'dele
 }
 
 /** The records of a datastore, and the way to change them. A collection that the application made stays its own. */
-export function useCollection<S extends Schema>(id: MaybeRefOrGetter<Name>, schema: S, options?: CollectionOptions): CollectionRefs<Output<S>>;
-export function useCollection<T = unknown>(id: MaybeRefOrGetter<Name>, schema?: undefined, options?: CollectionOptions): CollectionRefs<T>;
+export function useCollection<S extends Schema>(id: MaybeRefOrGetter<Name>, schema: S, options?: CollectionOptions<Output<S>>): CollectionRefs<Output<S>>;
+export function useCollection<T = unknown>(id: MaybeRefOrGetter<Name>, schema?: undefined, options?: CollectionOptions<T>): CollectionRefs<T>;
 export function useCollection<T>(collection: Collection<T>): CollectionRefs<T>;
 export function useCollection(
   what: MaybeRefOrGetter<Name> | Collection<unknown>, schema?: Schema, options?: CollectionOptions,
@@ -142,7 +143,38 @@ function isCollection(what: MaybeRefOrGetter<Name> | Collection<unknown>): what 
   return typeof what === 'object' && what !== null && 'peekRows' in what;
 }
 
-/** The value of a replica that the application made, or the rows of a collection. */
+/** What {@link usePool} returns: take it apart, so that templates unwrap the refs. */
+export interface PoolRefs<T> extends Pick<PoolView<T>, 'set' | 'delete'> {
+  /** All fields. The object, and each value, is the same until it changes. */
+  readonly fields: ComputedRef<Readonly<Record<string, T>>>;
+  /** Whether these are the pool's fields, and not the emptiness before them. */
+  readonly isReady: ComputedRef<boolean>;
+  /** The live pool; none as long as there is no client. */
+  readonly pool: ComputedRef<Pool<T> | undefined>;
+}
+
+/**
+ * The fields of a merge pool, and the way to set them. With `presence`, what this client has set goes a moment after the
+ * last component that shows the pool.
+ */
+export function usePool<S extends Schema>(id: MaybeRefOrGetter<Name>, schema: S, options?: SharedPoolOptions): PoolRefs<Output<S>>;
+export function usePool<T = unknown>(id: MaybeRefOrGetter<Name>, schema?: undefined, options?: SharedPoolOptions): PoolRefs<T>;
+export function usePool(id: MaybeRefOrGetter<Name>, schema?: Schema, options?: SharedPoolOptions): PoolRefs<unknown> {
+  const scope = useScope();
+  const view = useStore<PoolView<unknown>>(() => {
+    const name = toValue(id);
+    return name == null ? NO_POOL : scope.pool(name, schema as undefined, options);
+  });
+  return {
+    fields: computed(() => view.value.fields),
+    isReady: computed(() => view.value.isReady),
+    pool: computed(() => view.value.pool),
+    set: (fields) => view.value.set(fields),
+    delete: (field) => view.value.delete(field),
+  };
+}
+
+/** The value of a replica that the application made, the rows of a collection, or the fields of a pool. */
 export function useReplica<V>(replica: Source<V>): Shown<V> {
   return useStore(() => valueStore(replica));
 }

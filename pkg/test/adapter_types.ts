@@ -55,6 +55,10 @@ expectTypeOf(react.useStatus()).toEqualTypeOf<ClientStatus>();
 expectTypeOf(react.useStatus(replica)).toEqualTypeOf<ReplicaMeta>();
 expectTypeOf(react.useClient()).toEqualTypeOf<Client | undefined>();
 
+expectTypeOf(react.usePool('doc', Zod, { presence: true })).toEqualTypeOf<react.PoolView<User>>();
+expectTypeOf(react.usePool<number>('doc').fields).toEqualTypeOf<Readonly<Record<string, number>>>();
+react.useCollection('users', Zod, { order: (one, other) => one.name.localeCompare(other.name) });
+
 // Vue
 expectTypeOf(vue.useSynced('k', Zod)).toEqualTypeOf<Readonly<ShallowRef<User | undefined>>>();
 expectTypeOf(vue.useSynced(() => 'k', Valibot)).toEqualTypeOf<vue.Shown<User | undefined>>();
@@ -68,6 +72,8 @@ expectTypeOf(vue.useSelect(replica, 'name').value).toEqualTypeOf<string | undefi
 expectTypeOf(vue.useStatus().value).toEqualTypeOf<ClientStatus>();
 expectTypeOf(vue.useStatus(replica).value).toEqualTypeOf<ReplicaMeta | undefined>();
 
+expectTypeOf(vue.usePool('doc', Valibot).fields.value).toEqualTypeOf<Readonly<Record<string, User>>>();
+
 // Svelte
 expectTypeOf(svelte.useSynced('k', Zod).current).toEqualTypeOf<User | undefined>();
 expectTypeOf(svelte.useSynced(() => 'k', Valibot).current).toEqualTypeOf<User | undefined>();
@@ -79,6 +85,8 @@ expectTypeOf(svelte.useReplica(replica).current).toEqualTypeOf<User | undefined>
 expectTypeOf(svelte.useSelect(users, 'ada.name').current).toEqualTypeOf<string | undefined>();
 expectTypeOf(svelte.useStatus().current).toEqualTypeOf<ClientStatus>();
 
+expectTypeOf(svelte.usePool('doc', Arktype).current.fields).toEqualTypeOf<Readonly<Record<string, User>>>();
+
 // Solid
 expectTypeOf(solid.useSynced('k', Zod)).toEqualTypeOf<Accessor<User | undefined>>();
 expectTypeOf(solid.useSynced(() => 'k', Valibot)()).toEqualTypeOf<User | undefined>();
@@ -89,6 +97,8 @@ expectTypeOf(solid.useCollection('users', Zod).rows()).toEqualTypeOf<readonly Us
 expectTypeOf(solid.useReplica(replica)()).toEqualTypeOf<User | undefined>();
 expectTypeOf(solid.useSelect(replica, 'tags.0')()).toEqualTypeOf<string | undefined>();
 expectTypeOf(solid.useStatus()().state).toEqualTypeOf<ClientStatus['state']>();
+
+expectTypeOf(solid.usePool('doc', TypeBox).fields()).toEqualTypeOf<Readonly<Record<string, User>>>();
 
 // TC39 signals
 expectTypeOf(signals.signalOf(replica)).toEqualTypeOf<Signal.Computed<User | undefined>>();
@@ -107,6 +117,8 @@ expectTypeOf(seedOf(dehydrate(), 'k')?.sequence).toEqualTypeOf<number | undefine
 
 // @ts-expect-error a record of another shape
 void react.useCollection('users', Zod).set({ nom: 'Ada' });
+// @ts-expect-error an order of other rows
+react.useCollection('users', Zod, { order: (one: { age: number }) => one.age });
 // @ts-expect-error a kind that is none
 react.useCollection('users', Zod, { kind: 'forever' });
 // @ts-expect-error a key that is none

@@ -4,8 +4,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Page } from 'playwright-core';
 import { TestBrowser } from './frameworks/browser.js';
 import { bundle } from './frameworks/bundle.js';
+import { NOTES } from './frameworks/country.js';
 
 const FRAMEWORKS = { react: 'react.tsx', vue: 'vue.ts', svelte: 'svelte.ts', solid: 'solid.tsx', signals: 'signals.ts' };
+
+/** For a page, on a machine that does something else as well. */
+const PATIENCE = 60_000;
 
 /** Longer than what nobody shows any more is kept. */
 const LINGER = 1_300;
@@ -26,8 +30,9 @@ const says = (page: Page, id: string, text: string): Promise<unknown> => page.wa
   [id, text],
 );
 
-describe.each(Object.entries(FRAMEWORKS))('the list of countries in %s', (name, entry) => {
-  test('shows, edits, deletes, follows others, survives a cut line, and leaves no subscription', async () => {
+describe('the list of countries', () => {
+  const what = 'in %s shows, edits, deletes, follows others and keys, survives a cut line, and leaves no subscription';
+  test.concurrent.each(Object.entries(FRAMEWORKS))(what, async (name, entry) => {
     const { page, complaints } = await browser.open(name, await bundle(entry));
     const travelled = (text: string): Promise<{ up: number; down: number }> => page.evaluate((what) => window.page!.travelled(what), text);
 
@@ -57,7 +62,18 @@ describe.each(Object.entries(FRAMEWORKS))('the list of countries in %s', (name, 
     await shows(page, ['Italy: Rome!', 'España: Madrid', 'Polska: Warszawa']);
     expect((await travelled('Rome!')).down, 'only what was missed is sent again').toBe(1);
 
+    // The signals have neither keys that change nor replicas that linger.
     if (name !== 'signals') {
+      for (const key of ['ITA', 'POL']) {
+        await page.locator(`[data-key=${key}] span`).click();
+        await says(page, 'note', NOTES[`note:${key}`]!.text);
+      }
+      expect((await travelled('note:')).up, 'each key is subscribed once').toBe(2);
+      await page.waitForTimeout(LINGER);
+      await page.evaluate(() => window.page!.server.put('note:ITA', { text: 'Unheard' }));
+      await page.waitForTimeout(100);
+      expect((await travelled('Unheard')).down, 'what is not shown any more is let go').toBe(0);
+
       const before = (await travelled('countries')).up;
       await page.evaluate(() => {
         window.page!.unmount();
@@ -76,5 +92,62 @@ describe.each(Object.entries(FRAMEWORKS))('the list of countries in %s', (name, 
 
     expect(complaints).toEqual([]);
     await page.close();
+  }, PATIENCE);
+});
+
+describe('the hooks of React', () => {
+  let page: Page;
+  let complaints: string[];
+  beforeAll(async () => { ({ page, complaints } = await browser.open('hooks', await bundle('react_hooks.tsx'))); });
+  afterAll(() => page.close());
+  const run = (name: keyof Window['scenarios']): Promise<unknown> => page.evaluate((scenario) => window.scenarios[scenario as 'select'](), name);
+
+  test('a part renders only when it changes, and stays the same object', async () => {
+    expect(await run('select')).toEqual({
+      before: 'Ada London 3', after: { text: 'Ada Paris 3', name: 0, address: expect.any(Number), length: 0 },
+      last: 'Augusta Paris 7', addresses: 3,
+    });
+  });
+
+  test('another key lets the old one go, and none asks for nothing', async () => {
+    expect(await run('keys')).toEqual({ asked: 0, texts: ['nobody', 'Ada', 'Grace', 'Ada', 'nobody'], subscriptions: 2, heard: 0 });
+  });
+
+  test('a render that comes to nothing leaves no subscription', async () => {
+    expect(await run('suspended')).toEqual({ asked: 1, heard: 0 });
+  });
+
+  test('all components show the same', async () => {
+    expect(await run('tearing')).toEqual({ seen: [], latest: { left: 20, right: 20 }, own: [20, 20] });
+  });
+
+  test('a promised client is waited for, by writes too', async () => {
+    expect(await run('promised')).toEqual(['none false 0 connecting -', 'client true 1 live 1']);
+  });
+
+  test('the failure of a promised client is its state', async () => {
+    expect(await run('failed')).toMatch(/^closed init_failed: there is no client: no network/);
+  });
+
+  test('what the application made is shown, and stays its own', async () => {
+    expect(await run('own')).toEqual(['- 1 1 1', '1 2 2 2', '3 rows']);
+  });
+
+  test('what a component has put into a pool goes after it', async () => {
+    expect(await run('pool')).toEqual(['{}', '{"ada":1,"bob":2}', '{"bob":2}']);
+  });
+
+  test('one datastore is shown in two orders', async () => {
+    expect(await run('order')).toBe('bac abc ');
+  });
+
+  test('mistakes are told with what to do, and a closed client shows nothing', async () => {
+    expect(await run('mistakes')).toEqual({
+      messages: ['TidewireError: there is no <TidewireProvider client={…}> above this component'], closed: '',
+    });
+  });
+
+  test('nothing of this is complained of', () => {
+    expect(complaints).toEqual([]);
   });
 });

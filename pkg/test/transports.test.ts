@@ -4,6 +4,7 @@ import { WebSocket } from 'ws';
 import { describe, expect, test } from 'vitest';
 import { connect, createClientReplica, type Envelope, InProcessTransport, type Link, NatsTransport, type TidewireError, WebSocketTransport } from 'tidewire';
 import { ReferenceServer } from 'tidewire/server';
+import { ENGINES, PageServer } from './browsers.js';
 import { describeTransport } from './conformance.js';
 import { NativeServer, SERVER_BIN } from './native.js';
 import { until } from './support.js';
@@ -73,6 +74,21 @@ if (SERVER_BIN !== undefined) {
     };
   });
 }
+
+if (SERVER_BIN !== undefined) describe('the same in a page', () => {
+  for (const engine of ENGINES) {
+    test(`in ${engine}`, async () => {
+      const page = await PageServer.start('conformance_page.ts', { vitest: 'page_vitest.ts' });
+      try {
+        const { checks, faults } = await page.run(engine);
+        expect(faults).toEqual([]);
+        expect(checks).toBeGreaterThan(40);
+      } finally {
+        await page.stop();
+      }
+    }, 90_000);
+  }
+});
 
 const synchronous = {
   InProcessTransport: () => new InProcessTransport(),

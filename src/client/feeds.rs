@@ -12,7 +12,7 @@ use super::{
     check_key,
     slot::{About, Slot, SlotId},
 };
-use crate::protocol::{ClientMessage, Target, limits::MAX_MAILBOX};
+use crate::protocol::{ClientMessage, Heard, Target, limits::MAX_MAILBOX};
 
 /// What is followed.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Client {
     pub fn follow_relay(&mut self, key: &str) -> Result<SlotId, WriteError> {
         check_key(key)?;
         let slot = self.follow(Followed::Relay(key.into()));
-        let place = self.relays.partition_point(|other| self.relayed_key(*other) <= Some(key));
+        let place = self.first_relay(key);
         self.relays.insert(place, slot);
         Ok(slot)
     }
@@ -114,6 +114,12 @@ impl Client {
         }
     }
 
+    /// The place of the first slot that follows a key, or of one that would.
+    #[inline(never)]
+    fn first_relay(&self, key: &str) -> usize {
+        self.relays.partition_point(|slot| self.relayed_key(*slot) < Some(key))
+    }
+
     fn relayed_key(&self, slot: SlotId) -> Option<&str> {
         match &self.slots.get(slot.number())?.about {
             About::Feed(feed) => match &feed.followed {
@@ -124,19 +130,30 @@ impl Client {
         }
     }
 
-    /// The authority says that a feed is in place.
-    pub(super) fn receive_following(&mut self, slot: SlotId, message: &[u8]) {
-        self.session.handle_useful();
-        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
-        entry.denial = None;
-        if let About::Feed(feed) = &mut entry.about {
-            feed.is_following = true;
-            self.hand_on(slot, message);
+    /// Takes a message that is handed on, which came as `message`.
+    pub(super) fn hear(&mut self, heard: &Heard<'_>, message: &[u8]) {
+        match *heard {
+            Heard::Result(query) => self.receive_result(query, message),
+            Heard::Following(slot) => self.receive_following(SlotId::from_number(slot), message),
+            Heard::Notification { subscription, trace } => {
+                self.receive_notification(SlotId::from_number(subscription), trace, message);
+            }
+            Heard::Told(slot) => self.hand_on(SlotId::from_number(slot), message),
+            Heard::Relayed(key) => self.receive_relayed(key, message),
+            Heard::Message(_) | Heard::Unknown => {}
         }
     }
 
+    /// The authority says that a feed is in place.
+    fn receive_following(&mut self, slot: SlotId, message: &[u8]) {
+        self.session.handle_useful();
+        let Some(feed) = self.feed_mut(slot) else { return };
+        feed.is_following = true;
+        self.hand_on(slot, message);
+    }
+
     /// A notification came, perhaps not for the first time.
-    pub(super) fn receive_notification(&mut self, slot: SlotId, trace: &str, message: &[u8]) {
+    fn receive_notification(&mut self, slot: SlotId, trace: &str, message: &[u8]) {
         if has(&self.mailbox.taken, trace) {
             self.send(&ClientMessage::Delivered([trace].into()));
         } else if !has(&self.mailbox.in_hand, trace) && self.feed_mut(slot).is_some() {
@@ -146,10 +163,9 @@ impl Client {
     }
 
     /// An envelope of a client came, once for all who follow its key.
-    pub(super) fn receive_relayed(&mut self, key: &str, message: &[u8]) {
-        let first = self.relays.partition_point(|slot| self.relayed_key(*slot) < Some(key));
+    fn receive_relayed(&mut self, key: &str, message: &[u8]) {
         let mut cell = None;
-        let mut index = first;
+        let mut index = self.first_relay(key);
         while let Some(slot) =
             self.relays.get(index).copied().filter(|slot| self.relayed_key(*slot) == Some(key))
         {
@@ -159,15 +175,11 @@ impl Client {
         }
     }
 
-    /// Tells the host of a message of a feed.
-    pub(super) fn receive_fed(&mut self, slot: SlotId, message: &[u8]) {
-        if self.feed_mut(slot).is_some() {
-            self.hand_on(slot, message);
-        }
-    }
-
+    /// Tells the host of a message, if it is of a feed.
     fn hand_on(&mut self, slot: SlotId, message: &[u8]) {
-        let cell = self.cells.pass(Cell::message(message));
-        self.changes.push(Change::Fed { slot, cell });
+        if self.feed_mut(slot).is_some() {
+            let cell = self.cells.pass(Cell::message(message));
+            self.changes.push(Change::Fed { slot, cell });
+        }
     }
 }

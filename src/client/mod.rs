@@ -48,8 +48,8 @@ use self::{
 };
 use crate::{
     protocol::{
-        ClientMessage, EncodedValue, Epoch, KvChange, Operation, Position, Relayed, RequestId, Sequence,
-        Subscription, Timestamp, Writer, limits,
+        ClientMessage, EncodedValue, Epoch, Operation, Position, RequestId, Sequence, Subscription,
+        Timestamp, Writer, limits,
     },
     replica::{Header, Mark, Offer, Place, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version},
     session::{Action, Generation, Phase, Session},
@@ -425,50 +425,6 @@ impl Client {
         self.write(now, Operation::Remove { datastore, key })
     }
 
-    /// Asks for a change.
-    ///
-    /// # Errors
-    /// If a key, id or value is over its limit, or too much waits for the authority already.
-    pub fn write(&mut self, now: Timestamp, operation: Operation<'_>) -> Result<RequestId, WriteError> {
-        match operation {
-            Operation::Put { key, value }
-            | Operation::Set { datastore: key, value }
-            | Operation::Merge { pool: key, fields: value }
-            | Operation::Notify { to: key, pack: value, .. } => {
-                check_key(key)?;
-                check_value(value)?;
-            }
-            Operation::Delete { key } => check_key(key)?,
-            Operation::Remove { datastore, key } => {
-                check_key(datastore)?;
-                check_key(key)?;
-            }
-            Operation::Reply { reply: value, .. } => check_value(value)?,
-            Operation::Relay(Relayed { key, value, .. }) => {
-                check_key(key)?;
-                value.map_or(Ok(()), check_value)?;
-            }
-            // The authority says which of the names is over a limit, and does nothing.
-            Operation::Kv(ref changes) => {
-                for change in changes {
-                    if let KvChange::Set { value, .. } = *change {
-                        check_value(value)?;
-                    }
-                }
-            }
-        }
-        let merged = match operation {
-            Operation::Merge { pool, fields } => Some((pool, fields)),
-            _ => None,
-        };
-        let request = self.writes.add(now, operation)?;
-        if let Some((pool, fields)) = merged {
-            self.keep_presence(pool, fields);
-        }
-        self.send_writes();
-        Ok(request)
-    }
-
     /// The number of an epoch of an own transport; 0 means none.
     pub fn intern_epoch(&mut self, text: &str) -> u32 {
         self.epochs.number(text)
@@ -750,6 +706,8 @@ impl Client {
         self.cut_frame();
     }
 
+    #[expect(clippy::inline_always, reason = "so that the kind of the message is known where it is encoded")]
+    #[inline(always)]
     fn send(&mut self, message: &ClientMessage<'_>) {
         message.encode(&mut self.outbox);
         self.cut_frame();

@@ -67,7 +67,7 @@ impl Client {
             let (pool, fields) = (id.clone(), fields.into_bytes());
             let merge = Operation::Merge { pool: &pool, fields: EncodedValue::trusted(&fields) };
             // Where there is no room for a write more, what waits has not been answered for long either.
-            let _ = self.writes.add(now, merge);
+            let _ = self.writes.add(now, merge.encode(&mut Writer::new()));
             self.send_writes();
         }
     }

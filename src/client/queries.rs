@@ -6,7 +6,7 @@ use core::time::Duration;
 use thiserror::Error;
 
 use super::{Change, Client, cells::Cell};
-use crate::protocol::{ClientMessage, EncodedValue, Query, QueryId, Timestamp, Writer, limits};
+use crate::protocol::{EncodedQuery, EncodedValue, Query, QueryId, Timestamp, Writer, limits};
 
 /// Most questions that may wait for an answer: more than a page has fields.
 const MAX_WAITING: usize = 1_000;
@@ -61,9 +61,17 @@ impl Client {
     /// # Errors
     /// If it is too long, or too many wait already.
     pub fn query(&mut self, now: Timestamp, about: Query<'_>) -> Result<QueryId, QueryError> {
+        self.query_encoded(now, about.encode(&mut Writer::new()))
+    }
+
+    /// As [`Self::query`], of a question that the host has encoded.
+    ///
+    /// # Errors
+    /// As [`Self::query`].
+    pub fn query_encoded(&mut self, now: Timestamp, about: EncodedQuery<'_>) -> Result<QueryId, QueryError> {
         let mut writer = Writer::new();
         let query = self.queries.last.wrapping_add(1);
-        ClientMessage::Query { query, about }.encode(&mut writer);
+        about.write(query, &mut writer);
         let message: Box<[u8]> = writer.into_bytes().into();
         if message.len() > limits::MAX_VALUE_BYTES {
             return Err(QueryError::Long(message.len()));

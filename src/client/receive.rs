@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     protocol::{
-        Answer, ClientMessage, EncodedValue, Epoch, ErrorCode, Lineage, Position, Reader, RequestId, Row,
-        Sequence, ServerMessage, Timestamp, TopicId,
+        Answer, ClientMessage, EncodedValue, Epoch, ErrorCode, Heard, Lineage, Position, Reader, RequestId,
+        Row, Sequence, ServerMessage, Timestamp, TopicId,
     },
     replica::{self, Effect, EpochId, Header, Offer, Place, Replica, Source, Token, Verdict},
     session::{Generation, Phase},
@@ -48,9 +48,9 @@ impl Client {
         // An empty frame is none of the protocol either, so the first message is read in any case.
         loop {
             let start = reader.offset();
-            match ServerMessage::decode_or_skip(&mut reader) {
-                Ok(Some(message)) => self.receive(now, message, &frame[start..reader.offset()]),
-                Ok(None) => {}
+            match Heard::decode(&mut reader) {
+                Ok(Heard::Message(message)) => self.receive(now, message),
+                Ok(heard) => self.hear(&heard, &frame[start..reader.offset()]),
                 Err(_) => {
                     self.session.reject(now, "the server sent a frame that is no protocol");
                     break;
@@ -63,8 +63,7 @@ impl Client {
         self.settle_session(now);
     }
 
-    /// Takes a message, which came as `bytes`.
-    fn receive(&mut self, now: Timestamp, message: ServerMessage<'_>, bytes: &[u8]) {
+    fn receive(&mut self, now: Timestamp, message: ServerMessage<'_>) {
         match message {
             ServerMessage::Envelope { topic, sequence, prev, version, key, value } => {
                 let Some(epoch) = self.topics.get(topic).map(|topic| topic.epoch) else { return };
@@ -111,20 +110,15 @@ impl Client {
                     self.resume(now);
                 }
             }
-            ServerMessage::Pong => {}
-            ServerMessage::Result { query, .. } => self.receive_result(query, bytes),
-            ServerMessage::Following { subscription } => {
-                self.receive_following(SlotId::from_number(subscription), bytes);
-            }
-            ServerMessage::Notification { subscription, trace, .. } => {
-                self.receive_notification(SlotId::from_number(subscription), trace, bytes);
-            }
-            ServerMessage::Reply { subscription, .. }
-            | ServerMessage::Event { subscription, .. }
-            | ServerMessage::Dropped { subscription, .. } => {
-                self.receive_fed(SlotId::from_number(subscription), bytes);
-            }
-            ServerMessage::Relayed(envelope) => self.receive_relayed(envelope.key, bytes),
+            // All but `pong` are handed on as they came: see `feeds.rs`.
+            ServerMessage::Pong
+            | ServerMessage::Result { .. }
+            | ServerMessage::Following { .. }
+            | ServerMessage::Notification { .. }
+            | ServerMessage::Reply { .. }
+            | ServerMessage::Event { .. }
+            | ServerMessage::Dropped { .. }
+            | ServerMessage::Relayed(_) => {}
             ServerMessage::Renew { .. } => self.session.handle_renew(),
             ServerMessage::Goodbye { retry_after, .. } => {
                 self.session

@@ -3,9 +3,10 @@
 use alloc::{borrow::ToOwned, boxed::Box, string::String, vec::Vec};
 use core::time::Duration;
 
-use super::{Change, Client, MAX_WRITE_BYTES, WriteError};
+use super::{Change, Client, MAX_WRITE_BYTES, WriteError, check_key, check_value};
 use crate::protocol::{
-    ClientMessage, EncodedValue, ErrorCode, Operation, Position, RequestId, Timestamp, Writer,
+    self, EncodedOperation, EncodedValue, ErrorCode, KvChange, Operation, Position, Relayed, RequestId,
+    Timestamp, Writer,
 };
 
 /// Most request numbers between the oldest unanswered write and the newest one sent. The authority remembers its replies
@@ -48,16 +49,12 @@ pub(super) enum Subject {
 }
 
 impl Subject {
-    fn of(operation: &Operation<'_>) -> Self {
-        match *operation {
-            Operation::Put { key, .. } | Operation::Delete { key } => Self::Object(key.into()),
-            Operation::Set { datastore, .. } | Operation::Remove { datastore, .. } => {
-                Self::Datastore(datastore.into())
-            }
-            Operation::Merge { pool, .. } => Self::Pool(pool.into()),
-            Operation::Notify { .. } | Operation::Reply { .. } | Operation::Relay(_) | Operation::Kv(_) => {
-                Self::Other
-            }
+    fn of(operation: EncodedOperation<'_>) -> Self {
+        match operation.subject() {
+            protocol::Subject::Object(key) => Self::Object(key.into()),
+            protocol::Subject::Datastore(id) => Self::Datastore(id.into()),
+            protocol::Subject::Pool(id, _) => Self::Pool(id.into()),
+            protocol::Subject::Other => Self::Other,
         }
     }
 }
@@ -95,13 +92,17 @@ pub(super) struct Writes {
 }
 
 impl Writes {
-    pub(super) fn add(&mut self, now: Timestamp, operation: Operation<'_>) -> Result<RequestId, WriteError> {
+    pub(super) fn add(
+        &mut self,
+        now: Timestamp,
+        operation: EncodedOperation<'_>,
+    ) -> Result<RequestId, WriteError> {
         if self.writes.len() >= MAX_WRITES || self.bytes >= MAX_WAITING_BYTES {
             return Err(WriteError::Waiting(self.writes.len()));
         }
-        let (request, subject) = (self.last + 1, Subject::of(&operation));
+        let (request, subject) = (self.last + 1, Subject::of(operation));
         let mut message = Writer::new();
-        ClientMessage::Write { request, operation }.encode(&mut message);
+        operation.write(request, &mut message);
         let message: Box<[u8]> = message.into_bytes().into();
         if message.len() > MAX_WRITE_BYTES {
             return Err(WriteError::Large(message.len()));
@@ -193,6 +194,59 @@ impl Write {
 }
 
 impl Client {
+    /// Asks for a change.
+    ///
+    /// # Errors
+    /// If a key, id or value is over its limit, or too much waits for the authority already.
+    #[expect(clippy::needless_pass_by_value, reason = "operations are made on the spot")]
+    pub fn write(&mut self, now: Timestamp, operation: Operation<'_>) -> Result<RequestId, WriteError> {
+        match operation {
+            Operation::Put { key, value }
+            | Operation::Set { datastore: key, value }
+            | Operation::Merge { pool: key, fields: value }
+            | Operation::Notify { to: key, pack: value, .. } => {
+                check_key(key)?;
+                check_value(value)?;
+            }
+            Operation::Delete { key } => check_key(key)?,
+            Operation::Remove { datastore, key } => {
+                check_key(datastore)?;
+                check_key(key)?;
+            }
+            Operation::Reply { reply: value, .. } => check_value(value)?,
+            Operation::Relay(Relayed { key, value, .. }) => {
+                check_key(key)?;
+                value.map_or(Ok(()), check_value)?;
+            }
+            // The authority says which of the names is over a limit, and does nothing.
+            Operation::Kv(ref changes) => {
+                for change in changes {
+                    if let KvChange::Set { value, .. } = *change {
+                        check_value(value)?;
+                    }
+                }
+            }
+        }
+        self.write_encoded(now, operation.encode(&mut Writer::new()))
+    }
+
+    /// As [`Self::write`], of an operation that the host has encoded.
+    ///
+    /// # Errors
+    /// If the whole is over its limit, or too much waits for the authority already.
+    pub fn write_encoded(
+        &mut self,
+        now: Timestamp,
+        operation: EncodedOperation<'_>,
+    ) -> Result<RequestId, WriteError> {
+        let request = self.writes.add(now, operation)?;
+        if let protocol::Subject::Pool(pool, fields) = operation.subject() {
+            self.keep_presence(pool, fields);
+        }
+        self.send_writes();
+        Ok(request)
+    }
+
     /// Sends what may be sent now. Called when there is a new write, a new link, or one write less.
     pub(super) fn send_writes(&mut self) {
         if self.session.live_link().is_none() {

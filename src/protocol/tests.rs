@@ -448,3 +448,84 @@ fn a_value_as_deep_as_may_be_comes_back_through_json_whatever_it_is_made_of() {
         assert_eq!(frame_value_from_json(&text), Err(DecodeError::TooDeep));
     }
 }
+
+/// A value of so many levels: lists in lists.
+fn nested(levels: usize) -> Vec<u8> {
+    let mut bytes = vec![0x91; levels - 1];
+    bytes.push(0x90);
+    bytes
+}
+
+#[test]
+fn an_operation_or_question_that_its_host_has_encoded_is_written_as_any_other() {
+    let deepest = nested(limits::MAX_DEPTH);
+    for message in client_messages(EncodedValue::check(&deepest).unwrap()) {
+        let (mut typed, mut buffer, mut written) = (Writer::new(), Writer::new(), Writer::new());
+        message.encode(&mut typed);
+        match message {
+            ClientMessage::Write { request, ref operation } => {
+                let subject = operation.subject();
+                let bytes = operation.encode(&mut buffer);
+                let checked = EncodedOperation::check(buffer_of(bytes, &mut written, request)).unwrap();
+                assert_eq!(checked.subject(), subject);
+            }
+            ClientMessage::Query { query, about } => about.encode(&mut buffer).write(query, &mut written),
+            _ => continue,
+        }
+        assert_eq!(written.as_bytes(), typed.as_bytes());
+    }
+}
+
+/// Writes an operation, and returns its own bytes within the message.
+fn buffer_of<'w>(operation: EncodedOperation<'_>, written: &'w mut Writer, request: RequestId) -> &'w [u8] {
+    operation.write(request, written);
+    // The array, its kind and the request's number take a byte each.
+    &written.as_bytes()[3..]
+}
+
+#[test]
+fn what_is_no_operation_is_told_by_what_is_wrong_with_it() {
+    let check =
+        |build: &dyn Fn(&mut Writer)| EncodedOperation::check(&encoded(|writer| build(writer))).map(drop);
+    let key = "k".repeat(limits::MAX_KEY_BYTES + 1);
+    for (kind, keys) in [(0, 1), (1, 1), (2, 1), (3, 1), (3, 2), (4, 1), (5, 1), (8, 1)] {
+        let refused = check(&|writer| {
+            writer.array(1 + keys);
+            writer.u64(kind);
+            for number in 1..=keys {
+                writer.str(if number == keys { &key } else { "k" });
+            }
+        });
+        assert_eq!(refused, Err(DecodeError::BadKey), "operation {kind}, key {keys}");
+    }
+    let large = vec![0; limits::MAX_VALUE_BYTES];
+    let too_large = check(&|writer| {
+        writer.array(3);
+        writer.u64(2);
+        writer.str("d");
+        writer.bin(&large);
+    });
+    assert_eq!(too_large, Err(DecodeError::TooLarge));
+    let too_deep = nested(limits::MAX_DEPTH + 1);
+    let too_deep = check(&|writer| {
+        writer.array(2);
+        writer.u64(7);
+        writer.array(1);
+        writer.array(4);
+        writer.u64(0);
+        writer.str("g");
+        writer.str("k");
+        writer.value(EncodedValue::trusted(&too_deep));
+    });
+    assert_eq!(too_deep, Err(DecodeError::TooDeep));
+    let unknown = check(&|writer| {
+        writer.array(2);
+        writer.u64(9);
+        writer.str("k");
+    });
+    assert_eq!(unknown, Err(DecodeError::UnknownKind(9)));
+    assert!(matches!(EncodedOperation::check(&[0x91, 0x06, 0x00]), Err(DecodeError::Unexpected { .. })));
+    for end in 0..4 {
+        assert!(EncodedOperation::check(&[0x92, 0x01, 0xa1, b'k'][..end]).is_err());
+    }
+}

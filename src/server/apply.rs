@@ -72,6 +72,11 @@ impl<S: Storage> Server<S> {
         check_value("value", value)?;
         let rule = self.options.rules.of_object(key);
         check_rule(rule.as_ref(), value)?;
+        if self.replication.is_on() {
+            // Whoever asks comes again after a moment, as for whatever cannot be computed now.
+            self.propose_resolved(key, value);
+            return Err(WriteError::Unresolved { reason: "the log has not ordered it yet".into() });
+        }
         self.change_object(key, rule.as_ref(), Sequence::ZERO, Some(value)).map(drop)
     }
 

@@ -15,9 +15,10 @@ use hashbrown::HashMap;
 
 use super::{
     ConnectionId, Server, WriteError,
-    apply::{Change, check_rule},
+    apply::Change,
     hub::{Cursor, Name, Subject},
     object::{check_key, check_value},
+    replicated::is_pool,
     rules::{Projection, Rule},
     storage::{Storage, StorageError, Stored, StoredDatastore, Value},
 };
@@ -174,6 +175,7 @@ pub(super) struct Opened {
     id: Arc<str>,
     rule: Option<Arc<Rule>>,
     about: StoredDatastore,
+    /// Whether the durable storage has it.
     is_permanent: bool,
     /// Whether `about` has changed since it was stored.
     is_dirty: bool,
@@ -227,7 +229,7 @@ impl<S: Storage> Server<S> {
         let Some(datastore) = self.datastore(now, id)? else {
             return Ok(None);
         };
-        let stored = self.storage(datastore.expires.is_none()).record(id, key)?;
+        let stored = self.storage(self.is_kept(datastore.expires.is_none())).record(id, key)?;
         Ok(stored.and_then(|Stored { sequence, version, value }| {
             Some(Record { key: key.into(), sequence, version, value: value? })
         }))
@@ -242,12 +244,16 @@ impl<S: Storage> Server<S> {
             return Ok(None);
         };
         let mut records = Vec::new();
-        self.storage(datastore.expires.is_none()).changes(id, Sequence::ZERO, &mut |key, stored| {
-            if let Some(value) = &stored.value {
-                records.push(Record::of(key, stored, value));
-            }
-            ControlFlow::Continue(())
-        })?;
+        self.storage(self.is_kept(datastore.expires.is_none())).changes(
+            id,
+            Sequence::ZERO,
+            &mut |key, stored| {
+                if let Some(value) = &stored.value {
+                    records.push(Record::of(key, stored, value));
+                }
+                ControlFlow::Continue(())
+            },
+        )?;
         let lineage = match self.datastores.get(id) {
             Some(opened) => opened.about.lineage.clone(),
             None => self.stored_datastore(id)?.map(|(about, _)| about.lineage).unwrap_or_default(),
@@ -273,6 +279,9 @@ impl<S: Storage> Server<S> {
         self.observe(now);
         let id: Arc<str> = if id.is_empty() { self.random.public_id().into() } else { id.into() };
         check_key("datastore", &id)?;
+        if self.replication.is_on() && is_pool(&id) {
+            return Err(WriteError::NoDatastore);
+        }
         let before = match self.opened(&id)? {
             Some(number) if !self.datastores[number].is_expired(now) => {
                 return Ok(self.datastores[number].datastore());
@@ -296,10 +305,10 @@ impl<S: Storage> Server<S> {
                 .then(|| now + life.filter(|life| !life.is_zero()).unwrap_or(DEFAULT_LIFE)),
         };
         // Only temporary datastores expire, so only there can one be in the way.
-        self.on_storage(false, |storage| storage.remove_datastore(&id))?;
-        self.on_storage(open.permanent, |storage| storage.set_datastore(&id, &about))?;
+        self.on_storage(self.is_kept(false), |storage| storage.remove_datastore(&id))?;
+        let is_permanent = self.is_kept(open.permanent);
+        self.on_storage(is_permanent, |storage| storage.set_datastore(&id, &about))?;
         let rule = self.options.rules.of_datastore(&id);
-        let is_permanent = open.permanent;
         let opened = Opened { id, rule, about, is_permanent, is_dirty: false, deletions: 0 };
         let datastore = opened.datastore();
         self.datastores.insert(opened);
@@ -321,7 +330,7 @@ impl<S: Storage> Server<S> {
         let key = key.ok_or(WriteError::NoPrimary)?;
         check_key("primary field", key)?;
         check_value("value", value)?;
-        check_rule(self.datastores[number].rule.as_ref(), value)?;
+        self.pass_rule(self.datastores[number].rule.as_ref(), value)?;
         self.change_record(number, id, key, Some(value))
     }
 
@@ -352,7 +361,7 @@ impl<S: Storage> Server<S> {
         let is_permanent = opened.is_permanent;
         let sequence = opened.about.head.next().ok_or(WriteError::Exhausted)?;
         let rule = opened.rule.clone();
-        let version = rule.as_ref().and_then(|rule| rule.version());
+        let version = self.stamp(rule.as_ref());
         let bytes = value.map(|value| value.as_bytes().into());
         let stored = Stored { sequence, version: version.clone(), value: bytes };
         self.on_storage(is_permanent, |storage| storage.set_record(id, key, stored))?;
@@ -389,8 +398,11 @@ impl<S: Storage> Server<S> {
         if is_durable { &self.durable } else { &self.temporary }
     }
 
-    /// What is stored about a datastore, and whether it is permanent.
+    /// What is stored about a datastore, and whether the durable storage has it.
     pub(super) fn stored_datastore(&self, id: &str) -> Result<Option<(StoredDatastore, bool)>, StorageError> {
+        if self.replication.is_on() && is_pool(id) {
+            return Ok(None);
+        }
         if let Some(about) = self.temporary.datastore(id)? {
             return Ok(Some((about, false)));
         }
@@ -433,11 +445,38 @@ impl<S: Storage> Server<S> {
     pub(super) fn purge(&mut self, now: Timestamp) {
         self.store_heads();
         self.datastores.clear();
-        for id in self.temporary.expired(now) {
-            if self.on_storage(false, |storage| storage.remove_datastore(&id)).is_ok() {
+        let is_kept = self.is_kept(false);
+        for id in self.expired(now) {
+            if self.on_storage(is_kept, |storage| storage.remove_datastore(&id)).is_ok() {
                 self.dismiss_followers(&Subject::Datastore(id), "the datastore has expired");
             }
         }
+    }
+
+    /// The datastores that ended before `now`.
+    fn expired(&mut self, now: Timestamp) -> Vec<Arc<str>> {
+        let expiring = self.storage(self.is_kept(false)).expiring();
+        let expiring = self.sound(expiring).unwrap_or_default();
+        let expired = expiring.into_iter().filter(|(id, expires)| now > *expires && !is_pool(id));
+        expired.map(|(id, _)| id).collect()
+    }
+
+    /// Has a datastore exist: now, or in a cluster as soon as the log says so.
+    pub(super) fn ensure_datastore(
+        &mut self,
+        now: Timestamp,
+        id: &str,
+        open: Open<'_>,
+    ) -> Result<(), WriteError> {
+        if !self.replication.is_on() {
+            return self.open_datastore(now, id, open, None).map(drop);
+        }
+        check_key("datastore", id)?;
+        let live = self.datastore(now, id);
+        if self.sound(live)?.is_none() {
+            self.propose_datastore(id, open);
+        }
+        Ok(())
     }
 
     /// A datastore as a table whose changes can be followed.

@@ -21,6 +21,7 @@ mod pool;
 mod query;
 mod random;
 mod relay;
+mod replicated;
 mod rules;
 mod session;
 pub mod storage;
@@ -46,6 +47,7 @@ pub use kv::{
 pub use limits::{Limits, Rate};
 pub use object::Object;
 pub use pool::Pool;
+pub use replicated::{Applied, CallOutcome, CallRefusal, Condition, Moment, Origin};
 pub use rules::{EVERYONE, Gate, Projection, Resolver, Rule, Rules, View, ViewerRule};
 
 use crate::protocol::{
@@ -59,6 +61,7 @@ use kv::Changes;
 use outbox::Outbox;
 use pool::Pools;
 use random::Random;
+use replicated::Replication;
 use storage::{Memory, Storage, StorageError, StoredHistory};
 
 /// A connection, as its host numbers it. A number is never used again.
@@ -85,6 +88,9 @@ pub struct Options {
     pub limits: Limits,
     /// What holds for which objects and datastores.
     pub rules: Rules,
+    /// Whether the server is one of several over one log (feature `replicated`): it changes only what the log says, see
+    /// [`Server::poll_proposal`].
+    pub replicated: bool,
 }
 
 impl Options {
@@ -103,6 +109,7 @@ impl Options {
             admission: Admission::Open,
             limits: Limits::default(),
             rules: Rules::new(),
+            replicated: false,
         }
     }
 }
@@ -373,6 +380,7 @@ pub struct Server<S> {
     forget_due: Timestamp,
     /// Until when no client is forgotten whole: the clock jumped, so how long one has been silent is not known.
     spare_until: Timestamp,
+    replication: Replication,
 }
 
 /// Time between two clients that are asked back: to greet one and answer its subscriptions takes less.
@@ -409,7 +417,8 @@ impl<S: Storage> Server<S> {
         temporary.begin()?;
         let mut pools = Pools::default();
         pools.begin();
-        Ok(Self {
+        let mut server = Self {
+            replication: Replication::new(options.replicated),
             options,
             random,
             durable: storage,
@@ -426,7 +435,11 @@ impl<S: Storage> Server<S> {
             purge_due: Timestamp::default(),
             forget_due: Timestamp::default(),
             spare_until: Timestamp::default(),
-        })
+        };
+        if server.replication.is_on() {
+            server.take_up_pools()?;
+        }
+        Ok(server)
     }
 
     /// Ends the server and gives its storage back. Uncommitted inputs are undone.
@@ -483,6 +496,12 @@ impl<S: Storage> Server<S> {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.observe(now);
         self.serve_timers(now);
+        if self.replication.is_on() {
+            // What expires does so by the log: `sweep`.
+            self.lift_barriers(now);
+            (self.purge_due, self.forget_due) = (now + PURGE_PERIOD, now + FORGET_PERIOD);
+            return;
+        }
         if now >= self.purge_due {
             self.purge_due = now + PURGE_PERIOD;
             self.purge(now);
@@ -498,12 +517,16 @@ impl<S: Storage> Server<S> {
             let is_late = now.since(self.forget_due) > FORGET_PERIOD;
             self.forget_due = now + FORGET_PERIOD;
             if !is_late {
-                self.forget_replies(now);
+                self.forget_replies(now, now < self.spare_until);
             }
         }
     }
 
     fn observe(&mut self, now: Timestamp) {
+        if self.replication.is_applying() {
+            // The log's time says nothing about how long anything here has waited.
+            return;
+        }
         if now < self.clock {
             self.hub.restart_waits(now);
             self.pools.restart_waits(now);
@@ -518,14 +541,14 @@ impl<S: Storage> Server<S> {
         self.clock = now;
     }
 
-    fn forget_replies(&mut self, now: Timestamp) {
+    fn forget_replies(&mut self, now: Timestamp, spares_clients: bool) {
         let before = |life: Duration| {
             Timestamp::from_millis(
                 now.as_millis().saturating_sub(u64::try_from(life.as_millis()).unwrap_or(u64::MAX)),
             )
         };
         let replies = before(REPLY_LIFE);
-        let clients = if now < self.spare_until { Timestamp::default() } else { before(CLIENT_LIFE) };
+        let clients = if spares_clients { Timestamp::default() } else { before(CLIENT_LIFE) };
         let _ = self.on_storage(true, |storage| storage.forget_replies(replies, clients));
         let _ = self.on_storage(false, |storage| storage.forget_replies(replies, clients));
     }
@@ -556,7 +579,7 @@ impl<S: Storage> Server<S> {
         self.outbox.send(connection, &ServerMessage::Goodbye { code: code.number(), reason, retry_after });
         self.outbox.close(connection, code.number(), reason.to_owned());
         self.hub.disconnect(connection);
-        self.release_fields(connection);
+        self.let_go(connection);
     }
 
     /// Closes every connection. The first is asked back after `retry_after`, each other one a moment later, so that all
@@ -597,7 +620,7 @@ impl<S: Storage> Server<S> {
             Some(failure) => self.undo(failure),
         };
         self.outbox.release(&self.hub);
-        if result.is_err() {
+        if result.is_err() && !self.replication.is_on() {
             self.release_departed();
         }
         self.tell_callbacks(now);
@@ -696,7 +719,7 @@ impl<S: Storage> Server<S> {
         let is_started = self.clock != Timestamp::default();
         let janitor = is_started.then(|| self.purge_due.min(self.forget_due));
         let unfinished = self.is_unfinished.then_some(self.clock);
-        let flush = self.pools.next_due();
+        let flush = self.pools.next_due().into_iter().chain(self.replication.next_due());
         self.hub.next_due().into_iter().chain(flush).chain(janitor).chain(unfinished).min()
     }
 

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 
 use super::{
     ConnectionId, Server, WriteError,
-    apply::{Change, check_rule},
+    apply::Change,
     hub::{Name, Subject},
     rules::Rule,
     storage::{Storage, StorageError, Stored, Value},
@@ -77,7 +77,7 @@ impl<S: Storage> Server<S> {
         check_key("key", key)?;
         check_value("value", value)?;
         let rule = self.options.rules.of_object(key);
-        check_rule(rule.as_ref(), value)?;
+        self.pass_rule(rule.as_ref(), value)?;
         let head = self.durable.object_sequence(key);
         let head = self.sound(head)?;
         self.change_object(key, rule.as_ref(), head.unwrap_or_default(), Some(value))
@@ -120,7 +120,7 @@ impl<S: Storage> Server<S> {
         value: Option<EncodedValue<'_>>,
     ) -> Result<Position, WriteError> {
         let sequence = head.next().ok_or(WriteError::Exhausted)?;
-        let version = rule.and_then(|rule| rule.version());
+        let version = self.stamp(rule);
         let bytes = value.map(|value| value.as_bytes().into());
         let stored = Stored { sequence, version: version.clone(), value: bytes };
         self.on_storage(true, |storage| storage.set_object(key, stored))?;

@@ -195,6 +195,54 @@ impl Pools {
         pools
     }
 
+    /// Forgets that a connection waits.
+    pub(super) fn forget(&mut self, connection: ConnectionId) {
+        self.waiting.remove(&connection);
+    }
+
+    /// The connections from `first` on and below `after` that fields go with.
+    pub(super) fn owners_in(&self, first: ConnectionId, after: ConnectionId) -> OrderedSet<ConnectionId> {
+        let nothing: Arc<str> = "".into();
+        let owned = self.owned.range((first, (nothing.clone(), nothing))..);
+        owned.map(|(owner, _)| *owner).take_while(|owner| *owner < after).collect()
+    }
+
+    /// Takes up a pool that was kept elsewhere.
+    pub(super) fn take_up(
+        &mut self,
+        id: &Arc<str>,
+        about: &StoredDatastore,
+        presence: bool,
+    ) -> Result<(), StorageError> {
+        let known = Known {
+            presence,
+            fields: 0,
+            deletions: 0,
+            sent: about.head,
+            flushed: Timestamp::default(),
+            due: None,
+        };
+        self.set(id, Some(known));
+        self.table.set_datastore(id, about)
+    }
+
+    /// Takes up a field of a pool that was taken up.
+    pub(super) fn take_up_field(
+        &mut self,
+        id: &Arc<str>,
+        field: &Arc<str>,
+        owner: Option<ConnectionId>,
+        stored: Stored,
+    ) -> Result<(), StorageError> {
+        if let Some(known) = self.known.get_mut(id) {
+            known.fields += usize::from(stored.value.is_some());
+        }
+        if owner.is_some() {
+            self.set_owner((id.clone(), field.clone()), owner);
+        }
+        self.table.set_record(id, field, stored)
+    }
+
     fn live(&self, now: Timestamp, id: &str) -> Result<Option<(StoredDatastore, Known)>, StorageError> {
         let about = self.table.datastore(id)?.filter(|about| !is_over(about, now));
         Ok(about.zip(self.known.get(id).copied()))
@@ -286,12 +334,26 @@ impl<S: Storage> Server<S> {
         self.remove_pool(&id)?;
         let stored = self.pools.table.set_datastore(&id, &about);
         self.sound(stored)?;
+        self.keep_pool(&id, &about, known.presence)?;
         self.pools.set(&id, Some(known));
         let pool = about_pool(id.clone(), &about, known);
         if before.is_some() {
             self.restart_followers(now, &Subject::Pool(id));
         }
         Ok(pool)
+    }
+
+    /// Has a pool exist: now, or in a cluster as soon as the log says so.
+    pub(super) fn ensure_pool(&mut self, now: Timestamp, id: &str, open: OpenPool) -> Result<(), WriteError> {
+        if !self.replication.is_on() {
+            return self.open_pool(now, id, open, None).map(drop);
+        }
+        check_key("pool", id)?;
+        let live = self.pool(now, id);
+        if self.sound(live)?.is_none() {
+            self.propose_pool(id, open);
+        }
+        Ok(())
     }
 
     /// Merges a map of fields into a pool; nil takes a field away. All of it counts, or nothing.
@@ -372,6 +434,7 @@ impl<S: Storage> Server<S> {
             let owner = writer.filter(|_| known.presence && value.is_some());
             self.pools.set_owner((id.clone(), (*field).into()), owner);
             let stored = Stored { sequence: about.head, version: None, value };
+            self.keep_field(&id, field, owner, &stored)?;
             let stored = self.pools.table.set_record(&id, field, stored);
             self.sound(stored)?;
         }
@@ -380,7 +443,8 @@ impl<S: Storage> Server<S> {
         }
         let stored = self.pools.table.set_datastore(&id, &about);
         self.sound(stored)?;
-        let due = now.max(known.flushed + self.options.flush_interval);
+        self.keep_head(&id, about.head)?;
+        let due = self.local(now).max(known.flushed + self.options.flush_interval);
         known.due = known.due.or(Some(due));
         self.pools.set(&id, Some(known));
         Ok(Some(Position { epoch: about.epoch, sequence: about.head }))
@@ -393,7 +457,7 @@ impl<S: Storage> Server<S> {
         if self.batch.failure.is_some() {
             return;
         }
-        let now = self.clock;
+        let now = self.present();
         for (pool, fields) in self.pools.owned_by(connection) {
             let gone: OrderedMap<&str, _> = fields.iter().map(|field| (&**field, None)).collect();
             if self.change_fields(now, &pool, &gone, None).is_err() {
@@ -483,7 +547,8 @@ impl<S: Storage> Server<S> {
         if self.batch.failure.is_some() {
             return;
         }
-        for id in self.pools.table.expired(now) {
+        let expiring = self.pools.table.expiring();
+        for (id, _) in self.sound(expiring).unwrap_or_default().into_iter().filter(|(_, ends)| now > *ends) {
             if self.remove_pool(&id).is_ok() {
                 self.dismiss_followers(&Subject::Pool(id), "the pool has expired");
             }
@@ -501,7 +566,8 @@ impl<S: Storage> Server<S> {
             self.pools.set_owner(field, None);
         }
         let removed = self.pools.table.remove_datastore(id);
-        self.sound(removed)
+        self.sound(removed)?;
+        self.drop_pool(id)
     }
 
     /// A pool as a table whose changes can be followed. It is settled: its head was told.

@@ -23,8 +23,8 @@ impl<S: Storage> Server<S> {
         if let Some(value) = envelope.value {
             check_value("value", value)?;
         }
-        let rules = &self.options.rules;
-        let is_ruled = rules.of_object(envelope.key).is_some() || rules.resolver_of(envelope.key).is_some();
+        // In a cluster its node has looked at the rules.
+        let is_ruled = !self.replication.is_applying() && self.is_ruled(envelope.key);
         let head = self.durable.object_sequence(envelope.key);
         if is_ruled || self.sound(head)?.is_some() {
             return Err(WriteError::Owned);
@@ -34,6 +34,12 @@ impl<S: Storage> Server<S> {
         followers.dedup();
         self.outbox.broadcast(followers, &ServerMessage::Relayed(envelope));
         Ok(())
+    }
+
+    /// Whether the table of objects names a key.
+    pub(super) fn is_ruled(&self, key: &str) -> bool {
+        let rules = &self.options.rules;
+        rules.of_object(key).is_some() || rules.resolver_of(key).is_some()
     }
 
     /// Lets a subscription hear what is relayed on a key.

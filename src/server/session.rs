@@ -23,12 +23,19 @@ const OUTFLOW_BYTES: usize = MAX_FRAME_BYTES / 4;
 
 /// Who asks for an operation.
 #[derive(Debug)]
-struct Caller {
-    connection: ConnectionId,
+pub(super) struct Caller {
+    pub(super) connection: ConnectionId,
     /// Under which its requests are remembered.
-    client: Arc<str>,
+    pub(super) client: Arc<str>,
     /// Who that is, and what it may do.
-    grant: Arc<Grant>,
+    pub(super) grant: Arc<Grant>,
+}
+
+impl Caller {
+    /// One whose node has seen to what it may do.
+    pub(super) fn permitted(connection: ConnectionId, client: &str, user: &str) -> Self {
+        Self { connection, client: client.into(), grant: Grant::everything(user).into() }
+    }
 }
 
 /// What an operation did.
@@ -63,7 +70,16 @@ impl<S: Storage> Server<S> {
         self.observe(now);
         self.hub.disconnect(connection);
         self.outbox.forget(connection);
-        self.release_fields(connection);
+        self.let_go(connection);
+    }
+
+    /// Sees to what a connection that is gone has left behind.
+    pub(super) fn let_go(&mut self, connection: ConnectionId) {
+        if self.replication.is_on() {
+            self.propose_departure(connection);
+        } else {
+            self.release_fields(connection);
+        }
     }
 
     /// A connection's frame arrived: one or more messages. Frames of connections that are gone are ignored.
@@ -126,7 +142,11 @@ impl<S: Storage> Server<S> {
             }
             ClientMessage::Delivered(traces) => {
                 let user = session.grant.user.clone();
-                self.delivered(now, &user, &traces);
+                if self.replication.is_on() {
+                    self.propose_delivered(&user, &traces);
+                } else {
+                    self.delivered(now, &user, &traces);
+                }
             }
             ClientMessage::Subscribe(subscriptions) => {
                 for subscription in subscriptions {
@@ -178,12 +198,15 @@ impl<S: Storage> Server<S> {
             self.close(older, CloseCode::Silent, "the client is connected anew", None);
         }
         let number = self.random.session();
-        if !self.hub.greet(now, connection, number, client, grant) {
+        if !self.hub.greet(now, connection, number, client.clone(), grant) {
             self.close(connection, CloseCode::Unexpected, "hello comes once", None);
             return;
         }
         let heartbeat = u32::try_from(self.options.heartbeat.as_millis()).unwrap_or(u32::MAX);
         self.outbox.send(connection, &ServerMessage::Welcome { session: number, heartbeat });
+        if self.replication.is_on() {
+            self.propose_greeting(now, connection, &client);
+        }
         self.hub.schedule(connection, now + self.options.heartbeat);
     }
 
@@ -220,7 +243,7 @@ impl<S: Storage> Server<S> {
             Target::Object(key) => Subject::Object(key.into()),
             Target::Datastore { id, open } => {
                 if let Some(open) = open.filter(|_| may_open)
-                    && let Err(error) = self.open_datastore(now, id, open, None)
+                    && let Err(error) = self.ensure_datastore(now, id, open)
                     && error != WriteError::StorageFailed
                 {
                     self.hub.unsubscribe(connection, asked.id);
@@ -231,7 +254,7 @@ impl<S: Storage> Server<S> {
             }
             Target::Pool { id, open } => {
                 if let Some(open) = open.filter(|_| may_open)
-                    && let Err(error) = self.open_pool(now, id, open, None)
+                    && let Err(error) = self.ensure_pool(now, id, open)
                     && error != WriteError::StorageFailed
                 {
                     self.hub.unsubscribe(connection, asked.id);
@@ -295,6 +318,9 @@ impl<S: Storage> Server<S> {
 
     /// Answers what a connection has asked for, as far as it reads its answers.
     pub(super) fn answer_asked(&mut self, now: Timestamp, connection: ConnectionId) {
+        if self.replication.holds(connection) {
+            return;
+        }
         let mut held = Vec::new();
         while let Some(session) = self.hub.session(connection) {
             if session.outflow == Outflow::Full {
@@ -303,7 +329,13 @@ impl<S: Storage> Server<S> {
             let Some(asked) = session.asked.pop_front() else {
                 break;
             };
-            if let Some(Subject::Pool(id)) = self.hub.subject(connection, asked.subscription)
+            let subject = self.hub.subject(connection, asked.subscription);
+            if subject.as_ref().is_some_and(|subject| self.replication.is_opening(subject)) {
+                self.replication.wait(connection);
+                held.push(asked);
+                continue;
+            }
+            if let Some(Subject::Pool(id)) = subject
                 && !self.settle_pool(now, &id)
             {
                 held.push(asked);
@@ -439,20 +471,33 @@ impl<S: Storage> Server<S> {
     }
 
     fn write(&mut self, now: Timestamp, caller: &Caller, request: RequestId, operation: &Operation<'_>) {
+        if self.replication.is_on() {
+            self.propose_write(caller, request, operation);
+            return;
+        }
         self.batch.writes.push((caller.connection, request));
         // Else the commit refuses it, with all others of the batch.
-        if let Ok(reply) = self.write_once(now, caller, request, operation) {
-            self.outbox.reply(caller.connection, &reply_message(request, &reply));
+        if let Ok(reply) = self.write_once(now, caller, request, operation, None) {
+            self.tell_reply(caller.connection, request, &reply);
         }
     }
 
-    /// Runs a request unless it ran before. Only a failed storage is an error.
-    fn write_once(
+    /// Tells a client what became of its request.
+    pub(super) fn tell_reply(&mut self, connection: ConnectionId, request: RequestId, reply: &Reply) {
+        if self.hub.session(connection).is_some() {
+            self.outbox.reply(connection, &reply_message(request, reply));
+        }
+    }
+
+    /// Runs a request unless it ran before, or gives it the `refusal` that it has already. Only a failed storage is an
+    /// error.
+    pub(super) fn write_once(
         &mut self,
         now: Timestamp,
         caller: &Caller,
         request: RequestId,
         operation: &Operation<'_>,
+        refusal: Option<Reply>,
     ) -> Result<Reply, WriteError> {
         let client = &*caller.client;
         if request > MAX_SEQUENCE {
@@ -465,14 +510,16 @@ impl<S: Storage> Server<S> {
             Recollection::Forgotten => return Ok(expired()),
             Recollection::New => {}
         }
-        let (reply, is_durable) = match self.run(now, caller, operation) {
-            Ok(Effect { position, result, is_durable }) => (Reply::Done { position, result }, is_durable),
-            Err(WriteError::StorageFailed) => return Err(WriteError::StorageFailed),
-            Err(error) => {
+        let (reply, is_durable) = match refusal.map_or_else(|| Ok(self.run(now, caller, operation)), Err) {
+            Ok(Ok(Effect { position, result, is_durable })) => (Reply::Done { position, result }, is_durable),
+            Ok(Err(WriteError::StorageFailed)) => return Err(WriteError::StorageFailed),
+            Ok(Err(error)) => {
                 let message: Arc<str> = error.to_string().into();
                 (Reply::Refused { code: error.code().number(), message }, false)
             }
+            Err(refusal) => (refusal, false),
         };
+        let is_durable = self.is_kept(is_durable);
         // What changed nothing durable need not be remembered longer than the process lives: the connection that could
         // repeat it ends with the process, and to run it again does no harm.
         self.on_storage(is_durable, |storage| storage.set_reply(now, client, request, &reply))?;

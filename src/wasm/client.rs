@@ -12,7 +12,8 @@ use crate::{
     },
     gate::{Dialect, Fault, Patterns},
     protocol::{
-        DecodeError, EncodedValue, OpenPool, Operation, Position, Query, Reader, RequestId, Row, Sequence,
+        DecodeError, EncodedOperation, EncodedQuery, EncodedValue, OpenPool, Position, Reader, RequestId,
+        Row, Sequence,
     },
     replica::{EpochId, Header, OnGap, Source, Status, Token, Verdict, Version},
     session::{Generation, Phase},
@@ -317,23 +318,22 @@ impl Core {
     /// Asks for a change by an operation of the wire and returns its request, or -1: a key is over its limit, -2: a
     /// value is or the operation is none, -3: too many writes wait already.
     pub fn write(&self, operation: &[u8]) -> f64 {
-        let operation = match Operation::decode(operation) {
+        let operation = match EncodedOperation::check(operation) {
             Ok(operation) => operation,
             Err(DecodeError::BadKey) => return -1.0,
             Err(_) => return -2.0,
         };
-        match self.host.run(|client, now| client.write(now, operation)) {
+        match self.host.run(|client, now| client.write_encoded(now, operation)) {
             Ok(request) => float(Some(request)),
-            Err(WriteError::Key(_)) => -1.0,
-            Err(WriteError::Value(_) | WriteError::Large(_)) => -2.0,
             Err(WriteError::Waiting(_)) => -3.0,
+            Err(WriteError::Key(_) | WriteError::Value(_) | WriteError::Large(_)) => -2.0,
         }
     }
 
     /// Asks a question of the wire and returns its number, or -2: it is too long or none, -3: too many wait already.
     pub fn query(&self, question: &[u8]) -> f64 {
-        let Ok(question) = Query::decode(question) else { return -2.0 };
-        match self.host.run(|client, now| client.query(now, question)) {
+        let Ok(question) = EncodedQuery::check(question) else { return -2.0 };
+        match self.host.run(|client, now| client.query_encoded(now, question)) {
             Ok(query) => f64::from(query),
             Err(QueryError::Long(_)) => -2.0,
             Err(QueryError::Waiting(_)) => -3.0,

@@ -81,6 +81,10 @@ impl Storage for Faulty {
         self.memory.set_datastore(id, datastore)
     }
 
+    fn expiring(&self) -> Result<Vec<(Arc<str>, Timestamp)>, StorageError> {
+        self.memory.expiring()
+    }
+
     fn remove_datastore(&mut self, id: &str) -> Result<(), StorageError> {
         self.memory.remove_datastore(id)
     }

@@ -9,7 +9,7 @@ export const SECTIONS = [
       'docs/testing.md', 'docs/inspector.md', 'docs/transport.md', 'docs/nats.md', 'docs/backend.md', 'docs/migration.md',
     ],
   },
-  { title: 'Reference', pages: ['api', 'docs/errors.md', 'PROTOCOL.md', 'docs/gate.md', 'docs/operating.md', 'docs/cluster.md'] },
+  { title: 'Reference', pages: ['api', 'docs/errors.md', 'PROTOCOL.md', 'docs/gate.md', 'docs/operating.md', 'docs/scaling.md'] },
   { title: 'Measured', pages: ['docs/bench.md', 'docs/load.md', 'docs/cost.md', 'docs/mutants.md'] },
   { title: 'Inside', pages: ['ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md'] },
 ]
@@ -20,7 +20,7 @@ export const NAMES = {
   'docs/services.md': 'Pools, mailboxes, kv',
   'docs/testing.md': 'Testing with faults',
   'docs/nats.md': 'Over NATS',
-  'docs/cluster.md': 'Several servers',
+  'docs/scaling.md': 'Several servers',
   'docs/auth.md': 'Who may do what',
   'docs/backend.md': 'A backend of your own',
   'docs/migration.md': 'From para-sync',

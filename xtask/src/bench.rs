@@ -41,6 +41,8 @@ pub(crate) enum Load {
     Idle,
     /// Five thousand clients after the server was killed.
     Reconnect,
+    /// A node of a cluster, beside a server of its own.
+    Cluster,
 }
 
 impl Load {
@@ -49,6 +51,7 @@ impl Load {
             Self::FanOut => "fan-out",
             Self::Idle => "idle",
             Self::Reconnect => "reconnect",
+            Self::Cluster => "cluster",
         }
     }
 }
@@ -154,7 +157,7 @@ fn load(shell: &Shell, only: Option<Load>) -> anyhow::Result<()> {
         shell.run(&mut shell.cargo(["build", "--locked", "--release", "--package", "tidewire-load"]))?;
         Ok(Outcome::Done("built".to_owned()))
     })?;
-    let all = [Load::FanOut, Load::Idle, Load::Reconnect];
+    let all = [Load::FanOut, Load::Idle, Load::Reconnect, Load::Cluster];
     for measurement in only.map_or(all.to_vec(), |only| vec![only]) {
         let name = measurement.name();
         shell.step(&format!("{name} benchmark"), &format!("cargo xtask bench load {name}"), || {

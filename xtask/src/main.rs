@@ -12,6 +12,7 @@ mod bench;
 mod build;
 mod check;
 mod ci;
+mod cluster;
 mod control;
 mod demo;
 mod fuzz;
@@ -55,6 +56,15 @@ enum Task {
         /// Also run the long tiers: the native and the wasm tests once more as release builds, and the fuzz targets.
         #[arg(long)]
         all: bool,
+        /// Only the cluster, by ten schedules of kills and pauses; with `--all` each of a minute.
+        #[arg(long)]
+        cluster: bool,
+    },
+    /// Start three servers of NATS and three nodes on this machine, and one address in front of them.
+    Cluster {
+        /// The port of that address.
+        #[arg(long, default_value_t = 4400)]
+        port: u16,
     },
     /// Build the npm package and the demo page.
     Build,
@@ -116,7 +126,9 @@ fn run(options: Options) -> anyhow::Result<()> {
     match options.task {
         Task::Demo { check: true, .. } => demo::check(&shell),
         Task::Demo { port, data, check: false } => demo::serve(&shell, port, &data),
-        Task::Test { all } => test::run(&shell, all),
+        Task::Test { all, cluster: false } => test::run(&shell, all),
+        Task::Test { all, cluster: true } => test::cluster(&shell, all),
+        Task::Cluster { port } => cluster::serve(&shell, port),
         Task::Build => build::run(&shell),
         Task::Ci => ci::run(&shell),
         Task::Size => size::run(&shell),

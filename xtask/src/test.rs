@@ -1,6 +1,6 @@
 //! Every test there is.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use anyhow::{Context, ensure};
 
@@ -11,11 +11,33 @@ use crate::{
     soak,
 };
 
+/// Above what ten schedules of a minute take, with what comes before and after each.
+const CLUSTER_LIMIT: Duration = Duration::from_secs(45 * 60);
+
 /// `cargo xtask test`.
 pub(crate) fn run(shell: &Shell, all: bool) -> anyhow::Result<()> {
     everything(shell, all)?;
     shell.print_summary();
     Ok(())
+}
+
+/// `cargo xtask test --cluster`: the tests of the cluster, and ten schedules of kills and pauses.
+pub(crate) fn cluster(shell: &Shell, is_long: bool) -> anyhow::Result<()> {
+    setup::for_cluster(shell)?;
+    schedules(shell, if is_long { 60 } else { 12 })?;
+    shell.print_summary();
+    Ok(())
+}
+
+fn schedules(shell: &Shell, seconds: u64) -> anyhow::Result<()> {
+    shell.step("ten schedules of a cluster", "cargo xtask test --cluster", || {
+        let mut cargo =
+            shell.cargo(["test", "--locked", "--package", "tidewire-server", "--test", "cluster"]);
+        cargo.env("TIDEWIRE_SCHEDULES", "10").env("TIDEWIRE_SCHEDULE_SECONDS", seconds.to_string());
+        let tests = passed(&shell.run_within(CLUSTER_LIMIT, &mut cargo)?);
+        ensure!(tests > 0, "no test ran");
+        Ok(Outcome::Done(format!("{tests} tests passed, no acknowledged write lost")))
+    })
 }
 
 /// Sets up, builds, and runs the tests; the first failure ends it.
@@ -58,6 +80,7 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
         let alone = "cargo test --workspace --profile server";
         step(shell, "native tests, release", alone, &mut native(shell, &["--profile", "server"]))?;
         wasm(shell, &browser, Runtime::Chromium, true)?;
+        schedules(shell, 60)?;
         fuzz::all(shell, None, fuzz::SECONDS)?;
         autobahn::check(shell)?;
     }

@@ -82,21 +82,33 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     child: Child,
     scratch: TempDir,
+    /// What it is told beside the usual.
+    extra: Vec<String>,
 }
 
 impl Running {
     pub(crate) async fn start(contestant: Contestant, programs: &Programs) -> anyhow::Result<Self> {
+        Self::start_with(contestant, programs, &[]).await
+    }
+
+    /// Starts it with more arguments than usual.
+    pub(crate) async fn start_with(
+        contestant: Contestant,
+        programs: &Programs,
+        extra: &[&str],
+    ) -> anyhow::Result<Self> {
         let scratch = tempfile::tempdir()?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let child = spawn(contestant, programs, scratch.path(), address).await?;
-        Ok(Self { contestant, address, child, scratch })
+        let extra: Vec<_> = extra.iter().map(|&argument| argument.to_owned()).collect();
+        let child = spawn(contestant, programs, scratch.path(), address, &extra).await?;
+        Ok(Self { contestant, address, child, scratch, extra })
     }
 
     /// Ends it without a word, and starts it again over the same data.
     pub(crate) async fn crash(&mut self, programs: &Programs) -> anyhow::Result<()> {
         self.child.kill().await?;
-        self.child = spawn(self.contestant, programs, self.scratch.path(), self.address).await?;
+        self.child = spawn(self.contestant, programs, self.scratch.path(), self.address, &self.extra).await?;
         Ok(())
     }
 
@@ -134,10 +146,11 @@ async fn spawn(
     programs: &Programs,
     scratch: &Path,
     address: SocketAddr,
+    extra: &[String],
 ) -> anyhow::Result<Child> {
     let name = contestant.name();
     let mut command = contestant.command(programs, scratch, address.port())?;
-    let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+    let mut child = command.args(extra).spawn().with_context(|| format!("cannot start {name}"))?;
     let end = Instant::now() + PATIENCE;
     while TcpStream::connect(address).await.is_err() {
         if let Some(status) = child.try_wait()? {

@@ -2,8 +2,9 @@
 //!
 //! Each server runs as a process of its own, all at once, and the same clients speak to each in turn, in one run: a
 //! machine that is slow for a while is so for all of them. [`contestant`] starts the servers and reads what they use,
-//! [`peer`] speaks their protocols, [`fan_out`], [`idle`] and [`reconnect`] are the three measurements.
+//! [`peer`] speaks their protocols, [`fan_out`], [`idle`], [`reconnect`] and [`cluster`] are the measurements.
 
+mod cluster;
 mod contestant;
 mod fan_out;
 mod idle;
@@ -75,6 +76,16 @@ enum Measurement {
         #[arg(long, default_value_t = 10)]
         subscriptions: usize,
     },
+    /// What a node of a cluster does, beside a server of its own.
+    Cluster {
+        /// Seconds of writes per round.
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+        #[arg(long, default_value_t = 600)]
+        subscribers: usize,
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
     /// How long clients take to come back after the server was killed.
     Reconnect {
         #[arg(long, default_value_t = 5_000)]
@@ -110,6 +121,9 @@ fn run(options: &Options) -> anyhow::Result<bool> {
             }
             Measurement::Idle { connections, subscriptions } => {
                 idle::measure(&options.programs, connections, subscriptions).await
+            }
+            Measurement::Cluster { seconds, subscribers, rounds } => {
+                cluster::measure(&options.programs, seconds, subscribers, rounds).await
             }
             Measurement::Reconnect { clients, rounds } => {
                 reconnect::measure(&options.programs, clients, rounds).await

@@ -135,6 +135,25 @@ impl Peer {
         }
     }
 
+    /// Waits for the next frame, and tells how many writes it acknowledges.
+    pub(crate) async fn acknowledgements(&mut self) -> anyhow::Result<u64> {
+        let frame = self.next().await?.into_data();
+        let mut reader = Reader::new(&frame);
+        let (mut done, mut is_asked) = (0, false);
+        while !reader.is_empty() {
+            match ServerMessage::decode(&mut reader)? {
+                ServerMessage::Ack { .. } => done += 1,
+                ServerMessage::Beacon { .. } => is_asked = true,
+                ServerMessage::Refusal { message, .. } => bail!("refused: {message}"),
+                _ => {}
+            }
+        }
+        if is_asked {
+            self.socket.send(binary(&[ClientMessage::Ping])).await?;
+        }
+        Ok(done)
+    }
+
     async fn next(&mut self) -> anyhow::Result<Message> {
         loop {
             match self.socket.next().await.context("the server hung up")?? {

@@ -196,7 +196,7 @@ pub fn restore(file: &Path, directory: &Path, replace: bool) -> Result<Restored,
         return Err(RestoreError::Damaged(faults));
     }
     let partial = directory.join("tidewire.db.restoring");
-    let renewed = copy(&source, &partial).and_then(|()| renew(&partial));
+    let renewed = copy(&source, &partial).and_then(|()| renew_file(&partial));
     let histories = match renewed {
         Ok(histories) => histories,
         Err(error) => {
@@ -207,6 +207,24 @@ pub fn restore(file: &Path, directory: &Path, replace: bool) -> Result<Restored,
     let aside = if is_there { Some(put_aside(&path).map_err(|error| failed(error.into()))?) } else { None };
     put_in_place(&partial, &path).map_err(failed)?;
     Ok(Restored { histories, aside })
+}
+
+/// Puts a sound database into a data directory that no server uses. What is there is kept beside it if `keep`; then its
+/// new name is returned.
+pub(crate) fn replace(file: &Path, directory: &Path, keep: bool) -> Result<Option<PathBuf>, CopyError> {
+    let faults = check::pages(&Connection::open(file)?)?;
+    if !faults.is_empty() {
+        return Err(CopyError::Damaged(faults));
+    }
+    let path = directory.join(DATABASE);
+    let aside = if path.exists() { Some(put_aside(&path)?) } else { None };
+    put_in_place(file, &path)?;
+    if let Some(aside) = aside.as_ref().filter(|_| !keep) {
+        fs::remove_file(aside)?;
+        // Most often there is none.
+        let _ = fs::remove_file(open::log_of(aside));
+    }
+    Ok(aside.filter(|_| keep))
 }
 
 /// Renames a database with its log, so that the two still belong together. Returns its new name.
@@ -226,11 +244,23 @@ fn put_aside(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Gives every history of a database a new epoch, whose lineage begins with the old one. Returns how many there are.
-fn renew(path: &Path) -> Result<usize, CopyError> {
+fn renew_file(path: &Path) -> Result<usize, CopyError> {
     let mut database = Connection::open(path)?;
     open::bring_up_to_date(&database)?;
     let transaction = database.transaction()?;
     let fresh = || serve::seed().map(|seed| Epoch::from_bytes(std::array::from_fn(|index| seed[index])));
+    let histories = renew(&transaction, |_| fresh())?;
+    // It is no place of any log any more.
+    transaction.execute("DELETE FROM cluster", [])?;
+    transaction.commit()?;
+    Ok(histories)
+}
+
+/// The same in an open transaction; `fresh` makes the new epoch of an old one.
+pub(crate) fn renew(
+    transaction: &Connection,
+    fresh: impl Fn(Epoch) -> io::Result<Epoch>,
+) -> Result<usize, CopyError> {
     let mut histories = 0;
 
     let objects = transaction
@@ -257,7 +287,7 @@ fn renew(path: &Path) -> Result<usize, CopyError> {
         let after = before.succeeded_by(Position { epoch: old, sequence: head });
         transaction.execute(
             "UPDATE history SET epoch = ?1, lineage = ?2",
-            params![fresh()?.as_bytes(), lineage_bytes(&after)],
+            params![fresh(old)?.as_bytes(), lineage_bytes(&after)],
         )?;
         histories += 1;
     }
@@ -272,10 +302,9 @@ fn renew(path: &Path) -> Result<usize, CopyError> {
     for (number, last, before) in datastores {
         transaction.execute(
             "UPDATE datastores SET epoch = ?2, lineage = ?3 WHERE number = ?1",
-            params![number, fresh()?.as_bytes(), lineage_bytes(&before.succeeded_by(last))],
+            params![number, fresh(last.epoch)?.as_bytes(), lineage_bytes(&before.succeeded_by(last))],
         )?;
         histories += 1;
     }
-    transaction.commit()?;
     Ok(histories)
 }

@@ -19,10 +19,13 @@ use tidewire::server::{self, EVERYONE, Projection, Rate, Rule, Rules, View};
 
 use toml::Spanned;
 
-use crate::{Builder, Limits, gate::schema_gate, keys::Sources};
+use crate::{Builder, Limits, cluster::Cluster, gate::schema_gate, keys::Sources};
 
 /// Where the database is, if nothing says otherwise.
 const DATA: &str = "data";
+
+/// What a service is called, if nothing says otherwise.
+const SERVICE: &str = "tidewire";
 
 /// What `serve` is told.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -63,6 +66,22 @@ pub struct Settings {
     /// programs of this machine only.
     #[arg(long, env = "TIDEWIRE_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
+    /// Address of nats-server, such as `nats://127.0.0.1:4222`; may be repeated, or separated by commas. Servers with the
+    /// same ones are one service.
+    #[arg(long, env = "TIDEWIRE_NATS", value_name = "URL", value_delimiter = ',')]
+    pub nats: Vec<String>,
+    /// Name of the service, where NATS has several [default: tidewire].
+    #[arg(long, env = "TIDEWIRE_NATS_SERVICE", value_name = "NAME", value_parser = service_name)]
+    pub nats_service: Option<String>,
+    /// How many servers of NATS keep the log, if this node makes it [default: 3, or 1 where there are fewer].
+    #[arg(long, env = "TIDEWIRE_NATS_REPLICAS", value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub nats_replicas: Option<u8>,
+    /// File with the credentials for NATS.
+    #[arg(long, env = "TIDEWIRE_NATS_CREDENTIALS", value_name = "FILE")]
+    pub nats_credentials: Option<PathBuf>,
+    /// Name of this node, which no other one has [default: made at random and kept in the data directory].
+    #[arg(long, env = "TIDEWIRE_NODE", value_name = "NAME")]
+    pub node: Option<String>,
     /// How logs are written [default: text].
     #[arg(long, env = "TIDEWIRE_LOG", value_name = "FORMAT")]
     pub log: Option<LogFormat>,
@@ -252,7 +271,9 @@ impl Settings {
     /// What a file names is beside that file.
     fn under(mut self, directory: &Path) -> Self {
         for path in
-            [&mut self.data, &mut self.www, &mut self.jwt_secret, &mut self.jwks].into_iter().flatten()
+            [&mut self.data, &mut self.www, &mut self.jwt_secret, &mut self.jwks, &mut self.nats_credentials]
+                .into_iter()
+                .flatten()
         {
             *path = directory.join(&*path);
         }
@@ -273,6 +294,11 @@ impl Settings {
             jwks: self.jwks.or(file.jwks),
             jwt_audience: self.jwt_audience.or(file.jwt_audience),
             metrics_listen: self.metrics_listen.or(file.metrics_listen),
+            nats: if self.nats.is_empty() { file.nats } else { self.nats },
+            nats_service: self.nats_service.or(file.nats_service),
+            nats_replicas: self.nats_replicas.or(file.nats_replicas),
+            nats_credentials: self.nats_credentials.or(file.nats_credentials),
+            node: self.node.or(file.node),
             log: self.log.or(file.log),
             verbose: self.verbose.or(file.verbose),
             limits: self.limits.over(file.limits),
@@ -300,6 +326,15 @@ impl Settings {
                 jwks: self.jwks,
                 audience: self.jwt_audience,
             });
+        if !self.nats.is_empty() {
+            builder = builder.cluster(Cluster {
+                servers: self.nats,
+                service: self.nats_service.unwrap_or_else(|| SERVICE.to_owned()),
+                node: self.node,
+                replicas: self.nats_replicas.map(usize::from),
+                credentials: self.nats_credentials,
+            });
+        }
         if let Some(address) = self.listen {
             builder = builder.listen(address);
         }
@@ -436,6 +471,16 @@ fn compile(schema: &toml::Value, directory: &Path) -> Result<Compiled, String> {
     };
     let gate = schema_gate(&text).map_err(|error| error.to_string())?;
     Ok(Compiled(Arc::new(gate)))
+}
+
+/// A name that may be part of a subject and of a stream's name.
+fn service_name(name: &str) -> Result<String, &'static str> {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
+    if !name.is_empty() && name.len() <= 64 && name.chars().all(is_plain) {
+        Ok(name.to_owned())
+    } else {
+        Err("a service's name is up to 64 letters, digits, `-` and `_`")
+    }
 }
 
 fn invalid(path: &Path, text: &str, span: Option<Range<usize>>, reason: String) -> ConfigError {

@@ -1,6 +1,9 @@
 //! Whether the server may be sent clients.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU8, Ordering},
+};
 
 /// How the server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -8,8 +11,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 pub enum Condition {
     /// The database is being opened. Next: `Ready`.
     Opening,
-    /// All is well. Next: `Failing`, `Stopping`.
+    /// The database is open, and the node becomes a member of its cluster. Next: `Ready`, `Opening`, `Stopping`.
+    Joining,
+    /// All is well. Next: `Failing`, `Apart`, `Joining`, `Stopping`.
     Ready,
+    /// The log of the cluster is out of reach: reads are answered, writes wait. Next: `Ready`, `Joining`, `Stopping`.
+    Apart,
     /// The last commit failed: reads are answered, writes are refused. Next: `Ready`, `Stopping`.
     Failing,
     /// Everybody is being sent away. The end.
@@ -22,7 +29,9 @@ impl Condition {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Opening => "opening the database",
+            Self::Joining => "joining the cluster",
             Self::Ready => "ready",
+            Self::Apart => "the log is out of reach",
             Self::Failing => "the storage fails",
             Self::Stopping => "stopping",
         }
@@ -31,20 +40,47 @@ impl Condition {
     const fn from_number(number: u8) -> Self {
         match number {
             0 => Self::Opening,
-            1 => Self::Ready,
-            2 => Self::Failing,
+            1 => Self::Joining,
+            2 => Self::Ready,
+            3 => Self::Apart,
+            4 => Self::Failing,
             _ => Self::Stopping,
         }
     }
 }
 
+/// About a node of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// What it is called.
+    pub name: String,
+    /// How many servers of NATS keep the log.
+    pub replicas: usize,
+}
+
+impl Node {
+    /// What an acknowledgement means.
+    #[must_use]
+    pub fn promise(&self) -> String {
+        let kept = match self.replicas {
+            1 => "one server of NATS keeps".to_owned(),
+            count => format!("{count} servers of NATS keep"),
+        };
+        format!("acknowledged: in the log, which {kept}, and committed to this node's disk")
+    }
+}
+
 /// The server's condition, for all its threads.
 #[derive(Debug)]
-pub struct Health(AtomicU8);
+pub struct Health {
+    condition: AtomicU8,
+    /// About the node, once that is known.
+    node: OnceLock<Node>,
+}
 
 impl Default for Health {
     fn default() -> Self {
-        Self(AtomicU8::new(Condition::Opening as u8))
+        Self { condition: AtomicU8::new(Condition::Opening as u8), node: OnceLock::new() }
     }
 }
 
@@ -52,14 +88,36 @@ impl Health {
     /// How the server is.
     #[must_use]
     pub fn condition(&self) -> Condition {
-        Condition::from_number(self.0.load(Ordering::Relaxed))
+        Condition::from_number(self.condition.load(Ordering::Relaxed))
+    }
+
+    /// About the node; `None` for a server of its own.
+    #[must_use]
+    pub fn node(&self) -> Option<&Node> {
+        self.node.get()
+    }
+
+    /// Notes which node this is. What was noted first stays.
+    pub(crate) fn introduce(&self, node: Node) {
+        let _ = self.node.set(node);
+    }
+
+    /// Notes how a node is in its cluster. A storage that fails is the worse trouble.
+    pub(crate) fn turn(&self, is_well: bool, has_joined: bool) {
+        let condition = match (self.condition(), is_well, has_joined) {
+            (Condition::Failing, _, true) => return,
+            (_, true, _) => Condition::Ready,
+            (_, false, true) => Condition::Apart,
+            (_, false, false) => Condition::Joining,
+        };
+        self.set(condition);
     }
 
     /// Notes another condition. A server that stops does nothing else any more.
     pub fn set(&self, condition: Condition) {
         let keep = |now| (Condition::from_number(now) != Condition::Stopping).then_some(condition as u8);
         // It fails only where there is nothing to change.
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, keep);
+        let _ = self.condition.fetch_update(Ordering::Relaxed, Ordering::Relaxed, keep);
     }
 }
 

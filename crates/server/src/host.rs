@@ -11,13 +11,14 @@ use std::{
 };
 
 use crate::{
+    cluster::{Event, Replica},
     health::{self, Health},
     metrics::{Meter, Observation},
 };
 use axum::body::Bytes;
 use thiserror::Error;
 use tidewire::{
-    protocol::{CloseCode, EncodedValue, Lineage, Position, Timestamp, server_frame_to_json},
+    protocol::{CloseCode, DecodeError, EncodedValue, Lineage, Position, Timestamp, server_frame_to_json},
     server::{
         Action, CommitError, ConnectionId, Datastore, Grant, Object, Refusal, Resource, Server, Snapshot,
         WriteError,
@@ -29,6 +30,8 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
+
+pub use tidewire::server::Condition;
 
 /// Bytes that may wait for a connection, unless configured. A reader that is further behind is dropped and resumes later:
 /// it would hold memory that all others need.
@@ -64,6 +67,8 @@ pub enum Input {
     Call(Option<String>, Call),
     /// Somebody looks at the metrics.
     Observe(oneshot::Sender<Observation>),
+    /// The log of the cluster has something to say.
+    Log(Event),
     /// Say goodbye to all and end.
     Shutdown,
 }
@@ -91,17 +96,6 @@ pub enum Call {
 /// Where an answer goes.
 pub type Answer<T> = oneshot::Sender<Result<T, CallError>>;
 
-/// When a write may happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Condition {
-    /// In any case.
-    Always,
-    /// If the object still stands at this position.
-    At(Position),
-    /// If there is no such object.
-    Absent,
-}
-
 /// Why nothing was done or told.
 #[derive(Debug, Clone, Error)]
 pub enum CallError {
@@ -117,6 +111,9 @@ pub enum CallError {
     /// The batch was undone.
     #[error("the storage failed; nothing was changed")]
     Undone,
+    /// The node is no member of its cluster any more, or ends.
+    #[error("the write may have been done; read before repeating it")]
+    Unknown,
     /// The server ends.
     #[error("the server is closing")]
     Ended,
@@ -191,6 +188,26 @@ pub enum HostError {
     /// The storage is of no more use. What was acknowledged is on disk.
     #[error("{0}; everything that was acknowledged is on disk, restart once the disk is in order")]
     Storage(#[from] CommitError),
+    /// The log goes on from a state that this node does not have.
+    #[error("the log goes on from a state that this node does not have; it gets that from another node")]
+    Rebuild,
+    /// A record of the log is of another version.
+    #[error("the log has a record that this version cannot read ({0}); run the same version on all nodes")]
+    Unreadable(#[source] DecodeError),
+    /// Another node calls itself the same.
+    #[error("another node of the cluster is called {0} too; give each its own name with --node")]
+    SameName(String),
+    /// Two nodes made different things of the same log.
+    #[error(
+        "this node and another one do not agree at position {position} of the log; start it over an empty data directory, and keep a copy of this one for a report"
+    )]
+    Diverged {
+        /// The last position that they were compared at.
+        position: u64,
+    },
+    /// The system gives no randomness.
+    #[error("the system refuses what the server needs ({0})")]
+    System(#[source] std::io::Error),
     /// A fault in the server.
     #[error("the server failed inside; everything that was acknowledged is on disk")]
     Panicked,
@@ -254,6 +271,9 @@ pub struct Waiting {
     inputs: mpsc::Receiver<Input>,
 }
 
+/// How a thread ended, and what was sent to it after that.
+pub(crate) type End = (Waiting, Result<(), HostError>);
+
 impl Waiting {
     /// Starts the thread. The receiver yields how it ended.
     ///
@@ -264,21 +284,41 @@ impl Waiting {
         server: Server<S>,
         conduct: Conduct,
     ) -> std::io::Result<oneshot::Receiver<Result<(), HostError>>> {
-        let (ended, end) = oneshot::channel();
-        let runtime = Handle::current();
         // What comes from now on waits for the thread at most.
         conduct.health.set(health::Condition::Ready);
+        let end = self.start_with(server, conduct, None)?;
+        let (ended, told) = oneshot::channel();
+        tokio::spawn(async move {
+            let end = end.await.map_or(Err(HostError::Panicked), |(_, end)| end);
+            // Nobody waits for the end any more where the receiver is gone.
+            let _ = ended.send(end);
+        });
+        Ok(told)
+    }
+
+    /// Starts the thread, of a node of a cluster if there is a `replica`. The receiver also yields what was sent to the
+    /// thread after its end.
+    pub(crate) fn start_with<S: Storage + Send + 'static>(
+        self,
+        server: Server<S>,
+        conduct: Conduct,
+        replica: Option<Replica<S>>,
+    ) -> std::io::Result<oneshot::Receiver<End>> {
+        let (ended, end) = oneshot::channel();
+        let runtime = Handle::current();
         thread::Builder::new().name("tidewire".to_owned()).spawn(move || {
+            let mut inputs = self.inputs;
             let thread = Thread {
                 server,
+                replica,
                 conduct,
                 clock: Clock::new(),
                 outlets: HashMap::new(),
                 answers: Vec::new(),
                 probe_due: None,
             };
-            // Nobody waits for the end any more where the receiver is gone.
-            let _ = ended.send(thread.run(&runtime, self.inputs));
+            let end = thread.run(&runtime, &mut inputs);
+            let _ = ended.send((Self { inputs }, end));
         })?;
         Ok(end)
     }
@@ -326,6 +366,8 @@ fn held<T: 'static>(answer: Answer<T>, told: Result<T, CallError>) -> Held {
 
 struct Thread<S> {
     server: Server<S>,
+    /// The part of a node in its cluster.
+    replica: Option<Replica<S>>,
     conduct: Conduct,
     clock: Clock,
     outlets: HashMap<ConnectionId, Outlet>,
@@ -336,11 +378,24 @@ struct Thread<S> {
 }
 
 impl<S: Storage> Thread<S> {
-    fn run(mut self, runtime: &Handle, mut inputs: mpsc::Receiver<Input>) -> Result<(), HostError> {
+    fn run(mut self, runtime: &Handle, inputs: &mut mpsc::Receiver<Input>) -> Result<(), HostError> {
+        let ended = self.work(runtime, inputs);
+        if ended.is_err() && self.replica.is_some() {
+            // The other nodes are there for them.
+            self.server.close_all(CloseCode::Restarting, "the node goes", Some(RETRY_AFTER));
+            if self.server.commit(self.clock.now()).is_ok() {
+                self.transmit();
+            }
+        }
+        ended
+    }
+
+    fn work(&mut self, runtime: &Handle, inputs: &mut mpsc::Receiver<Input>) -> Result<(), HostError> {
         let mut is_ending = false;
         while !is_ending {
             let now = self.clock.now();
-            let due = self.server.poll_timeout().into_iter().chain(self.probe_due).min();
+            let replica_due = self.replica.as_ref().and_then(|replica| replica.next_due(now));
+            let due = self.server.poll_timeout().into_iter().chain(self.probe_due).chain(replica_due).min();
             let wait = due.map_or(Duration::MAX, |due| due.since(now));
             let first = runtime.block_on(async { timeout(wait, inputs.recv()).await });
             let now = self.clock.now();
@@ -363,11 +418,19 @@ impl<S: Storage> Thread<S> {
             if self.probe_due.is_some_and(|due| due <= now) {
                 self.probe(now)?;
             }
+            if let Some(replica) = &mut self.replica {
+                replica.apply(&mut self.server, now)?;
+            }
             let is_committed = self.commit(now, count)?;
             for answer in self.answers.drain(..) {
                 answer(is_committed);
             }
             self.transmit();
+            if !is_ending && let Some(replica) = &mut self.replica {
+                replica.flush(&mut self.server, now)?;
+                let is_well = replica.is_well();
+                self.conduct.health.turn(is_well, replica.has_joined());
+            }
         }
         Ok(())
     }
@@ -382,6 +445,9 @@ impl<S: Storage> Thread<S> {
         }
         match committed {
             Ok(()) => {
+                if let Some(replica) = &mut self.replica {
+                    replica.committed();
+                }
                 // One that wrote nothing says nothing about the storage.
                 if self.server.counters().commits > before {
                     self.conduct.meter.commit_seconds.record(started.elapsed());
@@ -394,6 +460,9 @@ impl<S: Storage> Thread<S> {
                 match self.probe_due {
                     None => tracing::error!("a batch was undone: {error}"),
                     Some(_) => tracing::debug!("a batch was undone: {error}"),
+                }
+                if let Some(replica) = &mut self.replica {
+                    replica.undone(now);
                 }
                 self.probe(now)?;
                 Ok(false)
@@ -447,8 +516,29 @@ impl<S: Storage> Thread<S> {
             }
             Input::Call(token, call) => {
                 let grant = self.server.admit(now, token.as_deref());
-                let answer = self.call(now, grant, call);
-                self.answers.push(answer);
+                match (call, &mut self.replica) {
+                    (Call::Write { key, value, condition, answer }, Some(replica)) => {
+                        let server = &mut self.server;
+                        replica.call(answer, |number| {
+                            grant?.check_write(Resource::Object(&key))?;
+                            let value = value.as_deref().map(EncodedValue::trusted);
+                            Ok(server.propose_call(number, &key, value, condition)?)
+                        });
+                    }
+                    (call, _) => {
+                        let answer = self.call(now, grant, call);
+                        self.answers.push(answer);
+                    }
+                }
+            }
+            Input::Log(event) => {
+                if let Some(replica) = &mut self.replica {
+                    match event {
+                        Event::Arrived(records) => replica.arrive(records),
+                        Event::Reachable(is_reachable) => replica.reach(is_reachable),
+                        Event::Elsewhere => replica.rebuild(),
+                    }
+                }
             }
             Input::Observe(observer) => {
                 // Whoever looked may be gone.
@@ -458,6 +548,9 @@ impl<S: Storage> Thread<S> {
                 self.conduct.health.set(health::Condition::Stopping);
                 let reason = "the server is restarting";
                 self.server.close_all(CloseCode::Restarting, reason, Some(RETRY_AFTER));
+                if let Some(replica) = &mut self.replica {
+                    replica.leave(&mut self.server, now);
+                }
                 return true;
             }
         }
@@ -469,6 +562,7 @@ impl<S: Storage> Thread<S> {
             counters: self.server.counters().clone(),
             census: self.server.census(),
             backlog: self.outlets.values().map(|outlet| outlet.backlog.load(Ordering::Relaxed)).sum(),
+            cluster: self.replica.as_ref().map(Replica::observe),
         }
     }
 
@@ -497,7 +591,9 @@ impl<S: Storage> Thread<S> {
             Call::Write { key, value, condition, answer } => {
                 let write = || {
                     grant?.check_write(Resource::Object(&key))?;
-                    self.check(&key, condition)?;
+                    if !self.server.holds(&key, condition).map_err(|_| CallError::Undone)? {
+                        return Err(CallError::Changed);
+                    }
                     Ok(match value {
                         Some(value) => Some(self.server.put(now, &key, EncodedValue::trusted(&value))?),
                         None => self.server.delete(now, &key)?,
@@ -506,21 +602,6 @@ impl<S: Storage> Thread<S> {
                 held(answer, write())
             }
         }
-    }
-
-    fn check(&self, key: &str, condition: Condition) -> Result<(), CallError> {
-        let holds = match condition {
-            Condition::Always => true,
-            Condition::At(position) => {
-                let object = self.server.object(key).map_err(|_| CallError::Undone)?;
-                object.is_some_and(|object| object.position == position)
-            }
-            Condition::Absent => {
-                let object = self.server.object(key).map_err(|_| CallError::Undone)?;
-                object.is_none_or(|object| object.value.is_none())
-            }
-        };
-        if holds { Ok(()) } else { Err(CallError::Changed) }
     }
 
     fn transmit(&mut self) {

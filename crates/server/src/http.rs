@@ -124,7 +124,9 @@ impl From<CallError> for Failure {
                 status: StatusCode::PRECONDITION_FAILED,
                 ..Self::new(ErrorCode::Conflict, error.to_string())
             },
-            CallError::Undone | CallError::Ended => Self::new(ErrorCode::Unavailable, error.to_string()),
+            CallError::Undone | CallError::Unknown | CallError::Ended => {
+                Self::new(ErrorCode::Unavailable, error.to_string())
+            }
         }
     }
 }

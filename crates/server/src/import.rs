@@ -109,6 +109,11 @@ pub enum ImportError {
         /// Where and why.
         source: serde_json::Error,
     },
+    /// The database is that of a node.
+    #[error(
+        "the data directory is that of a node of a cluster, and the other nodes would not have what is imported; write through a node"
+    )]
+    OfCluster,
     /// A record is no record.
     #[error("record {number}: {reason}; nothing was imported")]
     Record {
@@ -196,6 +201,9 @@ pub fn import(config: &Config, progress: impl FnMut(usize, usize)) -> Result<Rep
     }
     let records = read(config)?;
     let storage = Sqlite::open(&config.data)?;
+    if storage.is_of_cluster().map_err(|error| sqlite::open::failed(&config.data, error))? {
+        return Err(ImportError::OfCluster);
+    }
     let seed = serve::seed().map_err(ImportError::System)?;
     let options = Options { rules: config.rules.clone(), ..Options::new(seed) };
     let server = Server::open(storage, options)?;

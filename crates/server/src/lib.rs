@@ -8,6 +8,7 @@
 
 pub mod backup;
 pub mod check;
+pub mod cluster;
 pub mod config;
 mod door;
 pub mod export;

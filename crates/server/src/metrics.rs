@@ -15,7 +15,7 @@ use tidewire::{
     server::{Answers, Census, Counters},
 };
 
-use crate::{door::Full, health::Condition};
+use crate::{cluster, door::Full, health::Condition};
 
 /// Seconds: a memory disk, a good disk, a disk that syncs slowly, trouble.
 const COMMIT_SECONDS: [f64; 12] =
@@ -39,6 +39,8 @@ pub struct Observation {
     pub census: Census,
     /// Bytes that wait for connections, in all.
     pub backlog: usize,
+    /// How the node is in its cluster, if it is in one.
+    pub cluster: Option<cluster::Observation>,
 }
 
 /// Everything that is counted.
@@ -174,7 +176,13 @@ impl Metrics {
 
 #[expect(clippy::cast_precision_loss, reason = "counts of this size are exact in a float")]
 fn note(condition: Condition, seen: &Observation) {
-    let Observation { counters, census, backlog } = seen;
+    let Observation { counters, census, backlog, cluster } = seen;
+    if let Some(cluster) = cluster {
+        gauge!("tidewire_log_position").set(cluster.position as f64);
+        gauge!("tidewire_log_members").set(cluster.members as f64);
+        gauge!("tidewire_log_records_under_way").set(cluster.under_way as f64);
+        gauge!("tidewire_log_waiting_bytes").set(cluster.waiting_bytes as f64);
+    }
     let is_ready = condition == Condition::Ready;
     gauge!("tidewire_ready").set(f64::from(u8::from(is_ready)));
     gauge!("tidewire_connections").set((census.greeting + census.sessions) as f64);
@@ -227,6 +235,10 @@ fn describe() {
     describe_counter!("tidewire_writes_total", "Writes of clients, by what came of them.");
     describe_counter!("tidewire_answers_total", "Answers to subscriptions and refetches, by kind.");
     describe_counter!("tidewire_denials_total", "Subscriptions and refetches denied, by why.");
+    describe_gauge!("tidewire_log_position", "How far the log of the cluster is applied.");
+    describe_gauge!("tidewire_log_members", "Nodes that are members of the cluster.");
+    describe_gauge!("tidewire_log_records_under_way", "Records on their way to the log.");
+    describe_gauge!("tidewire_log_waiting_bytes", Unit::Bytes, "Bytes that wait to go to the log.");
     describe_counter!("tidewire_commits_total", "Batches written to the disk.");
     describe_counter!("tidewire_storage_failures_total", "Batches undone, as the storage failed.");
     describe_histogram!("tidewire_commit_seconds", Unit::Seconds, "How long a commit to the disk took.");

@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     Limits,
+    cluster::{Cluster, EnterError, Node},
     door::Door,
     health::{Condition, Health},
     host::{Conduct, Host, HostError, Input},
@@ -67,6 +68,7 @@ pub struct Builder {
     keys: Sources,
     limits: Limits,
     rules: Rules,
+    cluster: Option<Cluster>,
 }
 
 impl Builder {
@@ -84,6 +86,7 @@ impl Builder {
             keys: Sources::default(),
             limits: Limits::default(),
             rules: Rules::new(),
+            cluster: None,
         }
     }
 
@@ -151,6 +154,13 @@ impl Builder {
         self
     }
 
+    /// Makes the server one of several that are one service. They have the same rules, limits and keys.
+    #[must_use]
+    pub fn cluster(mut self, cluster: Cluster) -> Self {
+        self.cluster = Some(cluster);
+        self
+    }
+
     /// Serves until `stop` yields, then says goodbye to every client, commits and returns.
     ///
     /// `ready` hears the address once the database is open and clients are let in; before that, `/readyz` and everything
@@ -209,6 +219,16 @@ impl Builder {
         options.rules = self.rules;
         let data = self.data;
         let mut stop = pin!(stop);
+        let conduct = Conduct { backlog_bytes, health: doors.health.clone(), meter: metrics.meter() };
+        let ready = || {
+            tracing::info!(%address, "ready");
+            ready(address);
+        };
+        if let Some(cluster) = self.cluster {
+            let node = Node { data, cluster, options, conduct };
+            let result = node.run(&doors.host, waiting, ready, stop).await;
+            return doors.close(result).await;
+        }
         // It may take seconds, and the probes are answered meanwhile.
         let opening = spawn_blocking(move || open(&data, options));
         let opened = tokio::select! {
@@ -219,10 +239,8 @@ impl Builder {
             Ok(server) => server,
             Err(error) => return doors.close(Err(error)).await,
         };
-        let conduct = Conduct { backlog_bytes, health: doors.health.clone(), meter: metrics.meter() };
         let mut end = waiting.start(server, conduct).map_err(ServeError::System)?;
-        tracing::info!(%address, "ready");
-        ready(address);
+        ready();
 
         let ended = tokio::select! {
             () = stop => None,
@@ -257,7 +275,11 @@ impl Builder {
 }
 
 fn open(data: &Path, options: Options) -> Result<Server<Sqlite>, ServeError> {
-    Ok(Server::open(Sqlite::open(data)?, options)?)
+    let storage = Sqlite::open(data)?;
+    if storage.is_of_cluster().map_err(|error| sqlite::open::failed(data, error))? {
+        return Err(ServeError::OfCluster(data.to_owned()));
+    }
+    Ok(Server::open(storage, options)?)
 }
 
 async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
@@ -352,6 +374,15 @@ pub enum ServeError {
     /// The database cannot be read.
     #[error(transparent)]
     Open(#[from] server::OpenError),
+    /// The database is that of a node of a cluster.
+    #[error(
+        "{} is the data directory of a node of a cluster; add --nats, or go on alone from a backup of it, restored into an \
+         empty directory", .0.display()
+    )]
+    OfCluster(PathBuf),
+    /// The node cannot become part of its cluster.
+    #[error(transparent)]
+    Enter(#[from] EnterError),
     /// The system gives no randomness or threads.
     #[error("the system refuses what the server needs ({0})")]
     System(#[source] io::Error),

@@ -60,6 +60,9 @@ const MAX_REASON_BYTES: usize = 123;
 /// How long the host's thread may take to say how it is: a commit to a very slow disk.
 const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Says which node of a cluster answers `/readyz`.
+const NODE: HeaderName = HeaderName::from_static("x-tidewire-node");
+
 /// What the routes share.
 #[derive(Debug)]
 pub(crate) struct Web {
@@ -108,7 +111,14 @@ fn probes() -> Router<Arc<Web>> {
 async fn ready(State(web): State<Arc<Web>>) -> Response {
     let condition = web.health.condition();
     let status = if condition == Condition::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, format!("{}\n", condition.name())).into_response()
+    let mut response = (status, format!("{}\n", condition.name())).into_response();
+    if let Some(node) = web.health.node() {
+        *response.body_mut() = format!("{}\n{}\n", condition.name(), node.promise()).into();
+        if let Ok(name) = HeaderValue::from_str(&node.name) {
+            response.headers_mut().insert(NODE, name);
+        }
+    }
+    response
 }
 
 async fn metrics(State(web): State<Arc<Web>>) -> Response {
@@ -121,15 +131,17 @@ async fn metrics(State(web): State<Arc<Web>>) -> Response {
     let condition = web.health.condition();
     let seen = match condition {
         Condition::Opening => Observation::default(),
-        Condition::Ready | Condition::Failing | Condition::Stopping => {
-            match timeout(LOOK_PATIENCE, look).await {
-                Ok(seen) => seen.unwrap_or_default(),
-                Err(_elapsed) => {
-                    let hint = "the storage has not answered for seconds\n";
-                    return (StatusCode::SERVICE_UNAVAILABLE, hint).into_response();
-                }
+        Condition::Joining
+        | Condition::Ready
+        | Condition::Apart
+        | Condition::Failing
+        | Condition::Stopping => match timeout(LOOK_PATIENCE, look).await {
+            Ok(seen) => seen.unwrap_or_default(),
+            Err(_elapsed) => {
+                let hint = "the storage has not answered for seconds\n";
+                return (StatusCode::SERVICE_UNAVAILABLE, hint).into_response();
             }
-        }
+        },
     };
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
     (kind, web.metrics.render(condition, &seen)).into_response()
@@ -151,8 +163,8 @@ async fn this_machine(State(web): State<Arc<Web>>, request: Request, next: Next)
 /// Turns everybody away before the database is open, and once the server stops.
 async fn open(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
     match web.health.condition() {
-        Condition::Ready | Condition::Failing => next.run(request).await,
-        condition @ (Condition::Opening | Condition::Stopping) => {
+        Condition::Ready | Condition::Apart | Condition::Failing => next.run(request).await,
+        condition @ (Condition::Opening | Condition::Joining | Condition::Stopping) => {
             let retry = [(header::RETRY_AFTER, "1")];
             (StatusCode::SERVICE_UNAVAILABLE, retry, format!("{}\n", condition.name())).into_response()
         }

@@ -4,13 +4,14 @@
 import type { Client, ClientStatus } from '../client.js';
 import type { Collection, DatastoreOptions } from '../collection.js';
 import { invalid, TidewireError } from '../errors.js';
+import type { Pool, PoolOptions } from '../pool.js';
 import type { Replica } from '../replica.js';
 import { type Output, runner, type Schema } from '../schema.js';
 import { checkState, type DehydratedDatastore, type DehydratedObject, type DehydratedState } from '../state.js';
 import { fromJson } from '../value/json.js';
 import type { Path } from '../value/path.js';
 import { Shared } from './shared.js';
-import { CONNECTING, NOTHING, Selection, type Source, statusStore, type Store } from './store.js';
+import { CONNECTING, isEqual, NOTHING, Selection, type Source, statusStore, type Store } from './store.js';
 
 /** What to give to a tree of components. */
 export interface ScopeOptions {
@@ -23,8 +24,11 @@ export interface ScopeOptions {
   state?: DehydratedState | undefined;
 }
 
-/** What of a datastore's options two components that show the same one must agree on. */
-export type CollectionOptions = Pick<DatastoreOptions, 'kind' | 'primary'>;
+/** How to open a datastore, and in which order to show it: components share one where all of that is the same. */
+export type CollectionOptions<T = unknown> = Pick<DatastoreOptions<T>, 'kind' | 'primary' | 'order'>;
+
+/** How to open a pool. */
+export type SharedPoolOptions = Pick<PoolOptions, 'create' | 'presence'>;
 
 /** An object, shared by all who show it under the same schema. */
 export interface ObjectStore<T> extends Store<T | undefined> {
@@ -38,7 +42,7 @@ export interface ObjectStore<T> extends Store<T | undefined> {
 
 /** What is shown of a datastore. It is another object whenever rows, readiness or collection changed. */
 export interface CollectionView<T> {
-  /** All records in the order of their last change. The array, and each record, is the same until it changes. */
+  /** All records, in the order of their last change or as `order` says. The array, and each record, is the same until it changes. */
   readonly rows: readonly T[];
   /** Whether these are the authority's rows, and not the emptiness before them. */
   readonly isReady: boolean;
@@ -48,6 +52,26 @@ export interface CollectionView<T> {
   readonly set: (value: T) => Promise<void>;
   /** Deletes a record, as soon as there is a client. Resolves when that is durable and shown here. */
   readonly delete: (key: string) => Promise<void>;
+}
+
+/** What is shown of a merge pool. It is another object whenever fields, readiness or pool changed. */
+export interface PoolView<T> {
+  /** All fields. The object, and each value, is the same until it changes. */
+  readonly fields: Readonly<Record<string, T>>;
+  /** Whether these are the pool's fields, and not the emptiness before them. */
+  readonly isReady: boolean;
+  /** The live pool; none as long as there is no client. */
+  readonly pool: Pool<T> | undefined;
+  /** Sets fields, as soon as there is a client; `null` takes one away. Resolves when that is done and shown here. */
+  readonly set: (fields: Readonly<Record<string, T | null>>) => Promise<void>;
+  /** Takes a field away. */
+  readonly delete: (field: string) => Promise<void>;
+}
+
+/** A merge pool, shared by all who show it under the same schema. */
+export interface PoolStore<T> extends Store<PoolView<T>> {
+  /** The pool; none as long as there is no client. */
+  readonly replica: Pool<T> | undefined;
 }
 
 /** A datastore, shared by all who show it under the same schema. */
@@ -62,6 +86,15 @@ const NO_ROWS: readonly never[] = Object.freeze([]);
 export const NO_COLLECTION: CollectionStore<unknown> = (() => {
   const refuse = (): Promise<never> => Promise.reject(invalid('this collection has no id yet'));
   const view: CollectionView<unknown> = { rows: NO_ROWS, isReady: false, collection: undefined, set: refuse, delete: refuse };
+  return { replica: undefined, subscribe: NOTHING.subscribe, getSnapshot: () => view, getServerSnapshot: () => view };
+})();
+
+const NO_FIELDS: Readonly<Record<string, never>> = Object.freeze({});
+
+/** The pool of an id that is not known yet. */
+export const NO_POOL: PoolStore<unknown> = (() => {
+  const refuse = (): Promise<never> => Promise.reject(invalid('this pool has no id yet'));
+  const view: PoolView<unknown> = { fields: NO_FIELDS, isReady: false, pool: undefined, set: refuse, delete: refuse };
   return { replica: undefined, subscribe: NOTHING.subscribe, getSnapshot: () => view, getServerSnapshot: () => view };
 })();
 
@@ -153,30 +186,38 @@ export class Scope {
   }
 
   /** A datastore. */
-  collection<S extends Schema>(id: string, schema: S, options?: CollectionOptions): CollectionStore<Output<S>>;
-  collection<T = unknown>(id: string, schema?: undefined, options?: CollectionOptions): CollectionStore<T>;
-  collection(id: string, schema?: Schema, options: CollectionOptions = {}): CollectionStore<unknown> {
-    const { kind, primary } = options;
-    const make = (client: Client): Collection<unknown> => client.datastore(id, schema as undefined, { kind, primary });
-    const writes: Writes = {
-      set: async (value) => (await this.arrived(), writer().set(value)),
-      delete: async (key) => (await this.arrived(), writer().delete(key)),
-    };
-    const view = viewer(writes);
-    const served = (): CollectionView<unknown> => {
-      const rows = this.#rows(id, schema);
-      return view(rows ?? NO_ROWS, rows !== undefined, undefined);
-    };
-    const store = new Sharing<CollectionView<unknown>, Collection<unknown>>(
-      this, `datastore ${JSON.stringify([kind, primary])} ${id}`, schema, make,
-      (collection) => view(collection.peekRows(), collection.peekMeta().sequence >= 0, collection),
-      served,
+  collection<S extends Schema>(id: string, schema: S, options?: CollectionOptions<Output<S>>): CollectionStore<Output<S>>;
+  collection<T = unknown>(id: string, schema?: undefined, options?: CollectionOptions<T>): CollectionStore<T>;
+  collection(id: string, schema?: Schema, { kind, primary, order }: CollectionOptions = {}): CollectionStore<unknown> {
+    const name = `datastore ${JSON.stringify([kind, primary, order && numberOf(order)])} ${id}`;
+    const options = { kind, primary, ...(order === undefined ? {} : { order }) };
+    const view = viewer<CollectionView<unknown>>();
+    const store: Sharing<CollectionView<unknown>, Collection<unknown>> = new Sharing(
+      this, name, schema, (client) => client.datastore(id, schema as undefined, options),
+      (collection) => view({ rows: collection.peekRows(), isReady: hasValue(collection), collection, set, delete: remove }),
+      () => {
+        const rows = this.#rows(id, schema, order);
+        return view({ rows: rows ?? NO_ROWS, isReady: rows !== undefined, collection: undefined, set, delete: remove });
+      },
     );
-    const writer = (): Collection<unknown> => {
-      store.getSnapshot();
-      if (store.replica === undefined) throw new TidewireError('closed', 'the client is closed');
-      return store.replica;
-    };
+    const set = async (value: unknown): Promise<void> => (await store.opened()).set(value);
+    const remove = async (key: string): Promise<void> => (await store.opened()).delete(key);
+    return store;
+  }
+
+  /** A merge pool. */
+  pool<S extends Schema>(id: string, schema: S, options?: SharedPoolOptions): PoolStore<Output<S>>;
+  pool<T = unknown>(id: string, schema?: undefined, options?: SharedPoolOptions): PoolStore<T>;
+  pool(id: string, schema?: Schema, { create, presence }: SharedPoolOptions = {}): PoolStore<unknown> {
+    const view = viewer<PoolView<unknown>>();
+    const store: Sharing<PoolView<unknown>, Pool<unknown>> = new Sharing(
+      this, `pool ${JSON.stringify([create, presence])} ${id}`, schema,
+      (client) => client.pool(id, schema as undefined, { create, presence }),
+      (pool) => view({ fields: pool.peekFields(), isReady: hasValue(pool), pool, set, delete: remove }),
+      () => view({ fields: NO_FIELDS, isReady: false, pool: undefined, set, delete: remove }),
+    );
+    const set = async (fields: Readonly<Record<string, unknown>>): Promise<void> => (await store.opened()).set(fields);
+    const remove = async (field: string): Promise<void> => (await store.opened()).delete(field);
     return store;
   }
 
@@ -237,13 +278,14 @@ export class Scope {
     });
   }
 
-  #rows(id: string, schema: Schema | undefined): readonly unknown[] | undefined {
-    return this.#serve(`datastore ${id}`, schema, () => {
+  #rows(id: string, schema: Schema | undefined, order: CollectionOptions['order']): readonly unknown[] | undefined {
+    return this.#serve(`datastore ${order && numberOf(order)} ${id}`, schema, () => {
       const datastore = this.#find<DehydratedDatastore>((state) => state.datastores, id);
-      return datastore?.rows.flatMap(([, , value]) => {
+      const rows = datastore?.rows.flatMap(([, , value]) => {
         const verdict = accept(schema, value);
         return verdict.ok ? [verdict.value] : [];
       });
+      return order === undefined ? rows : rows?.sort(order as (one: unknown, other: unknown) => number);
     });
   }
 
@@ -343,6 +385,14 @@ class Sharing<V, R extends Shareable> implements Store<V> {
     return selection;
   }
 
+  /** The replica, once there is a client. */
+  async opened(): Promise<R> {
+    await this.scope.arrived();
+    const replica = this.#opened();
+    if (replica === undefined) throw new TidewireError('closed', 'the client is closed');
+    return replica;
+  }
+
   #opened(): R | undefined {
     if (!this.scope.hasClient) return undefined;
     const entry = this.#entry;
@@ -355,15 +405,23 @@ class Sharing<V, R extends Shareable> implements Store<V> {
   }
 }
 
-type Writes = Pick<CollectionView<unknown>, 'set' | 'delete'>;
+const hasValue = (replica: Pick<Source, 'peekMeta'>): boolean => replica.peekMeta().sequence >= 0;
 
-/** Makes views of one collection: the same one for the same content. */
-function viewer(writes: Writes): (rows: readonly unknown[], isReady: boolean, collection: Collection<unknown> | undefined) => CollectionView<unknown> {
-  let last: CollectionView<unknown> | undefined;
-  return (rows, isReady, collection) => {
-    if (last === undefined || last.rows !== rows || last.isReady !== isReady || last.collection !== collection) {
-      last = { rows, isReady, collection, ...writes };
-    }
+const numbers = new WeakMap<object, number>();
+let lastNumber = 0;
+
+/** A number for a function, the same one for the same function. */
+function numberOf(order: object): number {
+  let number = numbers.get(order);
+  if (number === undefined) numbers.set(order, (number = ++lastNumber));
+  return number;
+}
+
+/** Passes views on: the one before for as long as it says the same. */
+function viewer<V extends object>(): (view: V) => V {
+  let last: V | undefined;
+  return (view) => {
+    if (last === undefined || !isEqual(last, view)) last = view;
     return last;
   };
 }
@@ -374,9 +432,10 @@ const views = new WeakMap<Collection<unknown>, CollectionStore<unknown>>();
 export function collectionStore<T>(collection: Collection<T>): CollectionStore<T> {
   const known = views.get(collection as unknown as Collection<unknown>) as CollectionStore<T> | undefined;
   if (known !== undefined) return known;
-  const view = viewer({ set: collection.set as Writes['set'], delete: collection.delete });
+  const view = viewer<CollectionView<T>>();
+  const { set, delete: remove } = collection;
   const getSnapshot = (): CollectionView<T> => (
-    view(collection.peekRows(), collection.peekMeta().sequence >= 0, collection as unknown as Collection<unknown>) as CollectionView<T>
+    view({ rows: collection.peekRows(), isReady: hasValue(collection), collection, set, delete: remove })
   );
   const subscribe = (onChange: () => void): (() => void) => collection.on('change', onChange);
   const store: CollectionStore<T> = { replica: collection, subscribe, getSnapshot, getServerSnapshot: getSnapshot };

@@ -6,6 +6,7 @@
 import { effect, untracked } from '@preact/signals-core';
 import type { Client, ClientStatus } from '../client.js';
 import type { Collection } from '../collection.js';
+import type { Pool } from '../pool.js';
 import type { Replica, ReplicaMeta } from '../replica.js';
 import { type Path, type PartAt, walk, wordsOf } from '../value/path.js';
 import { Shared } from './shared.js';
@@ -55,9 +56,10 @@ function once<K extends object, V>(make: (key: K) => V): (key: K) => V {
 }
 
 function shown<V>(source: Source<V>): V {
-  const known = source as Partial<Pick<Replica<V>, 'peek'> & Pick<Collection<unknown>, 'peekRows'>>;
+  const known = source as Partial<Pick<Replica<V>, 'peek'> & Pick<Collection<unknown>, 'peekRows'> & Pick<Pool<unknown>, 'peekFields'>>;
   if (known.peek !== undefined) return known.peek() as V;
   if (known.peekRows !== undefined) return known.peekRows() as V;
+  if (known.peekFields !== undefined) return known.peekFields() as V;
   let value: V | undefined;
   source.subscribe((now) => { value = now; })();
   return value as V;
@@ -87,7 +89,8 @@ export function metaStore(source: Source): Store<ReplicaMeta> {
   return metas(source);
 }
 
-function isEqual<T extends object>(one: T, other: T): boolean {
+/** @internal Whether two objects have the same fields. */
+export function isEqual<T extends object>(one: T, other: T): boolean {
   return (Object.keys(one) as (keyof T)[]).every((name) => Object.is(one[name], other[name]));
 }
 

@@ -6,6 +6,13 @@ export const Country = z.object({ cca3: z.string(), name: z.string(), capital: z
 
 export type Country = z.infer<typeof Country>;
 
+/** What there is to say of a country that was chosen. */
+export const Note = z.object({ text: z.string() });
+
+export const NOTES: Readonly<Record<string, z.infer<typeof Note>>> = {
+  'note:ITA': { text: 'has the shape of a boot' }, 'note:POL': { text: 'has a sea in the north' },
+};
+
 /** How a country is edited by the page's own button. */
 export const edited = (country: Country): Country => ({ ...country, capital: `${country.capital}!` });
 

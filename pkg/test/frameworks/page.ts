@@ -1,10 +1,11 @@
 // What every framework's page has: a server in the page with five countries, the application's client over a line that
 // can be cut and that counts what travels, another client, and a way to mount and unmount the application.
 
-import { type Client, connect, type Link } from 'tidewire';
+import { type Client, connect } from 'tidewire';
 import { type DehydratedState, fromScript } from 'tidewire/ssr';
 import { ReferenceServer } from 'tidewire/server';
-import { COUNTRIES, type Country, OPTIONS, renders } from './country.js';
+import { COUNTRIES, type Country, NOTES, OPTIONS, renders } from './country.js';
+import { Line } from './line.js';
 
 /** What one framework does with a client. */
 export interface Application {
@@ -49,6 +50,7 @@ async function start(application: Application): Promise<Page> {
   const server = await ReferenceServer.create({ seed: 7 });
   const store = server.datastore<Country>('countries', OPTIONS);
   for (const country of COUNTRIES) store.set(country);
+  for (const [key, note] of Object.entries(NOTES)) server.put(key, note);
   const line = new Line(server);
   const state = fromScript();
   const client = await connect(line);
@@ -73,56 +75,4 @@ async function start(application: Application): Promise<Page> {
   };
   page.mount();
   return page;
-}
-
-const utf8 = new TextDecoder();
-
-/** The way to the server. */
-class Line {
-  readonly #server: ReferenceServer;
-  readonly #links = new Set<Link>();
-  readonly #up: string[] = [];
-  readonly #down: string[] = [];
-  #isCut = false;
-
-  constructor(server: ReferenceServer) {
-    this.#server = server;
-  }
-
-  link(): Link {
-    const link = this.#server.link();
-    const send = link.send.bind(link);
-    link.send = (bytes) => {
-      this.#up.push(utf8.decode(bytes));
-      send(bytes);
-    };
-    const down = this.#down;
-    let hear: Link['onmessage'] = null;
-    Object.defineProperty(link, 'onmessage', {
-      get: () => hear && ((event: { data: ArrayBuffer }) => {
-        down.push(utf8.decode(event.data));
-        hear?.(event);
-      }),
-      set: (listener: Link['onmessage']) => { hear = listener; },
-    });
-    this.#links.add(link);
-    if (this.#isCut) link.close(1006, 'the line is cut');
-    return link;
-  }
-
-  cut(): void {
-    this.#isCut = true;
-    for (const link of this.#links) link.close(1006, 'the line is cut');
-    this.#links.clear();
-  }
-
-  mend(): void {
-    this.#isCut = false;
-    window.dispatchEvent(new Event('online'));
-  }
-
-  travelled(text: string): { readonly up: number; readonly down: number } {
-    const count = (frames: readonly string[]): number => frames.reduce((sum, frame) => sum + frame.split(text).length - 1, 0);
-    return { up: count(this.#up), down: count(this.#down) };
-  }
 }

@@ -245,6 +245,11 @@ impl<'a> ClientMessage<'a> {
     }
 
     /// Appends the message to a frame.
+    #[expect(
+        clippy::inline_always,
+        reason = "a client knows which kind it sends, and holds the code of those alone"
+    )]
+    #[inline(always)]
     pub fn encode(&self, writer: &mut impl Tokens) {
         match self {
             ClientMessage::Hello { client, token } => {

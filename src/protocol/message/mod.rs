@@ -13,9 +13,9 @@ mod server;
 use alloc::vec::Vec;
 
 pub use client::{ClientMessage, Open, OpenPool, Subscription, Target};
-pub use operation::{KvChange, Operation, Query};
+pub use operation::{EncodedOperation, EncodedQuery, KvChange, Operation, Query, Subject};
 pub use relay::Relayed;
-pub use server::{Answer, KvEventKind, Row, ServerMessage};
+pub use server::{Answer, Heard, KvEventKind, Row, ServerMessage};
 
 use super::{
     msgpack::{DecodeError, Reader},

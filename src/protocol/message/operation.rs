@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Fields, Relayed, list};
+use super::{Fields, QueryId, Relayed, RequestId, kind, list};
 use crate::protocol::{
-    msgpack::{DecodeError, EncodedValue, Reader},
+    msgpack::{DecodeError, EncodedValue, Reader, Writer},
     tokens::Tokens,
 };
 
@@ -141,12 +141,28 @@ pub enum Query<'a> {
 }
 
 impl<'a> Operation<'a> {
-    /// The operation that `bytes` are exactly.
-    ///
-    /// # Errors
-    /// If they are none.
-    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        whole(bytes, Self::read)
+    /// What it is about.
+    #[must_use]
+    pub const fn subject(&self) -> Subject<'a> {
+        match *self {
+            Operation::Put { key, .. } | Operation::Delete { key } => Subject::Object(key),
+            Operation::Set { datastore, .. } | Operation::Remove { datastore, .. } => {
+                Subject::Datastore(datastore)
+            }
+            Operation::Merge { pool, fields } => Subject::Pool(pool, fields),
+            Operation::Notify { .. } | Operation::Reply { .. } | Operation::Relay(_) | Operation::Kv(_) => {
+                Subject::Other
+            }
+        }
+    }
+
+    /// Encodes it into `buffer`.
+    pub fn encode<'b>(&self, buffer: &'b mut Writer) -> EncodedOperation<'b>
+    where
+        'a: 'b,
+    {
+        self.write(buffer);
+        EncodedOperation { bytes: buffer.as_bytes(), subject: self.subject() }
     }
 
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
@@ -172,6 +188,11 @@ impl<'a> Operation<'a> {
         Ok(operation)
     }
 
+    #[expect(
+        clippy::inline_always,
+        reason = "a client writes one kind by itself, and holds the code of that one"
+    )]
+    #[inline(always)]
     pub(super) fn write(&self, writer: &mut impl Tokens) {
         match *self {
             Operation::Put { key, value } => {
@@ -274,12 +295,10 @@ impl<'a> KvChange<'a> {
 }
 
 impl<'a> Query<'a> {
-    /// The question that `bytes` are exactly.
-    ///
-    /// # Errors
-    /// If they are none.
-    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        whole(bytes, Self::read)
+    /// Encodes it into `buffer`.
+    pub fn encode(self, buffer: &mut Writer) -> EncodedQuery<'_> {
+        self.write(buffer);
+        EncodedQuery(buffer.as_bytes())
     }
 
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
@@ -317,11 +336,101 @@ impl<'a> Query<'a> {
     }
 }
 
-fn whole<'a, T>(
+/// What an operation is about, as far as a client has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// An object.
+    Object(&'a str),
+    /// A datastore.
+    Datastore(&'a str),
+    /// A merge pool, and the fields that are merged into it.
+    Pool(&'a str, EncodedValue<'a>),
+    /// Nothing that a replica shows.
+    Other,
+}
+
+/// An operation in its encoded form, as a client's host gives it. Its keys and values are within their limits; whether its
+/// fields are all there is the authority's to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodedOperation<'a> {
     bytes: &'a [u8],
-    read: impl FnOnce(&mut Reader<'a>) -> Result<T, DecodeError>,
-) -> Result<T, DecodeError> {
-    let mut reader = Reader::new(bytes);
-    let item = read(&mut reader)?;
-    if reader.is_empty() { Ok(item) } else { Err(reader.unexpected("the end")) }
+    subject: Subject<'a>,
+}
+
+impl<'a> EncodedOperation<'a> {
+    /// Checks that `bytes` are an operation.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let count = reader.array()?;
+        let kind = reader.u64()?;
+        let keys = match kind {
+            6 | 7 => 0,
+            0..=2 | 4 | 5 | 8 => 1,
+            3 => 2,
+            other => return Err(DecodeError::UnknownKind(other)),
+        };
+        let key = if keys == 0 { "" } else { reader.key()? };
+        if keys == 2 {
+            reader.key()?;
+        }
+        let rest = reader.offset();
+        if kind == 7 {
+            // A value may be as deep in here as anywhere.
+            for _ in 0..reader.array()? {
+                for _ in 0..reader.array()? {
+                    reader.value()?;
+                }
+            }
+        } else {
+            for _ in 1 + keys..count {
+                reader.value()?;
+            }
+        }
+        let subject = match kind {
+            0 | 1 => Subject::Object(key),
+            2 | 3 => Subject::Datastore(key),
+            4 => Subject::Pool(key, EncodedValue::trusted(&bytes[rest..])),
+            _ => Subject::Other,
+        };
+        if reader.is_empty() { Ok(Self { bytes, subject }) } else { Err(reader.unexpected("the end")) }
+    }
+
+    /// What it is about.
+    #[must_use]
+    pub const fn subject(self) -> Subject<'a> {
+        self.subject
+    }
+
+    /// Appends the `write` of this number to a frame.
+    pub fn write(self, request: RequestId, writer: &mut Writer) {
+        writer.array(3);
+        writer.u64(kind::WRITE);
+        writer.u64(request);
+        writer.value(EncodedValue::trusted(self.bytes));
+    }
+}
+
+/// A question in its encoded form, as a client's host gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncodedQuery<'a>(&'a [u8]);
+
+impl<'a> EncodedQuery<'a> {
+    /// Checks that `bytes` are a question.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        EncodedValue::check(bytes).map(|value| Self(value.as_bytes()))
+    }
+
+    /// Appends the `query` of this number to a frame.
+    pub fn write(self, query: QueryId, writer: &mut Writer) {
+        writer.array(3);
+        writer.u64(kind::QUERY);
+        writer.u64(u64::from(query));
+        writer.value(EncodedValue::trusted(self.0));
+    }
 }

@@ -219,6 +219,62 @@ pub enum ServerMessage<'a> {
     Relayed(Relayed<'a>),
 }
 
+/// What a client makes of a message. It needs no more of those that it hands on than whom they are for: their other
+/// fields are well-formed values, and whoever reads them may find that they are of another type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// A message that the client understands.
+    Message(ServerMessage<'a>),
+    /// `result`.
+    Result(QueryId),
+    /// `following`.
+    Following(SubscriptionId),
+    /// `notification`.
+    Notification {
+        /// The subscription.
+        subscription: SubscriptionId,
+        /// Its id.
+        trace: &'a str,
+    },
+    /// `reply`, `event` or `dropped`.
+    Told(SubscriptionId),
+    /// `relayed`, with its key.
+    Relayed(&'a str),
+    /// A message of a kind that is not known here, as those of later minor versions.
+    Unknown,
+}
+
+impl<'a> Heard<'a> {
+    /// Reads the next message of a frame, and moves past it.
+    ///
+    /// # Errors
+    /// If the bytes are no message; the frame cannot be read on.
+    pub fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let mut fields = Fields::open(reader)?;
+        let kind = fields.next(Reader::u64)?;
+        let heard = match ServerMessage::read(kind, &mut fields)? {
+            Some(message) => Self::Message(message),
+            None => match kind {
+                kind::RELAYED => Self::Relayed(fields.next(Reader::key)?),
+                kind::RESULT..=kind::DROPPED => {
+                    let number = fields.next(Reader::u32)?;
+                    match kind {
+                        kind::RESULT => Self::Result(number),
+                        kind::FOLLOWING => Self::Following(number),
+                        kind::NOTIFICATION => {
+                            Self::Notification { subscription: number, trace: fields.next(Reader::str)? }
+                        }
+                        _ => Self::Told(number),
+                    }
+                }
+                _ => Self::Unknown,
+            },
+        };
+        fields.close()?;
+        Ok(heard)
+    }
+}
+
 /// What happened in the kv store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -342,24 +398,15 @@ impl<'a> ServerMessage<'a> {
     pub fn decode(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
         let mut fields = Fields::open(reader)?;
         let kind = fields.next(Reader::u64)?;
-        let message = Self::read(kind, &mut fields)?.ok_or(DecodeError::UnknownKind(kind))?;
+        let message = match Self::read(kind, &mut fields)? {
+            Some(message) => message,
+            None => Self::read_rest(kind, &mut fields)?,
+        };
         fields.close()?;
         Ok(message)
     }
 
-    /// As [`Self::decode`], but moves past a message of a kind that is not known here, as those of later minor versions.
-    ///
-    /// # Errors
-    /// If the bytes are no message; the frame cannot be read on.
-    pub fn decode_or_skip(reader: &mut Reader<'a>) -> Result<Option<Self>, DecodeError> {
-        let mut fields = Fields::open(reader)?;
-        let kind = fields.next(Reader::u64)?;
-        let message = Self::read(kind, &mut fields)?;
-        fields.close()?;
-        Ok(message)
-    }
-
-    /// Reads the fields after the kind; `None` for a kind that is not known.
+    /// Reads the fields of the messages about replicas, writes and the session; `None` for others.
     fn read(kind: u64, fields: &mut Fields<'_, 'a>) -> Result<Option<Self>, DecodeError> {
         Ok(Some(match kind {
             kind::WELCOME => ServerMessage::Welcome {
@@ -415,6 +462,13 @@ impl<'a> ServerMessage<'a> {
                 reason: fields.next(Reader::str)?,
                 retry_after: fields.optional(Reader::u32)?,
             },
+            _ => return Ok(None),
+        }))
+    }
+
+    /// All others. Apart, so that a client does not hold the code that reads what it hands on.
+    fn read_rest(kind: u64, fields: &mut Fields<'_, 'a>) -> Result<Self, DecodeError> {
+        Ok(match kind {
             kind::RESULT => {
                 let query = fields.next(Reader::u32)?;
                 let refused = fields.optional(code)?;
@@ -452,8 +506,8 @@ impl<'a> ServerMessage<'a> {
                 subscription: fields.next(Reader::u32)?,
                 count: fields.next(Reader::u64)?,
             },
-            _ => return Ok(None),
-        }))
+            other => return Err(DecodeError::UnknownKind(other)),
+        })
     }
 
     /// Appends the message to a frame.

@@ -13,7 +13,7 @@ mod memory;
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;
 
-use alloc::{boxed::Box, sync::Arc};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{error::Error, ops::ControlFlow};
 
 use thiserror::Error;
@@ -201,6 +201,12 @@ pub trait Storage: KvStorage + MailboxStorage {
     /// # Errors
     /// See [`set_history`](Storage::set_history).
     fn set_datastore(&mut self, id: &str, datastore: &StoredDatastore) -> Result<(), StorageError>;
+
+    /// The datastores that end, each with when, in the order of their ids.
+    ///
+    /// # Errors
+    /// See [`history`](Storage::history).
+    fn expiring(&self) -> Result<Vec<(Arc<str>, Timestamp)>, StorageError>;
 
     /// Removes a datastore with all its records, if there is one.
     ///

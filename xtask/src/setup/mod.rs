@@ -25,6 +25,7 @@ pub(crate) fn for_build(shell: &Shell) -> anyhow::Result<()> {
 
 /// What the tests need on top: wasm-pack, and the browsers with their drivers.
 pub(crate) fn for_tests(shell: &Shell) -> anyhow::Result<Browser> {
+    for_cluster(shell)?;
     shell.prepare("wasm-pack", || tools::install(shell, &tools::WASM_PACK))?;
     shell.prepare("firefox", || browser::firefox(shell))?;
     shell.prepare("geckodriver", || browser::geckodriver(shell))?;
@@ -59,10 +60,15 @@ pub(crate) fn for_checks(shell: &Shell) -> anyhow::Result<()> {
     shell.prepare("cargo-deny", || tools::install(shell, &tools::CARGO_DENY))
 }
 
+/// What a cluster needs.
+pub(crate) fn for_cluster(shell: &Shell) -> anyhow::Result<()> {
+    shell.prepare("nats-server", || system::nats_server(shell))
+}
+
 /// What putting load on the server and on others needs.
 pub(crate) fn for_load(shell: &Shell) -> anyhow::Result<()> {
     shell.prepare("npm packages", || node::install(shell))?;
-    shell.prepare("nats-server", || system::nats_server(shell))
+    for_cluster(shell)
 }
 
 /// What making mutants needs.

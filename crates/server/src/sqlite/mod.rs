@@ -243,6 +243,19 @@ impl Storage for Sqlite {
             .map_err(while_doing("writing a datastore"))
     }
 
+    fn expiring(&self) -> Result<Vec<(Arc<str>, Timestamp)>, StorageError> {
+        let read = || {
+            self.database
+                .prepare_cached("SELECT id, expires FROM datastores WHERE expires IS NOT NULL ORDER BY id")?
+                .query_map([], |row| {
+                    let millis = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+                    Ok((row.get(0)?, Timestamp::from_millis(millis)))
+                })?
+                .collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(while_doing("reading which datastores end"))
+    }
+
     fn remove_datastore(&mut self, id: &str) -> Result<(), StorageError> {
         self.numbers.remove(id);
         let records = "DELETE FROM records WHERE datastore = (SELECT number FROM datastores WHERE id = ?1)";

@@ -22,12 +22,13 @@ const LOCK: &str = "tidewire.lock";
 const APPLICATION_ID: i64 = 0x5449_4445;
 /// What makes a database of version `n` one of version `n + 1`; a new one starts at 0. A step is never changed once
 /// it was released.
-pub(super) const STEPS: [&str; 5] = [
+pub(super) const STEPS: [&str; 6] = [
     include_str!("../schema/1.sql"),
     include_str!("../schema/2.sql"),
     include_str!("../schema/3.sql"),
     include_str!("../schema/4.sql"),
     include_str!("../schema/5.sql"),
+    include_str!("../schema/6.sql"),
 ];
 /// The version that all steps lead to.
 pub(crate) const SCHEMA_VERSION: usize = STEPS.len();

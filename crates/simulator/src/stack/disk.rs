@@ -228,6 +228,11 @@ impl Storage for Disk {
         self.write(Operation::Datastore(id.into(), datastore.clone()))
     }
 
+    fn expiring(&self) -> Result<Vec<(Arc<str>, Timestamp)>, StorageError> {
+        self.work()?;
+        self.inner.borrow().memory.expiring()
+    }
+
     fn remove_datastore(&mut self, id: &str) -> Result<(), StorageError> {
         self.write(Operation::RemoveDatastore(id.into()))
     }

@@ -71,16 +71,6 @@ impl Memory {
         Self::default()
     }
 
-    /// The ids of the datastores that ended before `now`.
-    pub(crate) fn expired(&self, now: Timestamp) -> Vec<Arc<str>> {
-        let ended = |table: &Table| table.about.expires.is_some_and(|expires| now > expires);
-        let mut ids: Vec<_> =
-            self.datastores.values().filter(|table| ended(table)).map(|table| table.id.clone()).collect();
-        // A run that is repeated tells their followers in the same order.
-        ids.sort_unstable();
-        ids
-    }
-
     fn remember(&mut self, undo: Undo) {
         self.transaction.as_mut().expect("writes happen inside a transaction").push(undo);
     }
@@ -208,6 +198,14 @@ impl Storage for Memory {
             self.remember(Undo::Table(id, None));
         }
         Ok(())
+    }
+
+    fn expiring(&self) -> Result<Vec<(Arc<str>, Timestamp)>, StorageError> {
+        let ends = |table: &Table| Some((table.id.clone(), table.about.expires?));
+        let mut expiring: Vec<_> = self.datastores.values().filter_map(ends).collect();
+        // A run that is repeated tells their followers in the same order.
+        expiring.sort_unstable();
+        Ok(expiring)
     }
 
     fn remove_datastore(&mut self, id: &str) -> Result<(), StorageError> {

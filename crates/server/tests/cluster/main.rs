@@ -1,0 +1,45 @@
+//! Several servers that are one service, over a real nats-server.
+
+#![allow(clippy::unwrap_used, reason = "a test whose failures are panics")]
+
+#[path = "../rig/mod.rs"]
+mod rig;
+
+mod appends;
+mod balancer;
+mod nats;
+mod one_history;
+mod schedules;
+mod trouble;
+
+use std::{path::Path, time::Duration};
+
+use nats::Nats;
+use rig::{Program, get};
+
+/// A server that is part of the service.
+pub(crate) fn node(nats: &Nats, data: &Path, name: &str) -> Program {
+    Program::start(data, &["--nats", &nats.url(), "--node", name])
+}
+
+/// Asks again until it is so.
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..400 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never came true: {what}");
+}
+
+/// The position that an object stands at, by HTTP: its epoch, sequence and value.
+pub(crate) fn object(address: &str, key: &str) -> Option<(String, u64, String)> {
+    let (head, body) = get(address, &format!("/v1/objects/{key}"));
+    if !head.starts_with("http/1.1 200") {
+        return None;
+    }
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let epoch = body["epoch"].as_str().unwrap().to_owned();
+    Some((epoch, body["sequence"].as_u64().unwrap(), body["value"].to_string()))
+}

@@ -1,0 +1,310 @@
+//! Three nodes over three servers of NATS under load, while they are killed, paused and started again.
+//!
+//! A schedule is what happens to whom and when, made of a seed. `cargo xtask test --cluster` runs ten of them;
+//! `TIDEWIRE_SCHEDULES` and `TIDEWIRE_SCHEDULE_SECONDS` say how many and how long, `TIDEWIRE_SCHEDULE` runs one seed.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, OpenFlags};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use tidewire_native::{Client, Error, Open};
+use tokio::{
+    task::{JoinSet, spawn_blocking},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    appends::{self, Transaction},
+    balancer::Balancer,
+    nats::{Nats, signal},
+    rig::Program,
+};
+
+const NODES: usize = 3;
+const CLIENTS: u64 = 8;
+/// Writes of one client that are under way at a time.
+const WINDOW: usize = 4;
+const APPENDERS: u64 = 3;
+
+/// Longer than it takes until a node that was left alone is well again on a busy machine.
+const RECOVERY: Duration = Duration::from_secs(90);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Row {
+    id: String,
+    number: u64,
+}
+
+/// What happens to somebody.
+#[derive(Debug, Clone, Copy)]
+enum Strike {
+    /// It is killed, and started again after a while.
+    Kill,
+    /// It is stopped in its tracks, and goes on after a while.
+    Pause,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    Node(usize),
+    Nats(usize),
+}
+
+struct Service {
+    nats: Vec<Nats>,
+    data: Vec<TempDir>,
+    nodes: Vec<Option<Program>>,
+    balancer: Balancer,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let nats = spawn_blocking(|| Nats::cluster(NODES)).await.unwrap();
+        let data: Vec<_> = (0..NODES).map(|_| tempfile::tempdir().unwrap()).collect();
+        let balancer = Balancer::start(NODES).await;
+        let mut service = Self { nats, data, nodes: (0..NODES).map(|_| None).collect(), balancer };
+        for node in 0..NODES {
+            service.start_node(node).await;
+        }
+        service
+    }
+
+    fn urls(&self) -> String {
+        self.nats.iter().map(Nats::url).collect::<Vec<_>>().join(",")
+    }
+
+    async fn start_node(&mut self, node: usize) {
+        let (data, urls) = (self.data[node].path().to_owned(), self.urls());
+        let name = format!("node-{node}");
+        let program = spawn_blocking(move || Program::start(&data, &["--nats", &urls, "--node", &name]));
+        let program = timeout(RECOVERY, program).await.expect("a node becomes a member").unwrap();
+        self.balancer.place(node, Some(program.address.clone()));
+        self.nodes[node] = Some(program);
+    }
+
+    async fn strike(&mut self, strike: Strike, victim: Victim, pause: Duration) {
+        match (strike, victim) {
+            (Strike::Kill, Victim::Node(node)) => {
+                self.balancer.place(node, None);
+                self.nodes[node].take().unwrap().kill();
+                sleep(pause).await;
+                self.start_node(node).await;
+            }
+            (Strike::Pause, Victim::Node(node)) => {
+                let id = self.nodes[node].as_ref().unwrap().id();
+                signal(id, "-STOP");
+                sleep(pause).await;
+                signal(id, "-CONT");
+            }
+            (Strike::Kill, Victim::Nats(server)) => {
+                self.nats[server].kill();
+                sleep(pause).await;
+                self.nats[server].start_again();
+            }
+            (Strike::Pause, Victim::Nats(server)) => {
+                signal(self.nats[server].id(), "-STOP");
+                sleep(pause).await;
+                signal(self.nats[server].id(), "-CONT");
+            }
+        }
+    }
+
+    /// Ends the nodes, one after the other, and says what their databases have.
+    fn end(mut self) -> Vec<String> {
+        for node in &mut self.nodes {
+            let mut program = node.take().unwrap();
+            program.terminate();
+            program.wait();
+        }
+        self.data.iter().map(|data| contents(data.path())).collect()
+    }
+}
+
+/// What a database has that all nodes must have alike, as text.
+fn contents(data: &Path) -> String {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let database = Connection::open_with_flags(data.join("tidewire.db"), flags).unwrap();
+    let queries = [
+        "SELECT hex(epoch) || hex(lineage) FROM history",
+        "SELECT key || ' ' || sequence || ' ' || hex(value) FROM objects ORDER BY key",
+        "SELECT id || ' ' || hex(epoch) || ' ' || head FROM datastores ORDER BY id",
+        "SELECT id || ' ' || key || ' ' || sequence || ' ' || hex(value) FROM records JOIN datastores
+         ON number = datastore WHERE value IS NOT NULL ORDER BY id, key",
+    ];
+    let rows = queries.iter().flat_map(|query| {
+        let mut statement = database.prepare(query).unwrap();
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+        rows.map(Result::unwrap).collect::<Vec<_>>()
+    });
+    rows.collect::<Vec<_>>().join("\n")
+}
+
+/// Sets records of its own until `end`, and says which were acknowledged, and which may have been.
+async fn writer(url: String, number: u64, end: Instant) -> (Vec<String>, Vec<String>) {
+    let client = Client::connect(&url, None).unwrap();
+    let todos = client.datastore::<Row>("load", Some(Open { permanent: true, primary: "id" })).await.unwrap();
+    let (mut done, mut unknown) = (Vec::new(), Vec::new());
+    let mut under_way: JoinSet<(String, Result<(), Error>)> = JoinSet::new();
+    let mut count = 0;
+    loop {
+        let goes_on = Instant::now() < end;
+        while goes_on && under_way.len() < WINDOW {
+            count += 1;
+            let (client, id) = (client.clone(), format!("{number}-{count}"));
+            under_way.spawn(async move {
+                let set = client.set("load", &Row { id: id.clone(), number: count }).await;
+                (id, set)
+            });
+        }
+        let Some(ended) = under_way.join_next().await else { break };
+        match ended.unwrap() {
+            (id, Ok(())) => done.push(id),
+            (id, Err(Error::OutcomeUnknown)) => unknown.push(id),
+            (id, Err(error)) => panic!("{id}: {error}"),
+        }
+    }
+    drop(todos);
+    client.close().await;
+    (done, unknown)
+}
+
+async fn play(seed: u64, length: Duration) {
+    let mut dice = fastrand::Rng::with_seed(seed);
+    let mut service = Service::start().await;
+    let end = Instant::now() + length;
+    let url = format!("ws://{}/v1/sync", service.balancer.address);
+    let writers: Vec<_> = (0..CLIENTS).map(|number| tokio::spawn(writer(url.clone(), number, end))).collect();
+    let appenders: Vec<_> = (1..=APPENDERS)
+        .map(|number| tokio::spawn(appends::appender(service.balancer.clone(), number, dice.u64(..), end)))
+        .collect();
+    // A replica that is there from the beginning to the end.
+    let watcher = Client::connect(&url, None).unwrap();
+    let open = Some(Open { permanent: true, primary: "id" });
+    let mut replica = watcher.datastore::<Row>("load", open).await.unwrap();
+
+    let mut story = Vec::new();
+    while Instant::now() < end {
+        let victim = if dice.u8(..3) > 0 {
+            Victim::Node(dice.usize(..NODES))
+        } else {
+            Victim::Nats(dice.usize(..NODES))
+        };
+        let strike = if dice.bool() { Strike::Kill } else { Strike::Pause };
+        // Sometimes for long enough to be expelled.
+        let pause = Duration::from_millis(if dice.u8(..4) == 0 { 13_000 } else { dice.u64(200..2_500) });
+        let pause = pause.min(length);
+        story.push((strike, victim, pause));
+        service.strike(strike, victim, pause).await;
+        sleep(Duration::from_millis(dice.u64(100..1_500))).await;
+    }
+
+    let mut rows = BTreeMap::new();
+    let (mut acknowledged, mut unknown) = (0, 0);
+    for writer in writers {
+        let (done, uncertain) = timeout(RECOVERY, writer).await.expect("writers end").unwrap();
+        acknowledged += done.len();
+        unknown += uncertain.len();
+        rows.extend(done.into_iter().map(|id| (id, true)).chain(uncertain.into_iter().map(|id| (id, false))));
+    }
+    let mut history: Vec<Transaction> = Vec::new();
+    for appender in appenders {
+        history.extend(timeout(RECOVERY, appender).await.expect("appenders end").unwrap());
+    }
+    assert!(acknowledged > 0, "nothing was written; {story:?}");
+
+    // All nodes come to the same, and so does the replica.
+    let settled = timeout(RECOVERY, settle(&service)).await;
+    let last =
+        settled.unwrap_or_else(|_| panic!("the nodes do not come to the same; seed {seed}, {story:?}"));
+    for (id, is_acknowledged) in &rows {
+        let is_there = last.rows.contains_key(id);
+        assert!(is_there || !is_acknowledged, "{id} was acknowledged and is lost; seed {seed}, {story:?}");
+    }
+    assert!(last.rows.keys().all(|id| rows.contains_key(id)), "a row that nobody wrote; seed {seed}");
+    let mut sequences: Vec<_> = last.rows.values().collect();
+    sequences.sort_unstable();
+    sequences.dedup();
+    assert_eq!(sequences.len(), last.rows.len(), "a sequence was given twice; seed {seed}, {story:?}");
+    let shows_all = async {
+        while replica.rows().len() < last.rows.len() {
+            replica.changed().await.unwrap();
+        }
+    };
+    timeout(RECOVERY, shows_all).await.expect("the replica shows every row");
+    drop(replica);
+    let faults = appends::check(&history, &last.lists);
+    assert!(faults.is_empty(), "seed {seed}, {story:?}:\n{}", faults.join("\n"));
+    let contents = spawn_blocking(move || service.end()).await.unwrap();
+    if let Some(other) = contents.iter().find(|other| **other != contents[0]) {
+        let directory = env::temp_dir();
+        for (name, text) in [("one", &contents[0]), ("other", other)] {
+            let _ = fs::write(directory.join(format!("tidewire-{seed}-{name}.txt")), text);
+        }
+        panic!("two databases differ; seed {seed}, {story:?}; see {}", directory.display());
+    }
+    eprintln!(
+        "schedule {seed}: {} strikes, {acknowledged} writes acknowledged, {unknown} of unknown outcome, {} appends: {story:?}",
+        story.len(),
+        history.len()
+    );
+}
+
+/// What all nodes have, once it is the same.
+struct Last {
+    /// The sequence of each row.
+    rows: BTreeMap<String, u64>,
+    lists: BTreeMap<u64, Vec<u64>>,
+}
+
+async fn settle(service: &Service) -> Last {
+    loop {
+        let mut seen = Vec::new();
+        for address in service.balancer.up() {
+            seen.push(look(&address).await);
+        }
+        if seen.len() == NODES
+            && let Some(first) = &seen[0]
+            && seen.iter().all(|other| other.as_ref() == Some(first))
+        {
+            let (rows, lists) = seen.swap_remove(0).expect("it was just looked at");
+            return Last { rows, lists };
+        }
+        sleep(Duration::from_millis(300)).await;
+    }
+}
+
+type Seen = (BTreeMap<String, u64>, BTreeMap<u64, Vec<u64>>);
+
+async fn look(address: &str) -> Option<Seen> {
+    let answer = crate::balancer::request(address, "GET", "/v1/datastores/load", None, "").await?;
+    let body: serde_json::Value = serde_json::from_str(&answer.body).ok()?;
+    let row = |row: &serde_json::Value| Some((row["key"].as_str()?.to_owned(), row["sequence"].as_u64()?));
+    let rows = body["records"].as_array()?.iter().map(row).collect::<Option<_>>()?;
+    let mut lists = BTreeMap::new();
+    for list in 0..appends::LISTS {
+        lists.insert(list, appends::read(address, list).await?.0);
+    }
+    Some((rows, lists))
+}
+
+fn told<T: std::str::FromStr>(name: &str) -> Option<T> {
+    env::var(name).ok()?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_acknowledged_write_is_lost_whoever_is_killed_or_paused() {
+    let seconds = told("TIDEWIRE_SCHEDULE_SECONDS").unwrap_or(4);
+    let length = Duration::from_secs(seconds);
+    let first: u64 = told("TIDEWIRE_SCHEDULE").unwrap_or(1);
+    let count: u64 =
+        if env::var("TIDEWIRE_SCHEDULE").is_ok() { 1 } else { told("TIDEWIRE_SCHEDULES").unwrap_or(1) };
+    for seed in first..first + count {
+        play(seed, length).await;
+    }
+}
