@@ -4,8 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 #[cfg(target_arch = "wasm32")]
-use wasm_bindgen_test::wasm_bindgen_test as test;
-#[cfg(target_arch = "wasm32")]
 wasm_bindgen_test::wasm_bindgen_test_configure!(run_in_browser);
 
 mod client_rig;
@@ -76,6 +74,9 @@ fn reconnect(rig: &mut Rig, index: usize) {
 }
 
 mod relays {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     #[test]
@@ -142,6 +143,9 @@ mod relays {
 }
 
 mod mailboxes {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     fn open(rig: &mut Rig, index: usize) -> SlotId {
@@ -253,6 +257,43 @@ mod mailboxes {
     }
 
     #[test]
+    fn one_that_was_sent_over_a_link_that_broke_before_the_answer_is_put_once() {
+        for is_heard in [true, false] {
+            let mut rig = Rig::new();
+            let (ada, bob) = (rig.connect_as(ANY, Some("ada")), rig.connect_as(ANY, Some("bob")));
+            let slot = open(&mut rig, bob);
+            let notify = Operation::Notify { to: "bob", pack: ONE, suit: false, ttl: None };
+            let request = rig.peers[ada].client.write(rig.now, notify).unwrap();
+            rig.cut(ada, is_heard);
+            assert_eq!(rig.settled(ada, request), None);
+            rig.advance(BACK);
+            assert_eq!(rig.settled(ada, request), Some(0));
+            let trace = rig.peers[ada].client.settlement(request).expect("the trace of the first time");
+            reconnect(&mut rig, bob);
+            assert_eq!(rig.server.pending_notifications("bob").unwrap(), 1);
+            rig.peers[bob].client.taken(&[&trace], true);
+            rig.settle();
+            assert_eq!(rig.server.pending_notifications("bob").unwrap(), 0, "it is the one with this trace");
+            assert!(rig.told(bob, slot).len() > 1);
+        }
+    }
+
+    #[test]
+    fn what_was_taken_is_said_again_if_the_server_did_not_hear_it_and_never_told_again() {
+        let mut rig = Rig::new();
+        let (ada, bob) = (rig.connect_as(ANY, Some("ada")), rig.connect_as(ANY, Some("bob")));
+        let slot = open(&mut rig, bob);
+        let trace = notify(&mut rig, ada, "bob", "1", false);
+        assert_eq!(traces(&rig.told(bob, slot)), [&trace]);
+        rig.peers[bob].client.taken(&[&trace], true);
+        rig.cut(bob, false);
+        assert_eq!(rig.server.pending_notifications("bob").unwrap(), 1);
+        rig.advance(BACK);
+        assert_eq!(rig.told(bob, slot), [FOLLOWING]);
+        assert_eq!(rig.server.pending_notifications("bob").unwrap(), 0);
+    }
+
+    #[test]
     fn a_slot_that_follows_no_mailbox_is_handed_no_notification() {
         let mut rig = Rig::new();
         let (ada, bob) = (rig.connect_as(ANY, Some("ada")), rig.connect_as(ANY, Some("bob")));
@@ -266,6 +307,9 @@ mod mailboxes {
 }
 
 mod kv {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     #[test]
@@ -384,6 +428,9 @@ mod kv {
 }
 
 mod pools {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
     use super::*;
 
     fn open(rig: &mut Rig, index: usize, presence: bool) -> SlotId {
@@ -431,6 +478,27 @@ mod pools {
         rig.is_up = true;
         rig.advance(4 * SECOND);
         assert_eq!(rig.rows(bob, at_bob), ["1", "3"]);
+    }
+
+    #[test]
+    fn a_merge_that_is_repeated_after_a_lost_link_does_not_undo_what_came_later() {
+        let mut rig = Rig::new();
+        let (ada, bob) = (rig.connect(ANY), rig.connect(ANY));
+        open(&mut rig, ada, true);
+        let at_bob = open(&mut rig, bob, true);
+        let fields = json(r#"{"ada":1}"#);
+        rig.peers[ada].client.write(rig.now, Operation::Merge { pool: "p", fields: value(&fields) }).unwrap();
+        rig.cut(ada, true);
+        // While there is no link: the last of these counts.
+        for fields in [r#"{"ada":2}"#, r#"{"ada":3}"#] {
+            let fields = json(fields);
+            rig.peers[ada]
+                .client
+                .write(rig.now, Operation::Merge { pool: "p", fields: value(&fields) })
+                .unwrap();
+        }
+        rig.advance(BACK);
+        assert_eq!(rig.rows(bob, at_bob), ["3"]);
     }
 
     #[test]

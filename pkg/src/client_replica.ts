@@ -1,7 +1,7 @@
 // A replica over a transport of the application's own. Values stay JavaScript objects; only numbers cross to the core.
 
 import { type Cell, type CreateCell, signalCell } from './cell.js';
-import { Change, INSTALLED, KEPT, MetaFact, Source } from './core.js';
+import { ASK, Change, INSTALLED, Judged, KEPT, MetaFact, Source } from './core.js';
 import { invalid, TidewireError } from './errors.js';
 import { BaseReplica, bindOnUse, type Position, type Replica } from './replica.js';
 import { type Runtime, sharedRuntime } from './runtime.js';
@@ -201,15 +201,18 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
     const { value, schema_version, sequence, epoch }: Partial<Envelope> = envelope ?? {};
     const held: Held = { value, raw: value, version: schema_version ?? null, epoch: epoch ?? null };
     const token = (this.#tokens = (this.#tokens + 1) >>> 0);
-    const ticket = this.core.offer(
-      this.slot,
-      attempt,
-      token,
-      held.epoch === null ? 0 : this.runtime.internEpoch(String(held.epoch)),
-      wire(sequence),
-      prev === undefined || prev === null ? -1 : wire(prev),
-      held.version === null ? 0 : this.runtime.internVersion(String(held.version)),
-    );
+    const history = held.epoch === null ? 0 : this.runtime.internEpoch(String(held.epoch));
+    const at = wire(sequence);
+    const after = prev === undefined || prev === null ? -1 : wire(prev);
+    const version = held.version === null ? 0 : this.runtime.internVersion(String(held.version));
+    const isTrusted = this.gate === undefined;
+    let ticket = this.core.offer(this.slot, attempt, token, history, at, after, version, isTrusted ? Judged.Good : Judged.Not);
+    if (ticket === ASK) {
+      const verdict = this.judge(value);
+      if (this.disposed) return false;
+      if (verdict.ok) held.value = verdict.value;
+      ticket = this.core.offer(this.slot, attempt, token, history, at, after, version, verdict.ok ? Judged.Good : Judged.Bad);
+    }
     if (ticket === 0) return false;
     if (ticket === KEPT) {
       this.#held.set(token, held);

@@ -81,6 +81,10 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
     this.#all = new Lazy(createCell, () => this.assemble(this.#readAll()));
   }
 
+  override get isSingle(): boolean {
+    return false;
+  }
+
   /** What is made of all records, in the order of their last change. */
   protected abstract assemble(rows: readonly (readonly [string, unknown])[]): V;
 

@@ -37,6 +37,12 @@ export const KEPT = 0xffffffff;
 /** @internal What `Core.offer` returns for a value that is to be shown: no change will name it. */
 export const INSTALLED = 0xfffffffe;
 
+/** @internal What `Core.offer` returns for a value that it wants a verdict on: it is to be offered again with one. */
+export const ASK = 0xfffffffd;
+
+/** @internal What `Core.offer` is told of the gate. */
+export const enum Judged { Not, Good, Bad }
+
 /** @internal What a replica counts, in the order of `Core.meta`. */
 export const STATS = [
   'applied', 'ignoredStale', 'gaps', 'parseErrors', 'refetches', 'schemaSkews', 'quarantined', 'buffered', 'retries',
@@ -108,6 +114,7 @@ export interface Core {
   intern(isVersion: boolean, text: string): number;
   offer(
     slot: number, attempt: number, token: number, epoch: number, sequence: number, prev: number, version: number,
+    judged: Judged,
   ): number;
   missed(slot: number, attempt: number, hasFailed: boolean): void;
   free(): void;

@@ -3,6 +3,7 @@
 import type { Refetch } from './client_replica.js';
 import { TidewireError } from './errors.js';
 import type { Envelope } from './transport/transport.js';
+import { fromJson } from './value/json.js';
 
 /** How to ask. */
 export interface HttpRefetchOptions {
@@ -30,28 +31,9 @@ export function httpRefetch(url: string | URL, { headers, fetch: ask = fetch }: 
       throw new TidewireError('unavailable', `${response.url || String(url)} answered ${response.status}`, { retryable: response.status >= 500 });
     }
     const { value, schema_version, sequence, epoch } = await response.json() as Envelope;
-    const snapshot: Envelope = { value: unescaped(value), schema_version: schema_version ?? undefined, sequence, epoch: epoch ?? undefined };
+    const snapshot: Envelope = { value: fromJson(value), schema_version: schema_version ?? undefined, sequence, epoch: epoch ?? undefined };
     const tag = response.headers.get('etag');
     known = tag === null ? undefined : { tag, snapshot };
     return snapshot;
   };
-}
-
-/** Undoes the escapes for what JSON lacks: `{ "$": [what, how] }`. */
-function unescaped(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return value.map(unescaped);
-  const entries = Object.entries(value);
-  if (entries.length === 1 && entries[0]![0] === '$' && Array.isArray(entries[0]![1])) {
-    const [what, how] = entries[0]![1] as [string, unknown];
-    if (what === 'bin') return Uint8Array.from(atob(String(how)), (unit) => unit.charCodeAt(0));
-    if (what === 'float') return Number(how);
-    if (what === 'map') return fields(Object.entries(how as object));
-  }
-  return fields(entries);
-}
-
-// `fromEntries` makes a property of `__proto__` too.
-function fields(entries: [string, unknown][]): unknown {
-  return Object.fromEntries(entries.map(([name, field]) => [name, unescaped(field)]));
 }

@@ -72,6 +72,8 @@ interface Waiter {
   readonly trace: string;
   resolve(reply: unknown): void;
   reject(error: unknown): void;
+  /** Asks what became of it: a reply that came while nobody listened is not sent again, nor is the end told. */
+  look(): void;
 }
 
 /** The longest delay of a timer. */
@@ -98,6 +100,8 @@ export class SessionInbox implements Inbox {
   readonly #waiters = new Set<Waiter>();
   /** What ends each loop over it. */
   readonly #loops = new Set<() => void>();
+  /** The traces of those that are taken, until the end of this microtask. */
+  readonly #taken: string[] = [];
   /** What came while nobody listened. */
   #pending: Notification[] = [];
   #feed: Feed | undefined;
@@ -145,26 +149,28 @@ export class SessionInbox implements Inbox {
         this.#close();
       };
       const abort = (): void => waiter.reject(signal!.reason);
-      const waiter: Waiter = {
-        trace,
-        resolve: (reply) => (end(), resolve(reply)),
-        reject: (error) => (end(), reject(error)),
-      };
-      this.#open();
-      signal?.addEventListener('abort', abort);
-      this.#waiters.add(waiter);
-      // A reply that came before this listens is told by the status alone; so is the end of a notification.
-      const look = (): Promise<void> => this.status(trace).then((status) => {
+      const judge = (status: NotificationStatus | undefined): void => {
         if (!this.#waiters.has(waiter)) return;
         if (status === undefined) waiter.reject(new TidewireError('not_found', 'there is no such notification, or it has expired without a reply'));
         else if (!status.suit) waiter.reject(invalid('the notification was sent without `suit`: nobody may reply to it'));
         else if (status.replied !== null) waiter.resolve(status.reply);
         else {
-          timer = setTimeout(look, Math.min(status.expires - status.created + 1_000, MAX_DELAY));
+          clearTimeout(timer);
+          timer = setTimeout(waiter.look, Math.min(status.expires - status.created + 1_000, MAX_DELAY));
           (timer as { unref?: () => void }).unref?.();
         }
-      }).catch(waiter.reject);
-      void look();
+      };
+      const waiter: Waiter = {
+        trace,
+        resolve: (reply) => (end(), resolve(reply)),
+        reject: (error) => (end(), reject(error)),
+        // What cannot be asked now is asked when the mailbox is followed again.
+        look: () => void this.status(trace).then(judge, (error: TidewireError) => { if (!error.retryable) waiter.reject(error); }),
+      };
+      this.#open();
+      signal?.addEventListener('abort', abort);
+      this.#waiters.add(waiter);
+      waiter.look();
     });
   }
 
@@ -265,12 +271,7 @@ export class SessionInbox implements Inbox {
         }
       }
     } else if (kind === Message.Following) {
-      // Replies that came while this was away are not sent again.
-      for (const waiter of [...this.#waiters]) {
-        void this.status(waiter.trace).then((status) => {
-          if (status?.replied != null && this.#waiters.has(waiter)) waiter.resolve(status.reply);
-        }, () => {});
-      }
+      for (const waiter of this.#waiters) waiter.look();
     }
   }
 
@@ -290,8 +291,18 @@ export class SessionInbox implements Inbox {
     else this.#settle([notification.trace], failures.length === 0);
   }
 
+  /** Says what became of notifications. Those that are taken together are told together. */
   #settle(traces: readonly string[], ok: boolean): void {
-    if (traces.length > 0) this.#runtime.input(() => this.#runtime.core.taken(encode(traces), ok));
+    if (ok) {
+      if (this.#taken.push(...traces) > traces.length) return;
+      queueMicrotask(() => this.#say(this.#taken.splice(0), true));
+    } else if (traces.length > 0) {
+      this.#say(traces, false);
+    }
+  }
+
+  #say(traces: readonly string[], ok: boolean): void {
+    this.#runtime.input(() => this.#runtime.core.taken(encode(traces), ok));
   }
 }
 

@@ -179,6 +179,11 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
     runtime.attach(slot, this);
   }
 
+  /** Without readers of meta only the value's cell is set. */
+  get isSingle(): boolean {
+    return this.#meta === undefined;
+  }
+
   /** @internal */
   get isDisposed(): boolean {
     return this.disposed;

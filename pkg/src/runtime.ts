@@ -17,6 +17,8 @@ import { type Made, Maker } from './value/tape.js';
 export interface Slot {
   /** Whether it is among those to be shown. The runtime's own mark. */
   isDue: boolean;
+  /** Whether to show it sets one cell at most. */
+  readonly isSingle?: boolean;
   /** Takes a change. Runs no code of users but gates. */
   take(kind: Change, a: number, b: number, c: number): void;
   /** Shows what was taken: sets cells, queues callbacks. */
@@ -434,6 +436,11 @@ export class Runtime implements LinkHost {
     if (this.#due.length === 0) return;
     const due = this.#due;
     this.#due = [];
+    if (due.length === 1 && due[0]!.isSingle === true) {
+      due[0]!.isDue = false;
+      due[0]!.show();
+      return;
+    }
     try {
       batch(() => {
         for (const slot of due) {

@@ -81,11 +81,10 @@ export class Seeds {
   /** The seed for a new replica of this target. */
   of(target: Target, key: string): Seed | undefined {
     if (target >= Target.Pool) return undefined;
-    const seeds = target === Target.Object ? this.#objects : this.#datastores;
-    const seed = seeds.get(key);
+    const seeds = target === Target.Object ? this.#objects : target <= Target.Permanent ? this.#datastores : undefined;
     // What was shown is past by now: whoever comes later begins with what the server says.
-    if (seed?.first?.isDisposed) seeds.delete(key);
-    return seeds.get(key);
+    if (seeds?.get(key)?.first?.isDisposed) seeds.delete(key);
+    return seeds?.get(key);
   }
 }
 

@@ -27,7 +27,7 @@ export type Name = string | null | undefined;
 /** A value of the store, as a ref that cannot be set. */
 export type Shown<V> = Readonly<ShallowRef<V>>;
 
-const KEY: InjectionKey<Scope> = Symbol('tidewire');
+const KEY: InjectionKey<Scope> = Symbol.for('tidewire.vue');
 
 /**
  * A plugin that gives the components of an app a client, or the promise of one, and what the page was rendered from.

@@ -52,6 +52,38 @@ if (SERVER_BIN !== undefined) {
   });
 }
 
+test('notifications that are taken together are told to the server together', async () => {
+  const server = await ReferenceServer.create();
+  const ada = await connect(server, { token: 'ada' });
+  for (let n = 0; n < 100; n++) await ada.notify('bob', n);
+  let sent = 0;
+  const link = (): Link => {
+    const made = server.link();
+    const { send } = made;
+    made.send = (bytes) => {
+      sent++;
+      send.call(made, bytes);
+    };
+    return made;
+  };
+  const bob = await connect({ link }, { token: 'bob' });
+  const heard: unknown[] = [];
+  bob.inbox.subscribe(({ pack }) => heard.push(pack));
+  await until(() => heard.length === 100, 'all of them');
+  await bob.kv('g').count();
+  expect(heard).toEqual(Array.from({ length: 100 }, (_, n) => n));
+  // Hello, the subscription, the question; and what was taken, in a few.
+  expect(sent).toBeLessThan(20);
+  for (const client of [ada, bob]) client.close();
+  const again = await connect(server, { token: 'bob' });
+  let later = 0;
+  again.inbox.subscribe(() => later++);
+  await again.kv('g').count();
+  expect(later).toBe(0);
+  again.close();
+  server.close();
+});
+
 test('a watch tells how many events it has lost', async () => {
   const server = await ReferenceServer.create();
   const links: Link[] = [];
@@ -67,6 +99,31 @@ test('a watch tells how many events it has lost', async () => {
 });
 
 if (SERVER_BIN !== undefined) {
+  test('what was acknowledged survives the death of the server, and is told once', async () => {
+    const server = await NativeServer.start();
+    const [ada, bob] = await Promise.all(['ada', 'bob'].map((token) => connect(server.url, { WebSocket, token }))) as [Client, Client];
+    const heard: unknown[] = [];
+    bob.inbox.subscribe(({ pack }) => heard.push(pack));
+    const kinds: string[] = [];
+    bob.kv('g').watch('*', ({ kind }) => kinds.push(kind));
+    await ada.notify('bob', 1);
+    await ada.kv('g').set('k', 1);
+    await until(() => heard.length === 1 && kinds.length === 2, 'what came before');
+    await server.kill();
+    const [trace, set, get] = [ada.notify('bob', 2, { suit: true }), ada.kv('g').set('x', 2), ada.kv('g').get('k')];
+    await server.start();
+    await Promise.all([trace, set]);
+    expect(await get).toBe(1);
+    expect(await ada.kv('g').getAll()).toEqual({ k: 1, x: 2 });
+    await until(() => heard.length === 2, 'what came after');
+    expect(heard).toEqual([1, 2]);
+    expect(kinds.slice(0, 3)).toEqual(['following', 'set', 'following']);
+    await bob.inbox.reply(await trace, 'yes');
+    expect(await ada.inbox.replyTo(await trace)).toBe('yes');
+    for (const client of [ada, bob]) client.close();
+    await server.stop();
+  });
+
   test('what a token does not allow is denied, and told where it was asked', async () => {
     const secret = randomBytes(32).toString('hex');
     const token = (sub: string, read: string[], write: string[]): string => {

@@ -10,6 +10,7 @@ mod collection;
 mod feeds;
 mod gates;
 mod intern;
+mod own;
 mod pools;
 mod queries;
 mod receive;
@@ -51,7 +52,7 @@ use crate::{
         ClientMessage, EncodedValue, Epoch, Operation, Position, RequestId, Sequence, Subscription,
         Timestamp, Writer, limits,
     },
-    replica::{Header, Mark, Offer, Place, Replica, Source, Stats, Status, Ticket, Token, Verdict, Version},
+    replica::{Mark, Replica, Stats, Status, Ticket, Token, Verdict, Version},
     session::{Action, Generation, Phase, Session},
 };
 
@@ -358,12 +359,6 @@ impl Client {
         Ok(self.subscribe(slot))
     }
 
-    /// Adds a replica whose transport is the host's.
-    pub fn add_own(&mut self, options: OwnOptions) -> SlotId {
-        let seed = self.random.u64(..);
-        self.insert(Slot::own(options, seed))
-    }
-
     /// Forgets a replica and all that it shows.
     pub fn release(&mut self, slot: SlotId) {
         let Some(removed) = self.slots.remove(slot.number()) else { return };
@@ -433,54 +428,6 @@ impl Client {
     /// The number of a schema version of an own transport; 0 means none.
     pub fn intern_version(&mut self, text: &str) -> u32 {
         self.versions.number(text)
-    }
-
-    /// Offers a value of an own transport by its header.
-    pub fn offer(
-        &mut self,
-        now: Timestamp,
-        slot: SlotId,
-        source: Source,
-        header: Header,
-        token: Token,
-    ) -> Offered {
-        let header = Header { version: self.version(header.version.id), ..header };
-        let Some(replica) = self.replica_mut(slot) else { return Offered::Dropped };
-        let offered = match replica.offer(now, source, header, token, 0, &[]) {
-            Offer::Drop(_) => Offered::Dropped,
-            Offer::Judge(ticket) => Offered::Judge(self.owe(Pending::Value { slot, ticket, token })),
-            Offer::Installed { previous } => {
-                self.install(slot, token, previous, Place::Live);
-                Offered::Kept
-            }
-            Offer::Held | Offer::Settled => Offered::Kept,
-        };
-        self.settle_replica(now, slot);
-        offered
-    }
-
-    /// Whether all that is new is that an own-transport replica shows a value of its host: then that is not told as a
-    /// change any more. Of most inputs it is so, and a host that has the answer at hand need not read a list.
-    pub fn take_install(&mut self) -> bool {
-        let [Change::Install { slot, .. }, rest @ ..] = &self.changes[..] else { return false };
-        let is_all = rest.iter().all(|change| match change {
-            Change::Meta { slot: other } | Change::Discard { slot: other, .. } => other == slot,
-            _ => false,
-        });
-        if is_all {
-            self.changes.clear();
-        }
-        is_all
-    }
-
-    /// A refetch of an own transport found no value.
-    pub fn refetch_null(&mut self, now: Timestamp, slot: SlotId, attempt: u32) {
-        self.with_replica(now, slot, |replica| replica.handle_null(now, attempt));
-    }
-
-    /// A refetch of an own transport failed.
-    pub fn refetch_failed(&mut self, now: Timestamp, slot: SlotId, attempt: u32) {
-        self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
     }
 
     /// The host's verdict on a [`Change::Judge`], or on an offer.
@@ -603,16 +550,6 @@ impl Client {
     fn set_timer(&mut self, slot: SlotId) {
         let due = self.replica(slot).and_then(Replica::poll_timeout);
         self.timer = [self.timer, due].into_iter().flatten().min();
-    }
-
-    fn subscribe(&mut self, slot: Slot) -> SlotId {
-        let id = self.insert(slot);
-        match &mut self.held {
-            Some(held) => held.push(id),
-            None if self.session.live_link().is_some() => self.send_subscriptions(&[id]),
-            None => {}
-        }
-        id
     }
 
     fn owe(&mut self, pending: Pending) -> HostTicket {

@@ -8,7 +8,7 @@
 use super::{
     Client,
     receive::{Envelope, Incoming},
-    slot::SlotId,
+    slot::{Slot, SlotId},
 };
 use crate::{
     protocol::{EncodedValue, Position, Row, Timestamp},
@@ -41,6 +41,17 @@ impl Client {
         if !held.is_empty() && self.session.live_link().is_some() {
             self.send_subscriptions(&held);
         }
+    }
+
+    /// Adds a replica, and subscribes it unless that is kept back.
+    pub(super) fn subscribe(&mut self, slot: Slot) -> SlotId {
+        let id = self.insert(slot);
+        match &mut self.held {
+            Some(held) => held.push(id),
+            None if self.session.live_link().is_some() => self.send_subscriptions(&[id]),
+            None => {}
+        }
+        id
     }
 
     /// Gives a replica what was shown elsewhere, at which position. What does not fit the replica, or is older than

@@ -146,14 +146,14 @@ impl<'a> Walk<'a> {
         let mut scanner = self.new.at(at);
         let token = scanner.token().ok_or(Stop)?;
         let inner = scanner.offset();
-        let number = Number::of(token);
         let kind = match token {
             Token::Nil => kind::NULL,
             Token::Bool(_) => kind::BOOLEAN,
             Token::Map(_) => kind::OBJECT,
             Token::Array(_) => kind::ARRAY,
             Token::Str(_) => kind::STRING,
-            _ => match number {
+            Token::Int(_) | Token::Large(_) => kind::INTEGER,
+            Token::Float(_) | Token::Bin(_) => match Number::of(token) {
                 Some(number) if number.is_integer() => kind::INTEGER,
                 Some(_) => kind::FRACTION,
                 None => kind::FOREIGN,
@@ -168,48 +168,54 @@ impl<'a> Walk<'a> {
         let mut end = if let Token::Map(1..) | Token::Array(1..) = token { None } else { Some(inner) };
         let ops = &gate.ops[node.first as usize..node.end as usize];
         for op in ops {
-            match (*op, token) {
+            match (op, token) {
                 (Op::Never, _) => return self.fail(at, Keyword::Never),
-                (Op::OneOfConstants { constants, rule }, _) => {
+                (&Op::OneOfConstants { constants, rule }, _) => {
                     let mut is_one = false;
                     for constant in &gate.constants[constants.first as usize..constants.end as usize] {
-                        let mut one = self.new.at(at);
                         let mut other = gate.constant(*constant);
-                        is_one = is_one || self.is_equal(&mut one, &mut other)?;
+                        is_one = match (token, other.token()) {
+                            // Most constants are short names.
+                            (Token::Str(text), Some(Token::Str(constant))) => is_same(text, constant),
+                            _ => self.is_equal(&mut self.new.at(at), &mut gate.constant(*constant))?,
+                        };
+                        if is_one {
+                            break;
+                        }
                     }
                     if !is_one {
                         return self.fail(at, rule);
                     }
                 }
-                (Op::Bound { limit, rule }, _) => {
-                    if number.is_some_and(|number| !is_within(number, limit, rule)) {
+                (&Op::Bound { limit, rule }, _) => {
+                    if Number::of(token).is_some_and(|number| !is_within(number, limit, rule)) {
                         return self.fail(at, rule);
                     }
                 }
-                (Op::Size { limit, rule }, _) => self.size(at, token, limit, rule)?,
-                (Op::Pattern(pattern), Token::Str(text)) => {
+                (&Op::Size { limit, rule }, _) => self.size(at, token, limit, rule)?,
+                (&Op::Pattern(pattern), Token::Str(text)) => {
                     self.charge(at, text.len() / BYTES_PER_STEP)?;
                     if !self.is_match(pattern, text) {
                         return self.fail(at, Keyword::Pattern);
                     }
                 }
-                (Op::Object(rules), Token::Map(count)) => {
+                (&Op::Object(rules), Token::Map(count)) => {
                     end = Some(self.object(&gate.objects[rules as usize], at, inner, count, old)?);
                 }
-                (Op::Has(name), Token::Map(count)) => {
+                (&Op::Has(name), Token::Map(count)) => {
                     if !self.has(at, inner, count, name)? {
                         return self.fail(at, Keyword::Required);
                     }
                 }
-                (Op::Depends { name, node }, Token::Map(count)) => {
+                (&Op::Depends { name, node }, Token::Map(count)) => {
                     if self.has(at, inner, count, name)? {
                         self.run(node, at, None)?;
                     }
                 }
-                (Op::Array { first, others }, Token::Array(count)) => {
+                (&Op::Array { first, others }, Token::Array(count)) => {
                     end = Some(self.array(first, others, at, inner, count, old)?);
                 }
-                (Op::Contains { node, least, most }, Token::Array(count)) => {
+                (&Op::Contains { node, least, most }, Token::Array(count)) => {
                     self.contains(node, least, most, at, inner, count)?;
                 }
                 (Op::Unique, Token::Array(count)) => {
@@ -217,8 +223,8 @@ impl<'a> Walk<'a> {
                         return self.fail(at, Keyword::UniqueItems);
                     }
                 }
-                (Op::All(node), _) => end = Some(self.run(node, at, old)?),
-                (Op::Any { nodes, is_disjoint }, _) => {
+                (&Op::All(node), _) => end = Some(self.run(node, at, old)?),
+                (&Op::Any { nodes, is_disjoint }, _) => {
                     // Only where one option alone can pass is it known which one `old` has passed.
                     let old = old.filter(|_| is_disjoint);
                     let Some((_, found)) = self.first_passing(nodes, at, old)? else {
@@ -226,7 +232,7 @@ impl<'a> Walk<'a> {
                     };
                     end = Some(found);
                 }
-                (Op::One(nodes), _) => {
+                (&Op::One(nodes), _) => {
                     let Some((link, found)) = self.first_passing(nodes, at, None)? else {
                         return self.fail(at, Keyword::OneOf);
                     };
@@ -236,12 +242,12 @@ impl<'a> Walk<'a> {
                     }
                     end = Some(found);
                 }
-                (Op::Not(node), _) => {
+                (&Op::Not(node), _) => {
                     if self.passes(node, at, None)?.is_some() {
                         return self.fail(at, Keyword::Not);
                     }
                 }
-                (Op::If { condition, then, otherwise }, _) => {
+                (&Op::If { condition, then, otherwise }, _) => {
                     let node = if self.passes(condition, at, None)?.is_some() { then } else { otherwise };
                     if node != ANYTHING {
                         self.run(node, at, None)?;
@@ -391,20 +397,13 @@ impl<'a> Walk<'a> {
     fn object_in_step(&mut self, rules: &ObjectRules, inner: usize, before: Before) -> Step<Option<usize>> {
         let (mut old, mut new) = (self.old.at(before.at), self.new.at(inner));
         let mut expected = rules.properties.first;
-        for _ in 0..before.left {
+        let passed = self.pass_prefix(&mut old, &mut new, before.left, 2)?;
+        expected = expected.saturating_add(u32::try_from(passed).unwrap_or(u32::MAX));
+        for _ in passed..before.left {
             self.charge(new.offset(), 1)?;
             if self.is_at_tail(old.offset(), new.offset()) {
                 self.is_over = true;
                 break;
-            }
-            if old.offset() == new.offset() {
-                let mut end = old;
-                end.skip();
-                if end.skip_to(self.prefix) {
-                    (old, new) = (end, new.at(end.offset()));
-                    expected += 1;
-                    continue;
-                }
             }
             let (Some(Token::Str(was)), Some(Token::Str(name))) = (old.token(), new.token()) else {
                 return Err(Stop);
@@ -437,6 +436,24 @@ impl<'a> Walk<'a> {
             (old, new) = (old.at(self.after(found)), new.at(end));
         }
         Ok(Some(new.offset()))
+    }
+
+    /// Moves past the entries of so many values each that lie in the equal beginning. Returns how many.
+    fn pass_prefix(
+        &mut self,
+        old: &mut Scanner<'a>,
+        new: &mut Scanner<'a>,
+        most: usize,
+        values: usize,
+    ) -> Step<usize> {
+        let start = old.offset();
+        if start != new.offset() {
+            return Ok(0);
+        }
+        let passed = old.pass(most, values, self.prefix);
+        *new = new.at(old.offset());
+        self.charge(start, passed + (old.offset() - start) / BYTES_PER_STEP)?;
+        Ok(passed)
     }
 
     /// Judges an entry by what speaks of its name. Returns its end, where that is known, and whether anything does.
@@ -514,7 +531,14 @@ impl<'a> Walk<'a> {
         let has_first = first.first != first.end;
         let mut before = old.and_then(|old| self.before(old, false));
         let mut start = inner;
-        for index in 0..count {
+        let mut passed = 0;
+        if let Some(earlier) = before.as_mut().filter(|before| before.left == count) {
+            let (mut old, mut new) = (self.old.at(earlier.at), self.new.at(start));
+            passed = self.pass_prefix(&mut old, &mut new, count, 1)?;
+            start = new.offset();
+            *earlier = Before { at: old.offset(), left: count - passed };
+        }
+        for index in passed..count {
             self.charge(at, 1)?;
             let left = count - index;
             let mut was = None;

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::limits::{MAX_DEPTH, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use super::position::{Epoch, Sequence};
-use super::scan::{Head, Scanner, Token, is_ascii};
+use super::scan::{Scanner, Token, is_ascii, shape};
 
 /// Bytes that are no message of this protocol. The connection that sent them is closed with this as the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -382,35 +382,27 @@ impl<'a> Reader<'a> {
             // Of what a map lacks an even number is left before each name.
             let is_key_due = state & 3 == 1;
             state -= 2;
-            let Head { size, payload, .. } = match self.marker()? {
-                marker @ (0xa0..=0xbf | 0xd9..=0xdb) => {
-                    // Names of fields and short texts are half of all tokens.
-                    let head = if marker < 0xc0 { Head::short(marker) } else { self.head()? };
-                    let start = self.at + head.size;
-                    let text = self.bytes.get(start..start.saturating_add(head.payload));
-                    let text = text.ok_or(DecodeError::Truncated)?;
-                    if !is_ascii(text) && core::str::from_utf8(text).is_err() {
-                        return Err(DecodeError::NotUtf8 { at: self.at });
-                    }
-                    head
+            let marker = self.marker()?;
+            let mut inside = 0;
+            match shape(marker) {
+                // Names of fields and short texts are half of all tokens.
+                Some((size, _)) if matches!(marker, 0xa0..=0xbf) => {
+                    let at = self.at;
+                    check_text(&self.take(size)?[1..], at)?;
                 }
-                _ if is_key_due => return Err(self.unexpected("a string as map key")),
-                0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => {
-                    return Err(self.unexpected("a value without extension types"));
+                Some((size, within)) if !is_key_due => {
+                    self.take(size)?;
+                    inside = within;
                 }
-                marker => {
-                    let head = self.head()?;
-                    if let 0x80..=0x9f | 0xdc..=0xdf = marker {
-                        *open.get_mut(depth).ok_or(DecodeError::TooDeep)? = state;
-                        depth += 1;
-                        // More than any frame has bytes is as good as all that is claimed.
-                        let lacking = u32::try_from(head.inside).unwrap_or(u32::MAX).min(u32::MAX / 4) * 2;
-                        state = lacking | u32::from(matches!(marker, 0x80..=0x8f | 0xde | 0xdf));
-                    }
-                    head
-                }
-            };
-            self.take(size.saturating_add(payload))?;
+                _ => inside = self.walk_long(marker, is_key_due)?,
+            }
+            if let 0x80..=0x9f | 0xdc..=0xdf = marker {
+                *open.get_mut(depth).ok_or(DecodeError::TooDeep)? = state;
+                depth += 1;
+                // More than any frame has bytes is as good as all that is claimed.
+                let lacking = u32::try_from(inside).unwrap_or(u32::MAX).min(u32::MAX / 4) * 2;
+                state = lacking | u32::from(matches!(marker, 0x80..=0x8f | 0xde | 0xdf));
+            }
             while state < 2 {
                 if depth == 0 {
                     return Ok(());
@@ -421,8 +413,33 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn head(&self) -> Result<Head, DecodeError> {
-        Scanner::resumed(self.bytes, self.at).head().ok_or(DecodeError::Truncated)
+    /// Moves past a token whose marker does not say its length. Returns how many values are inside.
+    #[inline(never)]
+    fn walk_long(&mut self, marker: u8, is_key_due: bool) -> Result<usize, DecodeError> {
+        let is_text = matches!(marker, 0xd9..=0xdb);
+        if is_key_due && !is_text {
+            return Err(self.unexpected("a string as map key"));
+        }
+        if let 0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 = marker {
+            return Err(self.unexpected("a value without extension types"));
+        }
+        let at = self.at;
+        let head = Scanner::resumed(self.bytes, at).head().ok_or(DecodeError::Truncated)?;
+        self.take(head.size)?;
+        let payload = self.take(head.payload)?;
+        if is_text {
+            check_text(payload, at)?;
+        }
+        Ok(head.inside)
+    }
+}
+
+#[inline]
+fn check_text(text: &[u8], at: usize) -> Result<(), DecodeError> {
+    if is_ascii(text) || core::str::from_utf8(text).is_ok() {
+        Ok(())
+    } else {
+        Err(DecodeError::NotUtf8 { at })
     }
 }
 

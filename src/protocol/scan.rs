@@ -36,11 +36,35 @@ pub(super) struct Head {
     pub(super) inside: usize,
 }
 
-impl Head {
-    /// That of a string whose length is in its marker.
-    pub(super) const fn short(marker: u8) -> Self {
-        Self { size: 1, payload: (marker & 0x1f) as usize, inside: 0 }
+/// Of every marker how many bytes its token has, 0 where more must be read to know that, and how many values are inside.
+const SHAPES: [(u8, u8); 256] = shapes();
+
+const fn shapes() -> [(u8, u8); 256] {
+    let mut shapes = [(1, 0); 256];
+    let mut marker = 0;
+    while marker < 256 {
+        let low = (marker & 0x1f) as u8;
+        shapes[marker] = match marker {
+            0x80..=0x8f => (1, low * 2),
+            0x90..=0x9f => (1, low - 0x10),
+            0xa0..=0xbf => (1 + low, 0),
+            0xcc | 0xd0 => (2, 0),
+            0xcd | 0xd1 => (3, 0),
+            0xca | 0xce | 0xd2 => (5, 0),
+            0xcb | 0xcf | 0xd3 => (9, 0),
+            0xc1 | 0xc4..=0xc9 | 0xd4..=0xdf => (0, 0),
+            _ => (1, 0),
+        };
+        marker += 1;
     }
+    shapes
+}
+
+/// How many bytes the token of a marker has, and how many values are inside; none where more must be read to know that.
+#[inline]
+pub(super) fn shape(marker: u8) -> Option<(usize, usize)> {
+    let (size, inside) = SHAPES[usize::from(marker)];
+    (size > 0).then_some((usize::from(size), usize::from(inside)))
 }
 
 /// Walks over the tokens of a checked value. Bytes that are none end the walk; they never make it panic.
@@ -81,42 +105,41 @@ impl<'a> Scanner<'a> {
         self
     }
 
-    /// The big-endian number in the `count` bytes after the marker.
-    fn number(&self, count: usize) -> Option<u64> {
-        let bytes = self.bytes.get(self.at + 1..self.at + 1 + count)?;
-        Some(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    /// The so many bytes after the marker.
+    #[inline]
+    fn after<const COUNT: usize>(&self) -> Option<[u8; COUNT]> {
+        self.bytes.get(self.at + 1..)?.first_chunk().copied()
     }
 
-    fn length(&self, count: usize) -> Option<usize> {
-        usize::try_from(self.number(count)?).ok()
+    /// The big-endian number in the `width` bytes after the marker: 1, 2, 4 or 8.
+    fn number(&self, width: usize) -> Option<u64> {
+        Some(match width {
+            1 => u64::from(u8::from_be_bytes(self.after()?)),
+            2 => u64::from(u16::from_be_bytes(self.after()?)),
+            4 => u64::from(u32::from_be_bytes(self.after()?)),
+            8 => u64::from_be_bytes(self.after()?),
+            _ => 0,
+        })
     }
 
     /// The head of the next token; `None` where the bytes end in it.
     #[inline(never)]
     pub(super) fn head(&self) -> Option<Head> {
         let marker = *self.bytes.get(self.at)?;
-        let scalar = |payload| Head { size: 1, payload, inside: 0 };
-        let sized = |count: usize| Some(Head { size: 1 + count, payload: self.length(count)?, inside: 0 });
-        let open = |count: usize, times: usize| {
-            Some(Head { size: 1 + count, payload: 0, inside: self.length(count)?.saturating_mul(times) })
+        if let Some((size, inside)) = shape(marker) {
+            return Some(Head { size: 1, payload: size - 1, inside });
+        }
+        let (width, times) = match marker {
+            0xc4..=0xc6 => (1 << (marker - 0xc4), 0),
+            0xd9..=0xdb => (1 << (marker - 0xd9), 0),
+            0xdc | 0xdd => (2 << (marker - 0xdc), 1),
+            0xde | 0xdf => (2 << (marker - 0xde), 2),
+            // Of a type that no value has.
+            _ => (0, 0),
         };
-        Some(match marker {
-            0x80..=0x8f => Head { size: 1, payload: 0, inside: usize::from(marker & 0x0f) * 2 },
-            0x90..=0x9f => Head { size: 1, payload: 0, inside: usize::from(marker & 0x0f) },
-            0xa0..=0xbf => scalar(usize::from(marker & 0x1f)),
-            0xc4 | 0xd9 => sized(1)?,
-            0xc5 | 0xda => sized(2)?,
-            0xc6 | 0xdb => sized(4)?,
-            0xcc | 0xd0 => scalar(1),
-            0xcd | 0xd1 => scalar(2),
-            0xca | 0xce | 0xd2 => scalar(4),
-            0xcb | 0xcf | 0xd3 => scalar(8),
-            0xdc => open(2, 1)?,
-            0xdd => open(4, 1)?,
-            0xde => open(2, 2)?,
-            0xdf => open(4, 2)?,
-            _ => scalar(0),
-        })
+        let length = usize::try_from(self.number(width)?).ok()?;
+        let payload = if times == 0 { length } else { 0 };
+        Some(Head { size: 1 + width, payload, inside: length.saturating_mul(times) })
     }
 
     /// Moves past the next value, whatever is in it.
@@ -127,23 +150,38 @@ impl<'a> Scanner<'a> {
     /// Moves past the next value if it ends at `limit` or before. Says whether; if not, the scanner is somewhere in it.
     #[inline(never)]
     pub fn skip_to(&mut self, limit: usize) -> bool {
+        self.skip_within(limit)
+    }
+
+    /// Moves past entries of so many values each, as long as they end at `limit` or before; at most `most`. Returns how
+    /// many.
+    #[inline(never)]
+    pub fn pass(&mut self, most: usize, values: usize, limit: usize) -> usize {
+        for passed in 0..most {
+            let mut end = *self;
+            for _ in 0..values {
+                if !end.skip_within(limit) {
+                    return passed;
+                }
+            }
+            *self = end;
+        }
+        most
+    }
+
+    #[inline]
+    fn skip_within(&mut self, limit: usize) -> bool {
         let mut left = 1_usize;
         while left > 0 {
-            let Some(marker) = self.bytes.get(self.at).copied() else { return false };
+            let Some(marker) = self.bytes.get(self.at) else { return false };
             left -= 1;
-            match marker {
-                // Most tokens of most values; the rest in the general way.
-                0xa0..=0xbf => self.at += 1 + usize::from(marker & 0x1f),
-                0x00..=0x7f | 0xe0..=0xff | 0xc0..=0xc3 => self.at += 1,
-                0x80..=0x8f => {
-                    self.at += 1;
-                    left += usize::from(marker & 0x0f) * 2;
-                }
-                _ => {
-                    let Some(Head { size, payload, inside }) = self.head() else { return false };
-                    self.at = self.at.saturating_add(size).saturating_add(payload);
-                    left = left.saturating_add(inside);
-                }
+            if let Some((size, inside)) = shape(*marker) {
+                self.at += size;
+                left += inside;
+            } else {
+                let Some(Head { size, payload, inside }) = self.head() else { return false };
+                self.at = self.at.saturating_add(size).saturating_add(payload);
+                left = left.saturating_add(inside);
             }
             if self.at > limit {
                 return false;
@@ -174,11 +212,6 @@ impl<'a> Scanner<'a> {
         let Head { size, payload, inside } = self.head()?;
         let start = self.at.saturating_add(size);
         let end = start.saturating_add(payload);
-        let signed = |count: usize| {
-            let unused = 64 - 8 * count;
-            Some((self.number(count)? << unused).cast_signed() >> unused)
-        };
-        let unsigned = |count| Some(Token::Int(self.number(count)?.cast_signed()));
         let token = match marker {
             0x00..=0x7f => Token::Int(i64::from(marker)),
             0xe0..=0xff => Token::Int(i64::from(marker.cast_signed())),
@@ -188,22 +221,16 @@ impl<'a> Scanner<'a> {
             0xc4..=0xc6 => Token::Bin(self.bytes.get(start..end)?),
             0xc2 => Token::Bool(false),
             0xc3 => Token::Bool(true),
-            0xca => {
-                let bits = u32::try_from(self.number(4)?).unwrap_or_default();
-                Token::Float(f64::from(f32::from_bits(bits)))
-            }
-            0xcb => Token::Float(f64::from_bits(self.number(8)?)),
-            0xcc => unsigned(1)?,
-            0xcd => unsigned(2)?,
-            0xce => unsigned(4)?,
-            0xcf => {
-                let number = self.number(8)?;
+            0xca => Token::Float(f64::from(f32::from_be_bytes(self.after()?))),
+            0xcb => Token::Float(f64::from_be_bytes(self.after()?)),
+            0xcc..=0xcf => {
+                let number = self.number(payload)?;
                 i64::try_from(number).map_or(Token::Large(number), Token::Int)
             }
-            0xd0 => Token::Int(signed(1)?),
-            0xd1 => Token::Int(signed(2)?),
-            0xd2 => Token::Int(signed(4)?),
-            0xd3 => Token::Int(signed(8)?),
+            0xd0..=0xd3 => {
+                let unused = 64 - 8 * payload;
+                Token::Int((self.number(payload)? << unused).cast_signed() >> unused)
+            }
             // Nil; the check lets no other marker in.
             0xc0 | 0xc1 | 0xc7..=0xc9 | 0xd4..=0xd8 => Token::Nil,
         };

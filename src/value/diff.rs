@@ -105,21 +105,14 @@ impl<'a> Diff<'a, '_> {
         is_equal
     }
 
-    /// Moves past the fields, at most so many, that lie in the equal beginning. Returns how many.
-    fn pass_prefix(&mut self, most: usize) -> usize {
+    /// Moves past the entries of so many values each, at most `most`, that lie in the equal beginning. Returns how many.
+    fn pass_prefix(&mut self, most: usize, values: usize) -> usize {
         if self.old.offset() != self.new.offset() {
             return 0;
         }
-        for passed in 0..most {
-            let mut end = self.old;
-            end.skip();
-            if !end.skip_to(self.prefix) {
-                return passed;
-            }
-            self.old = end;
-            self.new = self.new.at(end.offset());
-        }
-        most
+        let passed = self.old.pass(most, values, self.prefix);
+        self.new = self.new.at(self.old.offset());
+        passed
     }
 
     /// Writes the new value, which has no counterpart, and moves past it.
@@ -161,7 +154,7 @@ impl<'a> Diff<'a, '_> {
         self.tape.op(Op::EditMap, 0);
         let mut edits = 0;
         let both = before.min(after);
-        let passed = self.pass_prefix(both);
+        let passed = self.pass_prefix(both, 2);
         for index in passed..both {
             if before == after && self.is_at_tail() {
                 self.is_over = true;
@@ -229,7 +222,7 @@ impl<'a> Diff<'a, '_> {
         let start = self.tape.words.len();
         self.tape.op(Op::EditList, 0);
         let mut edits = 0;
-        for index in 0..count {
+        for index in self.pass_prefix(count, 1)..count {
             if self.is_at_tail() {
                 self.is_over = true;
             } else if !self.pass_equal() {

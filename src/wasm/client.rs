@@ -27,6 +27,13 @@ const ONCE: u32 = u32::MAX - 1;
 /// In the place of a base: it is the key that is wanted.
 const KEY: u32 = u32::MAX - 2;
 
+/// What becomes of an offered value: it is kept until a change names it, ...
+const KEPT: u32 = u32::MAX;
+/// ... it is to be shown, which no change will say, ...
+const SHOWN: u32 = u32::MAX - 1;
+/// ... or it is to be offered again with the gate's verdict.
+const ASK: u32 = u32::MAX - 2;
+
 /// As many wants as fit a small buffer; more are several calls.
 const MAX_WANTS: usize = 512;
 
@@ -505,8 +512,12 @@ impl Core {
     }
 
     /// Offers a value by its header; `attempt` is that of the refetch that it answers, -1 for a receipt, -2 for a seed.
-    /// Returns a ticket to judge it under, 0 where it is dropped, 4294967295 where it is kept until a change names it,
-    /// or 4294967294 where it is to be shown and that is all: no change will name it.
+    /// `verdict` is 0 where the gate was not asked, 1 where it accepted the value or there is none, and 2 where it
+    /// refused it.
+    ///
+    /// Returns a ticket to judge it under, 0 where nothing more will be said of it, 4294967295 where it is kept until a
+    /// change names it, 4294967294 where it is to be shown and that is all: no change will name it; or 4294967293 where it
+    /// is to be offered again with a verdict.
     #[expect(
         clippy::too_many_arguments,
         reason = "only numbers cross, so that no object is taken apart per envelope"
@@ -520,6 +531,7 @@ impl Core {
         sequence: f64,
         prev: f64,
         version: u32,
+        verdict: u32,
     ) -> u32 {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
         let source = match attempt {
@@ -528,11 +540,28 @@ impl Core {
             _ => Source::Refetch { attempt: attempt as u32 },
         };
         let header = header(epoch, sequence, prev, version);
-        self.host.run(|client, now| match client.offer(now, slot(number), source, header, Token(token)) {
-            Offered::Dropped => 0,
-            Offered::Kept if client.take_install() => u32::MAX - 1,
-            Offered::Kept => u32::MAX,
-            Offered::Judge(ticket) => ticket,
+        let (slot, token) = (slot(number), Token(token));
+        if source == Source::Receipt {
+            // The short way: the gate runs while the core is as it was, so that there is nothing to remember.
+            match verdict {
+                0 if self.host.read(|client| client.is_next(slot, header)) => return ASK,
+                1 if self.host.run(|client, now| client.show_own(now, slot, header, token)) => return SHOWN,
+                _ => {}
+            }
+        }
+        self.host.run(|client, now| {
+            let mut kept = KEPT;
+            match client.offer(now, slot, source, header, token) {
+                Offered::Dropped => return 0,
+                Offered::Kept => {}
+                Offered::Judge(ticket) if verdict == 0 => return ticket,
+                Offered::Judge(ticket) if verdict == 1 => client.judged(now, ticket, Verdict::Accepted),
+                Offered::Judge(ticket) => {
+                    client.judged(now, ticket, Verdict::Refused);
+                    kept = 0;
+                }
+            }
+            if client.take_install() { SHOWN } else { kept }
         })
     }
 

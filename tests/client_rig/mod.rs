@@ -187,6 +187,20 @@ impl Rig {
         self.settle();
     }
 
+    /// Breaks the link of a peer before its answers come: with `is_heard` after the server has taken what the peer has
+    /// sent last, else before.
+    pub(crate) fn cut(&mut self, index: usize, is_heard: bool) {
+        let (_, connection) = self.peers[index].link.expect("a link");
+        while let Some(output) = self.peers[index].client.poll_output() {
+            if let (true, Output::Transmit(_, frame)) = (is_heard, output) {
+                self.server.handle_frame(self.now, connection, &frame);
+            }
+        }
+        self.server.commit(self.now).unwrap();
+        while self.server.poll_transmit().is_some() {}
+        self.drop_link(index);
+    }
+
     pub(crate) fn advance(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {

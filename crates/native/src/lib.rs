@@ -28,6 +28,30 @@
 //! # }
 //! ```
 //!
+//! Beside those there are merge pools ([`Client::pool`]), notifications that wait for their target ([`Client::notify`],
+//! [`Client::inbox`]), the kv store ([`Client::kv`]) and envelopes between clients ([`Client::publish`], [`Client::relay`]):
+//!
+//! ```no_run
+//! use tidewire_native::{Client, InboxEvent, KvEvent};
+//!
+//! # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let settings = client.kv("settings");
+//! settings.set("theme", &"dark", None).await?;
+//! let mut watch = settings.watch("*").await?;
+//! if let KvEvent::Following | KvEvent::Dropped(_) = watch.recv().await? {
+//!     println!("{:?}", settings.get::<String>("theme").await?);
+//! }
+//!
+//! let mut inbox = client.inbox().await?;
+//! loop {
+//!     if let InboxEvent::Notification(notification) = inbox.recv().await? {
+//!         println!("{}: {}", notification.from, notification.pack.decode::<String>()?);
+//!         inbox.taken(&notification);
+//!     }
+//! }
+//! # }
+//! ```
+//!
 //! Not here: rules. What is shown and when a link is dead is decided in `tidewire::client`.
 
 mod collection;

@@ -330,12 +330,22 @@ class Entry extends Shared {
     this.#forget = forget;
   }
 
-  /** The client has come. */
+  /** The client has come. Why there is no replica all the same is told to whoever looks. */
   begin(): void {
-    this.open();
+    try {
+      this.open();
+    } catch {
+      // The next look throws it again.
+    }
     this.notify();
   }
 
+  override touch(): void {
+    super.touch();
+    this.open();
+  }
+
+  /** Makes the replica, if there is none and there can be one. */
   protected open(): void {
     if (this.replica !== undefined) return;
     this.replica = this.#make();

@@ -20,21 +20,20 @@ export abstract class Shared {
     return this.#users.size > 0;
   }
 
-  /** Opens it for a look: a render that may or may not be followed by a use. */
+  /** Opens it for a look: a render that may or may not be followed by a use. What `open` throws is thrown each time. */
   touch(): void {
     if (this.#isOpen) return;
-    this.#isOpen = true;
     this.open();
+    this.#isOpen = true;
     if (!this.hasUsers) this.#linger();
   }
 
   /** Opens it for a user, who hears of changes. The returned function ends that. */
   retain(onChange: () => void): () => void {
+    this.touch();
     const user = (): void => onChange();
     this.#users.add(user);
     clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.touch();
     return () => {
       if (this.#users.delete(user) && !this.hasUsers) this.#linger();
     };

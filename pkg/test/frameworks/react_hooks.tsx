@@ -271,6 +271,14 @@ async function mistakes(): Promise<unknown> {
   const { client, render, element } = await rig();
   client.close();
   await render(<Lost />);
+  // Nothing is remembered of a failure but what it takes to fail again.
+  const Unsupported = (): ReactElement => <i>{String(useSynced('user:1', { $dynamicRef: '#here' }))}</i>;
+  const server = await ReferenceServer.create();
+  for (const given of [await connect(server), connect(server)]) {
+    const other = createRoot(document.createElement('div'), { onCaughtError: () => {} });
+    await act(() => other.render(<TidewireProvider client={given}><Boundary><Unsupported /></Boundary></TidewireProvider>));
+    await pause();
+  }
   return { messages, closed: element.textContent };
 }
 
