@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { transformSync } from 'esbuild';
 import { describe, expect, test } from 'vitest';
-import { type Block, blocks, faultOf, promised, ROOT, run, triedElsewhere } from './markdown.js';
+import { type Block, blocks, faultOf, promised, ROOT, run, triedElsewhere, typeErrors } from './markdown.js';
 
 const ALL = blocks();
 const ELSEWHERE = triedElsewhere();
@@ -24,6 +24,10 @@ describe('programs run as written, and print what they say', () => {
     else if (block.language === 'js' && PRINTED[block.file]) expect(printed).toEqual(PRINTED[block.file]);
   }, 30_000);
 });
+
+test('programs in TypeScript have no type errors', async () => {
+  expect(await typeErrors(programs.filter(({ language }) => language === 'ts'))).toBe('');
+}, 60_000);
 
 test('components are written in their language', () => {
   for (const { code, language, where } of of('jsx', 'tsx')) {

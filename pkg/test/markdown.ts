@@ -2,6 +2,7 @@
 
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -75,6 +76,20 @@ export async function run({ language, code }: Block): Promise<string[]> {
     writeFileSync(join(folder, 'program.mjs'), language === 'ts' ? transformSync(code, { loader: 'ts' }).code : code);
     const { stdout } = await promisify(execFile)(process.execPath, ['host.mjs'], { cwd: folder, timeout: 20_000 });
     return stdout.trim() === '' ? [] : stdout.trim().split('\n');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** What the compiler says of programs in TypeScript, all at once. */
+export async function typeErrors(programs: readonly Block[]): Promise<string> {
+  // Beside the tests, where their settings find every package.
+  const folder = mkdtempSync(join(ROOT, 'pkg/dist/docs-types-'));
+  try {
+    programs.forEach(({ code, where }, at) => writeFileSync(join(folder, `${at}.ts`), `// ${where}\n${code}\nexport {}\n`));
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ extends: '../../tsconfig.json', compilerOptions: { noEmit: true, noUnusedLocals: false }, include: ['*.ts', '../../src/glue.d.ts'] }));
+    const tsc = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin/tsc');
+    return await promisify(execFile)(process.execPath, [tsc, '-p', folder]).then(() => '', ({ stdout }: { stdout: string }) => stdout);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -9,13 +9,18 @@ export const SECTIONS = [
       'docs/testing.md', 'docs/inspector.md', 'docs/transport.md', 'docs/nats.md', 'docs/backend.md', 'docs/migration.md',
     ],
   },
-  { title: 'Reference', pages: ['api', 'docs/errors.md', 'PROTOCOL.md', 'docs/gate.md', 'docs/operating.md', 'docs/cluster.md'] },
+  { title: 'Reference', pages: ['api', 'docs/errors.md', 'PROTOCOL.md', 'docs/gate.md', 'docs/operating.md', 'docs/scaling.md'] },
   { title: 'Measured', pages: ['docs/bench.md', 'docs/load.md', 'docs/cost.md', 'docs/mutants.md'] },
   { title: 'Inside', pages: ['ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md'] },
 ]
 
 /** Shorter names for the sidebar than some titles are. */
 export const NAMES = {
+  'docs/signals.md': 'TC39 signals',
+  'docs/services.md': 'Pools, mailboxes, kv',
+  'docs/testing.md': 'Testing with faults',
+  'docs/nats.md': 'Over NATS',
+  'docs/scaling.md': 'Several servers',
   'docs/auth.md': 'Who may do what',
   'docs/backend.md': 'A backend of your own',
   'docs/migration.md': 'From para-sync',

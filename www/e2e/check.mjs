@@ -31,7 +31,7 @@ import { join } from 'node:path'
 import { chromium } from 'playwright-core'
 import { axe, checkDocs, checkPlayground, shifts, watchShifts } from './playground.mjs'
 
-const WHOLE = 90_000
+const WHOLE = 180_000
 const STEP = 10_000
 /** The client's backoff is capped well below this. */
 const BACK = 30_000

@@ -70,7 +70,7 @@ export async function checkPlayground({ context, url, screenshots, asserting, un
 
   await asserting('after a restart both come back by themselves', async () => {
     await page.getByTestId('restart').click()
-    await until('they are away', async () => (await page.locator('#you-link').innerText()) === 'reconnecting')
+    await until('they are away', async () => (await page.locator('#you-link').innerText()) !== 'live')
     await until('they are live', async () => (await page.locator('#you-link').innerText()) === 'live' && (await page.locator('#bob-link').innerText()) === 'live', 20_000)
   })
 

@@ -33,6 +33,9 @@ export interface Source {
 
 /** The kind of an envelope in PROTOCOL.md. */
 const ENVELOPE = 67
+/** Of a link's `readyState`. */
+const CONNECTING = 0
+const OPEN = 1
 /** A server that restarts says so with this code: come back. */
 const RESTARTING = 4000
 /** By how much an envelope that is overtaken is later than the others. */
@@ -53,16 +56,19 @@ export class Network implements Source {
   }
 
   link(): Link {
-    if (!this.#isUp) return new DeadLink()
-    this.#open = new BadLink(this.#source.link(), (sequence) => this.#route(sequence))
-    return this.#open
+    const link = (this.#open = new BadLink(this.#source, (sequence) => this.#route(sequence)))
+    if (this.#isUp) link.open()
+    return link
   }
 
-  /** Ends the connection, and lets no new one through for `millis`. */
+  /** Ends the connection, and has new ones wait for `millis`. */
   cut(millis: number): void {
     this.#isUp = false
     this.#open?.cut()
-    setTimeout(() => (this.#isUp = true), millis)
+    setTimeout(() => {
+      this.#isUp = true
+      this.#open?.open()
+    }, millis)
   }
 
   /** When a message arrives: once, never, or twice. What has no sequence is no envelope. */
@@ -100,56 +106,69 @@ class BadLink implements Link {
   onmessage: Link['onmessage'] = null
   onclose: Link['onclose'] = null
   onerror: Link['onerror'] = null
-  readonly #inner: Link
+  readonly #source: Source
+  readonly #route: (sequence: number | undefined) => Route
+  #inner: Link | undefined
   #queue: Due[] = []
   #last = 0
   #timer: ReturnType<typeof setTimeout> | undefined
   #isClosed = false
 
-  constructor(inner: Link, route: (sequence: number | undefined) => Route) {
-    this.#inner = inner
+  constructor(source: Source, route: (sequence: number | undefined) => Route) {
+    this.#source = source
+    this.#route = route
+  }
+
+  /** Reaches the server. Until then the link is one that is being opened. */
+  open(): void {
+    if (this.#inner || this.#isClosed) return
+    const inner = (this.#inner = this.#source.link())
+    inner.binaryType = 'arraybuffer'
     inner.onopen = () => this.onopen?.()
     inner.onerror = () => this.onerror?.()
     inner.onclose = (event) => this.#end(event)
-    inner.onmessage = ({ data }) => {
-      for (const { kind, fields, start, end } of readFrame(data)) {
-        const { takes, extra } = route(kind === ENVELOPE ? (fields[1] as number) : undefined)
-        const message = data.slice(start, end)
-        const now = performance.now()
-        if (takes !== undefined) {
-          this.#last = Math.max(this.#last, now + takes)
-          this.#send(this.#last, message)
-        }
-        for (const later of extra) this.#send(now + later, message)
-      }
-    }
+    inner.onmessage = ({ data }) => this.#take(data)
+    // One within the page is open from the start, and whoever dialed knows if that was just now.
+    if (this.readyState === OPEN) this.onopen?.()
   }
 
   get bufferedAmount(): number {
-    return this.#inner.bufferedAmount
+    return this.#inner?.bufferedAmount ?? 0
   }
 
   get readyState(): number {
-    return this.#inner.readyState ?? 1
-  }
-
-  set binaryType(type: string) {
-    this.#inner.binaryType = type
+    return this.#inner === undefined ? CONNECTING : (this.#inner.readyState ?? OPEN)
   }
 
   send(bytes: Uint8Array): void {
-    this.#inner.send(bytes)
+    this.#inner?.send(bytes)
   }
 
   close(code?: number, reason?: string): void {
-    this.#inner.close(code, reason)
+    if (this.#inner) this.#inner.close(code, reason)
+    else this.#end({ code: code ?? 1000, reason: reason ?? '' })
   }
 
   cut(): void {
-    this.#inner.onclose = null
-    this.#inner.onmessage = null
-    this.#inner.close(1000)
+    if (this.#inner) {
+      this.#inner.onclose = null
+      this.#inner.onmessage = null
+      this.#inner.close(1000)
+    }
     this.#end({ code: RESTARTING, reason: 'the server is restarting' })
+  }
+
+  #take(data: ArrayBuffer): void {
+    for (const { kind, fields, start, end } of readFrame(data)) {
+      const { takes, extra } = this.#route(kind === ENVELOPE ? (fields[1] as number) : undefined)
+      const message = data.slice(start, end)
+      const now = performance.now()
+      if (takes !== undefined) {
+        this.#last = Math.max(this.#last, now + takes)
+        this.#send(this.#last, message)
+      }
+      for (const later of extra) this.#send(now + later, message)
+    }
   }
 
   #end(event: { code: number; reason: string }): void {
@@ -177,24 +196,6 @@ class BadLink implements Link {
     while (this.#queue[0] && this.#queue[0].at <= performance.now() + 1) this.onmessage?.({ data: this.#queue.shift()!.data })
     this.#wait()
   }
-}
-
-/** What one gets who dials while nobody is there. */
-class DeadLink implements Link {
-  readonly bufferedAmount = 0
-  readonly readyState = 3
-  onopen: Link['onopen'] = null
-  onmessage: Link['onmessage'] = null
-  onclose: Link['onclose'] = null
-  onerror: Link['onerror'] = null
-
-  constructor() {
-    queueMicrotask(() => this.onclose?.({ code: 1006, reason: 'nobody answers' }))
-  }
-
-  send(): void {}
-
-  close(): void {}
 }
 
 /** A small seeded generator (mulberry32), so that the same seed is the same weather. */
