@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 
 use crate::{
     build,
-    server::{self, free_port},
+    server::{self, free_ports},
     setup,
     shell::{self, Shell},
 };
@@ -102,10 +102,12 @@ pub(crate) fn serve(shell: &Shell, port: u16) -> anyhow::Result<()> {
     let _ = fs::remove_dir_all(&scratch);
     fs::create_dir_all(&scratch).with_context(|| format!("cannot make {}", scratch.display()))?;
 
-    let (mut processes, urls) = start_nats(shell, &scratch)?;
-    let mut ports = Vec::new();
-    for node in 0..NODES {
-        let (name, port) = (format!("node-{node}"), free_port()?);
+    let free = free_ports(3 * NODES)?;
+    let (nats, ports) = free.split_at(2 * NODES);
+    let ports = ports.to_vec();
+    let (mut processes, urls) = start_nats(shell, &scratch, nats)?;
+    for (node, port) in ports.iter().enumerate() {
+        let name = format!("node-{node}");
         let data = scratch.join(&name);
         let mut arguments: Vec<String> =
             ["serve", "--nats", &urls, "--node", &name, "--listen"].map(str::to_owned).into();
@@ -114,7 +116,6 @@ pub(crate) fn serve(shell: &Shell, port: u16) -> anyhow::Result<()> {
         let log = scratch.join(format!("{name}.log"));
         let binary = server::binary(shell);
         processes.push(Process::start(shell, name, &binary.to_string_lossy(), arguments, &log)?);
-        ports.push(port);
     }
     let began = Instant::now();
     while !ports.iter().all(|port| is_ready(*port)) {
@@ -123,6 +124,9 @@ pub(crate) fn serve(shell: &Shell, port: u16) -> anyhow::Result<()> {
         }
         if began.elapsed() > PATIENCE {
             bail!("the nodes do not become members; what they said is in {}", scratch.display());
+        }
+        for process in &mut processes {
+            process.look(shell)?;
         }
         thread::sleep(Duration::from_millis(50));
     }
@@ -146,8 +150,7 @@ pub(crate) fn serve(shell: &Shell, port: u16) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_nats(shell: &Shell, scratch: &Path) -> anyhow::Result<(Vec<Process>, String)> {
-    let ports = (0..2 * NODES).map(|_| free_port()).collect::<anyhow::Result<Vec<_>>>()?;
+fn start_nats(shell: &Shell, scratch: &Path, ports: &[u16]) -> anyhow::Result<(Vec<Process>, String)> {
     let (ports, routes) = ports.split_at(NODES);
     let peers: Vec<_> = routes.iter().map(|port| format!("nats-route://127.0.0.1:{port}")).collect();
     let mut processes = Vec::new();

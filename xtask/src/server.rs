@@ -58,10 +58,18 @@ pub(crate) fn import_countries(shell: &Shell, data: &Path) -> anyhow::Result<Out
     Ok(Outcome::Done("imported".to_owned()))
 }
 
+/// Ports of the loopback interface that nobody uses, no two of them the same.
+pub(crate) fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+    // All are held until the last is found.
+    let listeners = (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
+    let listeners = listeners.collect::<Result<Vec<_>, _>>().context("cannot find free ports")?;
+    let ports = listeners.iter().map(|listener| Ok(listener.local_addr()?.port()));
+    ports.collect::<Result<_, std::io::Error>>().context("cannot find free ports")
+}
+
 /// A port of the loopback interface that nobody uses.
 pub(crate) fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
-    Ok(listener.local_addr().context("cannot find a free port")?.port())
+    free_ports(1)?.pop().context("cannot find a free port")
 }
 
 /// A server that was started, and how to start it again.
