@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::Programs;
+use crate::{Programs, peer};
 
 /// How long a server may take until it accepts connections.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -158,6 +158,17 @@ async fn spawn(
         }
         if Instant::now() > end {
             bail!("{name} accepts no connection on {address}");
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+    // Ours accepts connections before its database is open, and lets nobody in until then; a node, only once its log is
+    // there, which is for others to wait for.
+    while contestant == Contestant::Tidewire
+        && extra.is_empty()
+        && peer::dial(contestant, address).await.is_err()
+    {
+        if Instant::now() > end {
+            bail!("{name} lets nobody in on {address}");
         }
         sleep(Duration::from_millis(2)).await;
     }
