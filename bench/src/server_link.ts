@@ -2,7 +2,7 @@
 // that were written beforehand. Nothing of it runs while time is taken but the call of `onmessage`.
 
 import { type Frame, page, snapshots, type Update, welcome } from './wire.js';
-import { decode } from '../../pkg/test/decode.js';
+import { messagesOf } from '../../pkg/test/decode.js';
 
 /** Snapshots of one frame. */
 const PER_FRAME = 500;
@@ -70,20 +70,4 @@ export class ServerLink {
     const records = this.#source.records();
     this.deliver(page(records, subscription, attempt, records.at(-1)?.number ?? 0, from));
   }
-}
-
-/** The messages of a frame: read as one array, whose head is put in front. */
-function messagesOf(frame: Uint8Array): unknown[][] {
-  // A frame says not how many messages it has: try from one on, which is what a client sends nearly always.
-  for (let count = 1; count < 16; count++) {
-    const whole = new Uint8Array(frame.length + 1);
-    whole[0] = 0x90 | count;
-    whole.set(frame, 1);
-    try {
-      return decode(whole.buffer, 0, whole.length) as unknown[][];
-    } catch {
-      // Too few or too many.
-    }
-  }
-  throw new Error('the benchmark cannot read what the client sent');
 }

@@ -153,3 +153,19 @@ function map(length: number): Record<string, unknown> {
   }
   return object;
 }
+
+/** The messages of a frame: read as one array, whose head is put in front. */
+export function messagesOf(frame: Uint8Array): unknown[][] {
+  // A frame says not how many messages it has: try from one on, which is what a client sends nearly always.
+  for (let count = 1; count < 16; count++) {
+    const whole = new Uint8Array(frame.length + 1);
+    whole[0] = 0x90 | count;
+    whole.set(frame, 1);
+    try {
+      return decode(whole.buffer, 0, whole.length) as unknown[][];
+    } catch {
+      // Too few or too many.
+    }
+  }
+  throw new Error('this is no frame of a client');
+}

@@ -2,7 +2,7 @@
 // frames as the server writes them.
 
 import { encode } from '../src/value/encode.js';
-import { decode } from './decode.js';
+import { messagesOf } from './decode.js';
 
 const EPOCH = Uint8Array.from({ length: 16 }, (_, i) => i * 17);
 
@@ -77,19 +77,4 @@ export class Feed {
       return [65, subscription, 0, topic, EPOCH, answer];
     }));
   }
-}
-
-/** The messages of a frame: read as one array, whose head is put in front. */
-function messagesOf(frame: Uint8Array): unknown[][] {
-  for (let count = 1; count < 16; count++) {
-    const whole = new Uint8Array(frame.length + 1);
-    whole[0] = 0x90 | count;
-    whole.set(frame, 1);
-    try {
-      return decode(whole.buffer, 0, whole.length) as unknown[][];
-    } catch {
-      // Too few or too many.
-    }
-  }
-  throw new Error('the test cannot read what the client sent');
 }

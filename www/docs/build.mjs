@@ -37,7 +37,7 @@ for (const [at, page] of order.entries()) {
 }
 const first = order[0]
 writeFileSync(join(OUT, 'index.html'), document({ page: { ...first, file: 'index.html' }, sections: sections(), base: '', after: order[1], nameOf }))
-const styles = ['tokens', 'base', 'top', 'docs'].map((name) => readFileSync(join(HERE, `../src/styles/${name}.css`), 'utf8'))
+const styles = ['tokens', 'base', 'brand', 'top', 'docs'].map((name) => readFileSync(join(HERE, `../src/styles/${name}.css`), 'utf8'))
 writeFileSync(join(OUT, 'docs.css'), styles.join('\n'))
 copyFileSync(createRequire(import.meta.url).resolve(FONT), join(OUT, 'text.woff2'))
 for (const name of readdirSync(join(ROOT, 'docs')).filter((name) => name.endsWith('.png'))) copyFileSync(join(ROOT, 'docs', name), join(OUT, name))
