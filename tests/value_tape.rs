@@ -10,8 +10,8 @@
 use std::{rc::Rc, time::Instant};
 
 use tidewire::{
-    protocol::{EncodedValue, Scanner, Token, Writer},
-    value::{Op, Path, Tape},
+    protocol::{EncodedValue, Reader, Scanner, Token, Writer},
+    value::{Edits, Op, Path, Tape, advance},
 };
 
 /// A value as a host has it.
@@ -402,6 +402,69 @@ fn patched(tape: &mut Tape, host: &mut Host, old: &Model, before: &[u8], after: 
     tape.clear();
     tape.patch(EncodedValue::check(before).unwrap(), EncodedValue::check(after).unwrap());
     host.read(tape, Some(old))
+}
+
+#[test]
+fn what_is_noted_while_a_value_comes_in_patches_as_a_comparison_does() {
+    let (mut tape, mut host, mut edits) = (Tape::new(), Host::default(), Edits::new());
+    for seed in 0..25_000 {
+        let mut random = Random(fastrand::Rng::with_seed(seed), seed % 4 != 0);
+        let old = random.value(0);
+        let new = random.changed(&old, 0);
+        let (before, after) = (random.encoded(&old), random.encoded(&new));
+        let mut frame = after.clone();
+        frame.extend((0..random.0.usize(..4)).map(|_| random.0.u8(..)));
+        let (from, start) = (EncodedValue::check(&before).unwrap(), edits.len());
+        let mut reader = Reader::new(&frame);
+        let value = advance(from, &mut reader, None, Some(&mut edits)).unwrap();
+        assert_eq!((value.as_bytes(), reader.offset()), (&*after, after.len()), "seed {seed}");
+        assert_eq!(advance(from, &mut Reader::new(&frame), None, None), Some(value), "seed {seed}");
+
+        let shown = whole(&mut tape, &mut host, &before);
+        tape.clear();
+        tape.replay(&edits, start, from, value);
+        let shown_after = host.read(&tape, Some(&shown));
+        assert_eq!(shown_after, plain(&mut Scanner::new(value)), "seed {seed}");
+        if random.1 {
+            assert_shares(&shown, &shown_after);
+        }
+        if seed % 10 == 0 {
+            edits.truncate(0);
+        }
+    }
+}
+
+#[test]
+fn of_bytes_that_are_broken_anywhere_as_much_is_taken_as_without_the_value_before() {
+    let mut verdicts = [0_u32; 2];
+    for seed in 0..25_000 {
+        let mut random = Random(fastrand::Rng::with_seed(seed), seed % 4 != 0);
+        let old = random.value(0);
+        let new = random.changed(&old, 0);
+        let (before, after) = (random.encoded(&old), random.encoded(&new));
+        for _ in 0..8 {
+            let mut broken = after.clone();
+            for _ in 0..random.0.usize(1..4) {
+                let at = random.0.usize(..broken.len());
+                match random.0.usize(..5) {
+                    0 => broken.truncate(at + 1),
+                    1 => broken.insert(at, random.0.u8(..)),
+                    2 if broken.len() > 1 => drop(broken.remove(at)),
+                    3 => broken[at] ^= 1 << random.0.u8(..8),
+                    _ => broken[at] = random.0.u8(..),
+                }
+            }
+            let mut plain = Reader::new(&broken);
+            let expected = plain.value().ok();
+            let mut reader = Reader::new(&broken);
+            let value = advance(EncodedValue::check(&before).unwrap(), &mut reader, None, None);
+            assert_eq!(value, expected, "seed {seed}: {broken:?} after {before:?}");
+            let end = if expected.is_some() { plain.offset() } else { 0 };
+            assert_eq!(reader.offset(), end, "seed {seed}");
+            verdicts[usize::from(expected.is_some())] += 1;
+        }
+    }
+    assert!(verdicts.iter().all(|count| *count > 10_000), "{verdicts:?}");
 }
 
 #[test]

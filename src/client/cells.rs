@@ -49,6 +49,11 @@ impl Cell {
         Self::new(bytes.into(), None, 0, 0)
     }
 
+    /// Whether the host has an object of it, which it may patch.
+    pub(super) const fn is_held(&self) -> bool {
+        self.holds > 0
+    }
+
     pub(super) fn value(&self) -> Option<EncodedValue<'_>> {
         if self.bytes.is_empty() { None } else { Some(EncodedValue::trusted(&self.bytes)) }
     }

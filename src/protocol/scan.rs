@@ -143,6 +143,19 @@ impl<'a> Scanner<'a> {
         Some(Head { size: 1 + width, payload, inside: length.saturating_mul(times) })
     }
 
+    /// The next token where it begins an array or a map, and how many bytes it has.
+    #[must_use]
+    pub fn container(&self) -> Option<(usize, Token<'a>)> {
+        let marker = *self.bytes.get(self.at)?;
+        let is_map = match marker {
+            0x80..=0x8f | 0xde | 0xdf => true,
+            0x90..=0x9f | 0xdc | 0xdd => false,
+            _ => return None,
+        };
+        let Head { size, inside, .. } = self.head()?;
+        Some((size, if is_map { Token::Map(inside / 2) } else { Token::Array(inside) }))
+    }
+
     /// Moves past the next value, whatever is in it.
     pub fn skip(&mut self) {
         self.skip_to(usize::MAX);

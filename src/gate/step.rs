@@ -1,0 +1,94 @@
+//! A gate for whoever goes over a value and the one before it at the same time, and so knows what did not change.
+
+use super::{ANYTHING, Gate, NodeId, Op, Patterns, walk::Walk};
+use crate::protocol::EncodedValue;
+
+/// What speaks of the parts of an array or a map whose predecessor has as many, and a map's under the same names in the
+/// same order. All else that is asked of such a container is met, as the one before met it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Parts {
+    /// Nothing.
+    Free,
+    /// Rules for each entry of a map, by its name.
+    Entries(u32),
+    /// A node for all elements of an array.
+    Elements(NodeId),
+    /// It has to be judged as a whole.
+    Whole,
+}
+
+/// As many references to references are followed before a container is judged as a whole.
+const MAX_REFERENCES: usize = 8;
+
+/// The run of a gate over a value, part by part.
+pub(crate) struct Steps<'a>(Walk<'a>);
+
+impl<'a> Steps<'a> {
+    /// `old` has passed `gate`; `prefix` bytes at the beginning of both are equal. Of `bytes`, which begin with the new
+    /// value, only what was checked may be judged.
+    pub(crate) fn new(
+        gate: &'a Gate,
+        host: &'a dyn Patterns,
+        old: EncodedValue<'a>,
+        bytes: &'a [u8],
+        prefix: usize,
+    ) -> Self {
+        // What follows the new value in its buffer gives it no right to more steps.
+        let length = old.as_bytes().len();
+        Self(Walk::new(gate, host, old, EncodedValue::trusted(bytes), prefix, length))
+    }
+
+    /// The node of the whole value.
+    pub(crate) fn root(&self) -> NodeId {
+        self.0.gate.root
+    }
+
+    /// Whether the value at `at` passes a node, which `old`, the place of a value in the old bytes, has passed.
+    pub(crate) fn passes(&mut self, node: NodeId, at: usize, old: Option<usize>) -> bool {
+        node == ANYTHING || self.0.run_through(node, at, old).is_ok()
+    }
+
+    /// What a node says of the parts of a container.
+    pub(crate) fn parts(&self, mut node: NodeId) -> Parts {
+        let gate = self.0.gate;
+        for _ in 0..MAX_REFERENCES {
+            if node == ANYTHING {
+                return Parts::Free;
+            }
+            let rules = gate.nodes[node as usize];
+            let ops = &gate.ops[rules.first as usize..rules.end as usize];
+            if let [Op::All(other)] = ops {
+                node = *other;
+                continue;
+            }
+            let mut parts = Parts::Free;
+            for op in ops {
+                parts = match (op, parts) {
+                    (Op::Size { .. } | Op::Bound { .. } | Op::Pattern(_) | Op::Has(_), parts) => parts,
+                    (Op::Object(rules), Parts::Free) => {
+                        let patterns = gate.objects[*rules as usize].patterns;
+                        if patterns.first < patterns.end { Parts::Whole } else { Parts::Entries(*rules) }
+                    }
+                    (Op::Array { first, others }, Parts::Free) if first.first == first.end => {
+                        Parts::Elements(*others)
+                    }
+                    _ => return Parts::Whole,
+                };
+            }
+            return parts;
+        }
+        Parts::Whole
+    }
+
+    /// The node of an entry. `expected` is where its name may be among the properties, and then where the next one may be.
+    pub(crate) fn entry(&mut self, rules: u32, at: usize, name: &[u8], expected: &mut u32) -> Option<NodeId> {
+        let rules = &self.0.gate.objects[rules as usize];
+        let property = self.0.property(rules, at, name, expected).ok()?;
+        Some(property.and_then(|property| property.node).unwrap_or(rules.others))
+    }
+
+    /// Where the first property of these rules is.
+    pub(crate) fn first(&self, rules: u32) -> u32 {
+        self.0.gate.objects[rules as usize].properties.first
+    }
+}
