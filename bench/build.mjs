@@ -85,7 +85,7 @@ export async function bundle(platform, outdir, named) {
     mainFields: ['module', 'main'],
     external: [...(named === undefined ? ['*.wasm'] : []), 'node:*'],
     loader: { '.wasm': 'base64' },
-    minify: platform === 'browser',
+    minify: platform === 'browser' && named === undefined,
     legalComments: 'none',
     logLevel: 'warning',
     plugins: named === undefined ? [written] : [written, sources(named)],

@@ -681,7 +681,7 @@ impl<'a> Walk<'a> {
 }
 
 impl Gate {
-    fn name(&self, span: Span) -> &[u8] {
+    pub(super) fn name(&self, span: Span) -> &[u8] {
         &self.schema[span.start as usize..span.end as usize]
     }
 

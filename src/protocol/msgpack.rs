@@ -165,8 +165,9 @@ impl<'a> Reader<'a> {
 
     /// The big-endian number in the `count` bytes after the marker.
     fn number(&mut self, count: usize) -> Result<u64, DecodeError> {
-        let bytes = self.take(count + 1)?;
-        Ok(bytes[1..].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        let number = Scanner::resumed(self.bytes, self.at).number(count).ok_or(DecodeError::Truncated)?;
+        self.at += count + 1;
+        Ok(number)
     }
 
     /// What a token says of its own length: one of the `fixed` markers in its low bits, one of the `sized` ones in the

@@ -241,6 +241,12 @@ impl Advance<'_> {
 
 /// What to note of the old value at `was` and the new one at `is` in `bytes`; nothing where they are one to a host.
 fn edit(was: Scanner<'_>, is: usize, bytes: &[u8]) -> Option<Edit> {
+    let is_short = |marker: u8| matches!(marker, 0x00..=0x7f | 0xa0..=0xc3 | 0xe0..=0xff);
+    let (before, after) = (was.marker().unwrap_or_default(), bytes.get(is).copied().unwrap_or_default());
+    // Of what is written in the shortest way, other bytes are another value.
+    if is_short(before) && is_short(after) {
+        return Some(Edit::Fresh(is));
+    }
     let (mut old, mut new) = (was, Scanner::new(EncodedValue::trusted(bytes)).at(is));
     let differs = match (old.token(), new.token()) {
         (Some(Token::Map(_)), Some(Token::Map(_))) | (Some(Token::Array(_)), Some(Token::Array(_))) => {
