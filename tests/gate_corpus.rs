@@ -78,7 +78,7 @@ fn what_comes_after_a_value_that_has_passed_gets_the_same_verdict() {
                     verdict,
                     "seed {seed}: {value} by {schema}"
                 );
-                let in_step = advance(before, &mut Reader::new(&new), Some((&gate, &regexes)), None);
+                let in_step = advance(before, &mut Reader::new(&new), Some((&gate, &regexes)), None, None);
                 assert_eq!(in_step, verdict.is_ok().then_some(after), "seed {seed}: {value} by {schema}");
                 verdicts[usize::from(verdict.is_ok())] += 1;
                 if verdict.is_ok() {

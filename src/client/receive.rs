@@ -325,10 +325,11 @@ impl Client {
             return false;
         };
         let is_held = old.is_held();
-        let Some(old) = old.value() else { return false };
+        let mut marks = self.cells.take_marks(before);
+        let Some(old) = self.cells.get(before).and_then(Cell::value) else { return false };
         let start = self.notes.begin(self.list);
         let notes = is_held.then_some(&mut self.notes.edits);
-        let Some(value) = advance(old, &mut ahead, gate, notes) else {
+        let Some(value) = advance(old, &mut ahead, gate, notes, marks.as_mut()) else {
             self.notes.edits.truncate(start);
             return false;
         };
@@ -344,6 +345,9 @@ impl Client {
             self.cells.retire(before);
             entry.told_in = self.list;
             self.changes.extend([Change::Value { slot, cell: Some(cell), ticket: 0 }, Change::Meta { slot }]);
+        }
+        if let Some(marks) = marks {
+            self.cells.keep_marks(*shown, marks.moved(value));
         }
         let token = Token(shown.number());
         entry.replica.receive(now, header, token, 0, || Verdict::Accepted);

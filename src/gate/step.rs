@@ -1,7 +1,7 @@
 //! A gate for whoever goes over a value and the one before it at the same time, and so knows what did not change.
 
 use super::{ANYTHING, Gate, NodeId, Op, Patterns, keyword::Keyword, kind, number::Number, walk::Walk};
-use crate::protocol::{EncodedValue, is_same};
+use crate::protocol::{EncodedValue, is_ascii, is_same};
 
 /// What speaks of the parts of an array or a map whose predecessor has as many, and a map's under the same names in the
 /// same order. All else that is asked of such a container is met, as the one before met it.
@@ -51,15 +51,13 @@ impl<'a> Steps<'a> {
     /// Whether the value at `at` is one of those that change most, and passes for sure: it takes a tenth of the time to
     /// see that.
     fn is_plain(&self, node: NodeId, at: usize) -> bool {
-        let Walk { gate, new, .. } = &self.0;
-        let node = gate.nodes[node as usize];
-        let bytes = new.bytes();
-        let (kinds, number) = match bytes.get(at..).unwrap_or_default() {
+        let bytes = self.0.new.bytes().get(at..).unwrap_or_default();
+        let (kinds, number) = match bytes {
             [number @ 0x00..=0x7f, ..] | [0xcc, number, ..] => (kind::INTEGER, u64::from(*number)),
             [0xcd, high, low, ..] => (kind::INTEGER, u64::from(u16::from_be_bytes([*high, *low]))),
             [0xcb, float @ ..] => {
                 let float = float.first_chunk().map(|float| f64::from_be_bytes(*float));
-                if node.first < node.end || !float.is_some_and(f64::is_finite) {
+                if !float.is_some_and(f64::is_finite) {
                     return false;
                 }
                 (kind::INTEGER | kind::FRACTION, 0)
@@ -69,24 +67,7 @@ impl<'a> Steps<'a> {
             [0xc0, ..] => (kind::NULL, 0),
             _ => return false,
         };
-        node.kinds & kinds == kinds
-            && gate.ops[node.first as usize..node.end as usize].iter().all(|op| match op {
-                Op::OneOfConstants { constants, .. } => {
-                    gate.constants[constants.first as usize..constants.end as usize].iter().any(|constant| {
-                        let constant = gate.name(*constant);
-                        bytes.get(at..at + constant.len()).is_some_and(|bytes| is_same(bytes, constant))
-                    })
-                }
-                Op::Bound { limit: Number::Integer { is_negative, magnitude }, rule } => {
-                    kinds == kind::INTEGER
-                        && match rule {
-                            Keyword::Minimum => *is_negative || number >= *magnitude,
-                            Keyword::Maximum => !is_negative && number <= *magnitude,
-                            _ => false,
-                        }
-                }
-                _ => false,
-            })
+        Plain { gate: self.0.gate, bytes, kinds, number }.passes(node, 2)
     }
 
     /// What a node says of the parts of a container.
@@ -131,5 +112,55 @@ impl<'a> Steps<'a> {
     /// Where the first property of these rules is.
     pub(crate) fn first(&self, rules: u32) -> u32 {
         self.0.gate.objects[rules as usize].properties.first
+    }
+}
+
+/// A short scalar.
+struct Plain<'a> {
+    gate: &'a Gate,
+    /// Its encoding, and whatever follows.
+    bytes: &'a [u8],
+    /// The kinds that it may be of.
+    kinds: u8,
+    /// What it is if it is an integer.
+    number: u64,
+}
+
+impl Plain<'_> {
+    /// Whether it passes for sure.
+    fn passes(&self, node: NodeId, most_references: usize) -> bool {
+        let gate = self.gate;
+        let node = gate.nodes[node as usize];
+        node.kinds & self.kinds == self.kinds
+            && gate.ops[node.first as usize..node.end as usize].iter().all(|op| match op {
+                Op::OneOfConstants { constants, .. } => {
+                    let mut all = gate.constants[constants.first as usize..constants.end as usize].iter();
+                    all.any(|constant| {
+                        let constant = gate.name(*constant);
+                        self.bytes.get(..constant.len()).is_some_and(|bytes| is_same(bytes, constant))
+                    })
+                }
+                Op::Bound { limit: Number::Integer { is_negative, magnitude }, rule } => {
+                    self.kinds == kind::INTEGER
+                        && match rule {
+                            Keyword::Minimum => *is_negative || self.number >= *magnitude,
+                            Keyword::Maximum => !is_negative && self.number <= *magnitude,
+                            _ => false,
+                        }
+                }
+                Op::Size { limit, rule } => {
+                    let [0xa0..=0xbf, text @ ..] = self.bytes else { return false };
+                    let text = &text[..usize::from(self.bytes[0] & 0x1f).min(text.len())];
+                    // Of other characters, some libraries count each as one and some as two.
+                    is_ascii(text)
+                        && match rule {
+                            Keyword::MinLength => text.len() >= *limit as usize,
+                            Keyword::MaxLength => text.len() <= *limit as usize,
+                            _ => false,
+                        }
+                }
+                Op::All(other) => most_references > 0 && self.passes(*other, most_references - 1),
+                _ => false,
+            })
     }
 }

@@ -188,16 +188,29 @@ impl<'a> Scanner<'a> {
     /// many.
     #[inline(never)]
     pub fn pass(&mut self, most: usize, values: usize, limit: usize) -> usize {
-        for passed in 0..most {
-            let mut end = *self;
-            for _ in 0..values {
-                if !end.skip_within(limit) {
-                    return passed;
-                }
+        let bytes = self.bytes;
+        let limit = limit.min(bytes.len());
+        let (mut at, mut passed, mut left) = (self.at, 0, values);
+        while passed < most && at < limit {
+            let (size, inside) = SHAPES[usize::from(bytes[at])];
+            if size > 0 {
+                at += usize::from(size);
+                left += usize::from(inside);
+            } else {
+                let Some(Head { size, payload, inside }) = self.at(at).head() else { break };
+                at = at.saturating_add(size).saturating_add(payload);
+                left = left.saturating_add(inside);
             }
-            *self = end;
+            if at > limit {
+                break;
+            }
+            left -= 1;
+            if left == 0 {
+                (self.at, left) = (at, values);
+                passed += 1;
+            }
         }
-        most
+        passed
     }
 
     #[inline]

@@ -10,6 +10,7 @@
 use super::{
     diff::says_the_same,
     edits::{Edit, Edits},
+    marks::Marks,
     tape::key,
 };
 use crate::{
@@ -22,12 +23,13 @@ struct Stop;
 
 /// Reads the value that follows `old`, and moves past it. `None` where it is none, where the gate refuses it, or where
 /// the way here is too short to tell: then the reader has not moved. `old` has passed the gate. With `edits`, what
-/// differs is noted there.
+/// differs is noted there. `marks` are those of `old`; they learn what becomes of them.
 pub fn advance<'a>(
     old: EncodedValue<'_>,
     reader: &mut Reader<'a>,
     gate: Option<(&Gate, &dyn Patterns)>,
     edits: Option<&mut Edits>,
+    marks: Option<&mut Marks>,
 ) -> Option<EncodedValue<'a>> {
     let (before, bytes) = (old.as_bytes(), reader.rest());
     let run = common_prefix(before, bytes);
@@ -45,6 +47,7 @@ pub fn advance<'a>(
         levels: limits::MAX_DEPTH,
         steps: gate.map(|(gate, host)| Steps::new(gate, host, old, bytes, run)),
         edits,
+        marks,
         is_over: false,
     };
     let node = walk.steps.as_ref().map_or(ANYTHING, Steps::root);
@@ -71,6 +74,7 @@ struct Advance<'w> {
     levels: usize,
     steps: Option<Steps<'w>>,
     edits: Option<&'w mut Edits>,
+    marks: Option<&'w mut Marks>,
     /// All that follows is equal: the walk has ended before the end of the values.
     is_over: bool,
 }
@@ -139,6 +143,13 @@ impl Advance<'_> {
         self.new.part(self.levels).map_err(|_| Stop)?;
         self.judge(node, was.offset(), is)?;
         self.old.skip();
+        if let Some(marks) = &mut self.marks {
+            let end = self.old.offset();
+            marks.note(end, end - was.offset(), self.new.offset() - is);
+            if was.container().is_some() {
+                marks.lose();
+            }
+        }
         self.sync();
         if self.edits.is_none() {
             return Ok(false);
@@ -150,6 +161,22 @@ impl Advance<'_> {
         Ok(edit.is_some())
     }
 
+    /// Moves past what is equal of the parts of a container from `index` on, each of so many values. Its first part is at
+    /// `first`. Returns how many parts that are.
+    fn pass(&mut self, first: usize, index: usize, count: usize, values: usize) -> usize {
+        let from = self.old.offset();
+        let mut at = index;
+        if let Some((offset, marked)) = self.marks.as_ref().and_then(|marks| marks.find(first, self.run))
+            && marked > index
+        {
+            self.old = self.old.at(offset);
+            at = marked;
+        }
+        at += self.old.pass(count - at, values, self.run);
+        self.follow(from);
+        at - index
+    }
+
     /// Moves past the entries of maps with as many of them; `None` if their names are not the same. Returns how many were
     /// noted.
     fn map(&mut self, count: usize, parts: Parts) -> Result<Option<usize>, Stop> {
@@ -158,16 +185,14 @@ impl Advance<'_> {
             (Some(steps), Parts::Entries(rules)) => steps.first(rules),
             _ => 0,
         };
-        let mut left = count;
-        while left > 0 {
-            let from = self.old.offset();
-            let passed = self.old.pass(left, 2, self.run);
-            self.follow(from);
-            left -= passed;
-            if left == 0 {
+        let (first, mut index) = (self.old.offset(), 0);
+        while index < count {
+            let passed = self.pass(first, index, count, 2);
+            index += passed;
+            if index == count {
                 break;
             }
-            left -= 1;
+            index += 1;
             let (from, named) = (self.old.offset(), self.new.offset());
             let name = key(&mut self.old);
             if self.old.offset() > self.run {
@@ -193,11 +218,9 @@ impl Advance<'_> {
     fn list(&mut self, count: usize, parts: Parts) -> Result<usize, Stop> {
         let node = if let Parts::Elements(node) = parts { node } else { ANYTHING };
         let mut noted = 0;
-        let mut index = 0;
+        let (first, mut index) = (self.old.offset(), 0);
         while index < count {
-            let from = self.old.offset();
-            index += self.old.pass(count - index, 1, self.run);
-            self.follow(from);
+            index += self.pass(first, index, count, 1);
             if index == count {
                 break;
             }

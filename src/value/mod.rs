@@ -12,6 +12,7 @@
 //! | `tape.rs` | the format, and whole values |
 //! | `advance.rs` | the next version of a value, checked, judged and compared as it comes |
 //! | `edits.rs` | what that found to be different |
+//! | `marks.rs` | where the parts of a large value begin |
 //! | `diff.rs` | any two versions of a value compared, at any depth |
 //! | `names.rs` | names of fields, which cross once |
 //! | `path.rs` | a part of a value |
@@ -22,11 +23,13 @@
 mod advance;
 mod diff;
 mod edits;
+mod marks;
 mod names;
 mod path;
 mod tape;
 
 pub use advance::advance;
 pub use edits::Edits;
+pub use marks::Marks;
 pub use path::Path;
 pub use tape::{Op, Tape};
