@@ -174,8 +174,14 @@ impl<'a> Scanner<'a> {
     }
 
     /// Moves past the next value, whatever is in it.
+    #[inline]
     pub fn skip(&mut self) {
-        self.skip_to(usize::MAX);
+        match self.bytes.get(self.at).map(|marker| SHAPES[usize::from(*marker)]) {
+            Some((size @ 1.., 0)) => self.at += usize::from(size),
+            _ => {
+                self.skip_to(usize::MAX);
+            }
+        }
     }
 
     /// Moves past the next value if it ends at `limit` or before. Says whether; if not, the scanner is somewhere in it.

@@ -87,6 +87,8 @@ impl Advance<'_> {
     }
 
     /// Finds how much is equal from here on.
+    #[expect(clippy::inline_always, reason = "a call would take as long as what it does")]
+    #[inline(always)]
     fn sync(&mut self) {
         let from = self.old.offset();
         let before = self.old.bytes();
@@ -95,6 +97,8 @@ impl Advance<'_> {
     }
 
     /// Moves both past bytes that are equal, which the old scanner has passed since it was at `from`.
+    #[expect(clippy::inline_always, reason = "a call would take as long as what it does")]
+    #[inline(always)]
     fn follow(&mut self, from: usize) {
         self.new.pass(self.old.offset() - from);
     }
@@ -163,6 +167,8 @@ impl Advance<'_> {
 
     /// Moves past what is equal of the parts of a container from `index` on, each of so many values. Its first part is at
     /// `first`. Returns how many parts that are.
+    #[expect(clippy::inline_always, reason = "a call would take as long as what it does")]
+    #[inline(always)]
     fn pass(&mut self, first: usize, index: usize, count: usize, values: usize) -> usize {
         let from = self.old.offset();
         let mut at = index;
@@ -234,6 +240,8 @@ impl Advance<'_> {
     }
 
     /// Moves past two parts that are not equal, and notes what differs under where that is. Returns how many were noted.
+    #[expect(clippy::inline_always, reason = "a call would take as long as what it does")]
+    #[inline(always)]
     fn part(&mut self, place: usize, node: NodeId) -> Result<usize, Stop> {
         let start = self.edits.as_ref().map_or(0, |edits| edits.len());
         if let Some(edits) = &mut self.edits {
@@ -246,15 +254,21 @@ impl Advance<'_> {
         Ok(0)
     }
 
+    #[expect(clippy::inline_always, reason = "a call would take as long as what it does")]
+    #[inline(always)]
     fn judge(&mut self, node: NodeId, was: usize, is: usize) -> Result<(), Stop> {
         let passes = self.steps.as_mut().is_none_or(|steps| steps.passes(node, is, Some(was)));
         if passes { Ok(()) } else { Err(Stop) }
     }
 
+    #[expect(clippy::inline_always, reason = "a call would take as long as what it does")]
+    #[inline(always)]
     fn note(&mut self, edit: Edit) -> usize {
         self.edits.as_mut().map_or(0, |edits| edits.push(edit))
     }
 
+    #[expect(clippy::inline_always, reason = "a call would take as long as what it does")]
+    #[inline(always)]
     fn forget(&mut self, start: usize) {
         if let Some(edits) = &mut self.edits {
             edits.truncate(start);

@@ -59,6 +59,7 @@ impl Edits {
         self.words.truncate(start);
     }
 
+    #[inline]
     fn head(edit: Edit) -> u32 {
         match edit {
             Edit::Fresh(at) => word(at) << 2,
@@ -69,6 +70,7 @@ impl Edits {
     }
 
     /// Notes an edit. Returns where it is.
+    #[inline]
     pub(super) fn push(&mut self, edit: Edit) -> usize {
         let at = self.words.len();
         self.words.push(Self::head(edit));
@@ -84,6 +86,7 @@ impl Edits {
     }
 
     /// Notes where the next edit belongs: the index in a list, or the offset of a name.
+    #[inline]
     pub(super) fn place(&mut self, place: usize) {
         self.words.push(word(place));
     }
