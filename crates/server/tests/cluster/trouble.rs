@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use tidewire::protocol::{ClientMessage, CloseCode, EncodedValue, Operation, ServerMessage};
+
 use crate::{
-    eventually,
+    eventually, fill,
     nats::{Nats, signal},
-    node, object,
-    rig::{Client, Program, get},
+    node, node_with_a_disk, object,
+    rig::{Client, Program, get, messages},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,4 +135,62 @@ async fn a_node_that_is_further_behind_than_the_log_reaches_copies_another() {
     signal(second.id(), "-CONT");
     eventually("it has copied again", || object(&first.address, "k") == object(&second.address, "k")).await;
     assert_eq!(object(&second.address, "k").unwrap().1, 120);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_disk_is_full_acknowledges_nothing_and_has_everything_once_there_is_room() {
+    let nats = Nats::start();
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = node_with_a_disk(&nats.url(), one.path(), "one");
+    let second = node(&nats, other.path(), "other");
+    let mut here = Client::connect(&first.address, "here").await;
+    let mut there = Client::connect(&second.address, "there").await;
+    let before = here.put(1, "k", "1").await;
+    eventually("the other has it", || object(&second.address, "k").is_some()).await;
+
+    fill(first.id(), true);
+    let bytes = [0x02];
+    let operation = || Operation::Put { key: "k", value: EncodedValue::check(&bytes).unwrap() };
+    here.send(&[ClientMessage::Write { request: 2, operation: operation() }]).await;
+    // It is in the log, so the other has it; who asked for it hears nothing, and the first shows what it has on its disk.
+    eventually("the other has it", || object(&second.address, "k").unwrap().1 == 2).await;
+    eventually("it says so", || get(&first.address, "/readyz").1.starts_with("the storage fails")).await;
+    assert!(get(&first.address, "/readyz").0.starts_with("http/1.1 503"));
+    assert_eq!(object(&first.address, "k").unwrap().1, 1);
+    // What it cannot store holds nobody up.
+    there.put(1, "k", "3").await;
+    // Its clients are sent to where their writes are answered, with no answer before.
+    let goodbye = async {
+        loop {
+            match here.frame().await {
+                Ok(frame) => assert!(
+                    !messages(&frame).iter().any(|told| matches!(told, ServerMessage::Ack { .. })),
+                    "acknowledged by a node that could not store it"
+                ),
+                Err((code, _)) => return code,
+            }
+        }
+    };
+    let code = tokio::time::timeout(Duration::from_secs(15), goodbye).await.expect("it is sent away");
+    assert_eq!(code, CloseCode::Restarting.number());
+    let mut moved = Client::connect(&second.address, "here").await;
+    moved.send(&[ClientMessage::Write { request: 2, operation: operation() }]).await;
+    let repeated = moved.reply(2).await.unwrap().unwrap();
+    assert_eq!((repeated.epoch, repeated.sequence.get()), (before.epoch, 2), "repeated, not run again");
+
+    fill(first.id(), false);
+    eventually("it is well again", || get(&first.address, "/readyz").1.starts_with("ready")).await;
+    eventually("it has everything", || object(&first.address, "k") == object(&second.address, "k")).await;
+    assert_eq!(object(&first.address, "k").unwrap().1, 3);
+    let mut here = Client::connect(&first.address, "late").await;
+    assert_eq!(here.put(1, "k", "4").await.sequence.get(), 4);
+
+    // The same, and it dies before there is room.
+    fill(first.id(), true);
+    there.put(2, "k", "5").await;
+    eventually("it fails", || get(&first.address, "/readyz").1.starts_with("the storage fails")).await;
+    first.kill();
+    let first = node(&nats, one.path(), "one");
+    eventually("it has everything", || object(&first.address, "k") == object(&second.address, "k")).await;
+    assert_eq!(object(&first.address, "k").unwrap().1, 5);
 }
