@@ -1,6 +1,11 @@
 //! Nodes and logs that come and go.
 
-use std::time::Duration;
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{Ipv4Addr, TcpListener},
+    thread,
+    time::Duration,
+};
 
 use tidewire::protocol::{ClientMessage, CloseCode, EncodedValue, Operation, ServerMessage};
 
@@ -29,6 +34,58 @@ async fn a_node_that_starts_again_catches_up_and_a_new_one_has_everything() {
         eventually("it has caught up", || object(address, "k") == object(&first.address, "k")).await;
     }
     assert_eq!(object(&new.address, "k").unwrap().1, 2);
+}
+
+/// Says that it is a nats-server of some version, to everybody who connects.
+fn impostor(version: &str) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let about = format!(
+        r#"INFO {{"server_id":"x","server_name":"x","version":"{version}","proto":1,"go":"","host":"127.0.0.1","port":{},"headers":true,"max_payload":1048576,"jetstream":true,"client_id":1,"client_ip":"127.0.0.1","nonce":"","cluster":"","connect_urls":[],"ldm":false}}"#,
+        address.port()
+    );
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.write_all(format!("{about}\r\n").as_bytes());
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while let Some(Ok(line)) = lines.next() {
+                if line == "PING" {
+                    let _ = stream.write_all(b"PONG\r\n");
+                }
+            }
+        }
+    });
+    format!("nats://{address}")
+}
+
+#[test]
+fn a_nats_server_that_may_lose_what_it_acknowledged_is_refused() {
+    for (version, why) in [
+        ("2.10.20", "may lose what it has acknowledged"),
+        ("2.10.21", "may lose what it has acknowledged"),
+        ("2.10.22", "may lose what it has acknowledged"),
+        ("2.8.4", "is too old"),
+    ] {
+        let data = tempfile::tempdir().unwrap();
+        let (url, data) = (impostor(version), data.path().to_str().unwrap());
+        let (succeeded, said, complaint) =
+            crate::rig::run(&["serve", "--listen", "127.0.0.1:0", "--data", data, "--nats", &url]);
+        assert!(!succeeded && complaint.contains(why) && complaint.contains(version), "{complaint}");
+        assert!(!said.contains("listening"), "{said}");
+    }
+}
+
+#[test]
+fn a_node_says_what_its_acknowledgements_mean_and_what_it_is_called() {
+    let nats = Nats::start();
+    let data = tempfile::tempdir().unwrap();
+    let server = node(&nats, data.path(), "one");
+    let (head, body) = get(&server.address, "/readyz");
+    assert!(head.contains("x-tidewire-node: one"), "{head}");
+    let promise =
+        "acknowledged: in the log, which one server of NATS keeps, and committed to this node's disk";
+    assert_eq!(body, format!("ready\n{promise}\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
