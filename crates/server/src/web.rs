@@ -118,12 +118,10 @@ fn probes() -> Router<Arc<Web>> {
 async fn ready(State(web): State<Arc<Web>>) -> Response {
     let condition = web.health.condition();
     let status = if condition == Condition::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut response = (status, format!("{}\n", condition.name())).into_response();
-    if let Some(node) = web.health.node() {
-        *response.body_mut() = format!("{}\n{}\n", condition.name(), node.promise()).into();
-        if let Ok(name) = HeaderValue::from_str(&node.name) {
-            response.headers_mut().insert(NODE, name);
-        }
+    let promise = web.health.promise().map_or_else(String::new, |promise| format!("{promise}\n"));
+    let mut response = (status, format!("{}\n{promise}", condition.name())).into_response();
+    if let Some(Ok(name)) = web.health.node().map(|node| HeaderValue::from_str(&node.name)) {
+        response.headers_mut().insert(NODE, name);
     }
     response
 }
