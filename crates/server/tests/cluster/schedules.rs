@@ -1,4 +1,4 @@
-//! Three nodes over three servers of NATS under load, while they are killed, paused and started again.
+//! Three nodes over three servers of NATS under load, while they are killed, paused, started again, and their disks full.
 //!
 //! A schedule is what happens to whom and when, made of a seed. `cargo xtask test --cluster` runs ten of them;
 //! `TIDEWIRE_SCHEDULES` and `TIDEWIRE_SCHEDULE_SECONDS` say how many and how long, `TIDEWIRE_SCHEDULE` runs one seed.
@@ -22,7 +22,9 @@ use tokio::{
 use crate::{
     appends::{self, Transaction},
     balancer::Balancer,
+    fill,
     nats::{Nats, signal},
+    node_with_a_disk,
     rig::Program,
 };
 
@@ -48,6 +50,8 @@ enum Strike {
     Kill,
     /// It is stopped in its tracks, and goes on after a while.
     Pause,
+    /// Its disk is full for a while.
+    Fill,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +86,7 @@ impl Service {
     async fn start_node(&mut self, node: usize) {
         let (data, urls) = (self.data[node].path().to_owned(), self.urls());
         let name = format!("node-{node}");
-        let program = spawn_blocking(move || Program::start(&data, &["--nats", &urls, "--node", &name]));
+        let program = spawn_blocking(move || node_with_a_disk(&urls, &data, &name));
         let program = timeout(RECOVERY, program).await.expect("a node becomes a member").unwrap();
         self.balancer.place(node, Some(program.address.clone()));
         self.nodes[node] = Some(program);
@@ -102,12 +106,18 @@ impl Service {
                 sleep(pause).await;
                 signal(id, "-CONT");
             }
+            (Strike::Fill, Victim::Node(node)) => {
+                let id = self.nodes[node].as_ref().unwrap().id();
+                fill(id, true);
+                sleep(pause).await;
+                fill(id, false);
+            }
             (Strike::Kill, Victim::Nats(server)) => {
                 self.nats[server].kill();
                 sleep(pause).await;
                 self.nats[server].start_again();
             }
-            (Strike::Pause, Victim::Nats(server)) => {
+            (Strike::Pause | Strike::Fill, Victim::Nats(server)) => {
                 signal(self.nats[server].id(), "-STOP");
                 sleep(pause).await;
                 signal(self.nats[server].id(), "-CONT");
@@ -190,12 +200,13 @@ async fn play(seed: u64, length: Duration) {
 
     let mut story = Vec::new();
     while Instant::now() < end {
-        let victim = if dice.u8(..3) > 0 {
-            Victim::Node(dice.usize(..NODES))
+        let (strike, victim) = if dice.u8(..3) > 0 {
+            let strike = [Strike::Kill, Strike::Pause, Strike::Fill][dice.usize(..3)];
+            (strike, Victim::Node(dice.usize(..NODES)))
         } else {
-            Victim::Nats(dice.usize(..NODES))
+            let strike = if dice.bool() { Strike::Kill } else { Strike::Pause };
+            (strike, Victim::Nats(dice.usize(..NODES)))
         };
-        let strike = if dice.bool() { Strike::Kill } else { Strike::Pause };
         // Sometimes for long enough to be expelled.
         let pause = Duration::from_millis(if dice.u8(..4) == 0 { 13_000 } else { dice.u64(200..2_500) });
         let pause = pause.min(length);
