@@ -1,6 +1,6 @@
 // The client benchmark: builds nothing, measures everything, prints the tables and writes them as JSON.
 //
-//   node bench/run.mjs [--in chromium,firefox,node] [--rounds N] [--records N] [--out FILE] [WORKLOAD...]
+//   node bench/run.mjs [--in chromium,firefox,node] [--rounds N] [--records N] [--out FILE] [--shared] [--only CONTESTANTS] [WORKLOAD...]
 //
 // A workload is one of the hot path, `memory`, `start` or `download`; without any, all are measured.
 //
@@ -26,6 +26,8 @@ const { values: options, positionals: wanted } = parseArgs({
     in: { type: 'string', default: 'chromium,firefox,node' },
     rounds: { type: 'string', default: '11' },
     records: { type: 'string', default: '100000' },
+    shared: { type: 'boolean', default: false },
+    only: { type: 'string' },
     out: { type: 'string', default: join(root, '../target/bench/client.json') },
   },
 });
@@ -35,7 +37,7 @@ const isWanted = (part) => wanted.length === 0 || wanted.includes(part);
 const rounds = Number(options.rounds);
 const workloads = wanted.filter((part) => !OTHERS.includes(part));
 const hasHot = wanted.length === 0 || workloads.length > 0;
-const run = { rounds, workloads };
+const run = { rounds, workloads, isShared: options.shared, only: options.only?.split(',') };
 const say = (line) => console.log(line);
 
 async function inBrowser(which, url) {

@@ -407,7 +407,7 @@ fn patched(tape: &mut Tape, host: &mut Host, old: &Model, before: &[u8], after: 
 #[test]
 fn what_is_noted_while_a_value_comes_in_patches_as_a_comparison_does() {
     let (mut tape, mut host, mut edits) = (Tape::new(), Host::default(), Edits::new());
-    for seed in 0..25_000 {
+    for seed in 0..8_000 {
         let mut random = Random(fastrand::Rng::with_seed(seed), seed % 4 != 0);
         let old = random.value(0);
         let new = random.changed(&old, 0);
@@ -437,7 +437,7 @@ fn what_is_noted_while_a_value_comes_in_patches_as_a_comparison_does() {
 #[test]
 fn the_marks_of_a_large_value_stay_right_through_any_number_of_changes() {
     let mut marked = 0;
-    for seed in 0..60 {
+    for seed in 0..20 {
         let mut random = Random(fastrand::Rng::with_seed(seed), seed % 4 != 0);
         let parts = (0..60).map(|_| random.value(1)).collect();
         let mut old = Model::Map(Rc::new(vec![("parts".to_owned(), Model::List(Rc::new(parts)))]));
@@ -466,13 +466,13 @@ fn the_marks_of_a_large_value_stay_right_through_any_number_of_changes() {
             before = after;
         }
     }
-    assert!(marked > 500, "nothing was marked: {marked}");
+    assert!(marked > 150, "nothing was marked: {marked}");
 }
 
 #[test]
 fn of_bytes_that_are_broken_anywhere_as_much_is_taken_as_without_the_value_before() {
     let mut verdicts = [0_u32; 2];
-    for seed in 0..25_000 {
+    for seed in 0..8_000 {
         let mut random = Random(fastrand::Rng::with_seed(seed), seed % 4 != 0);
         let old = random.value(0);
         let new = random.changed(&old, 0);
@@ -589,6 +589,13 @@ fn values_made_to_be_slow_are_compared_in_time() {
         let started = Instant::now();
         tape.clear();
         tape.patch(EncodedValue::trusted(&before), EncodedValue::trusted(&after));
+        let (mut edits, mut marks) = (Edits::new(), Marks::default());
+        for _ in 0..2 {
+            let from = EncodedValue::trusted(&before);
+            let value = advance(from, &mut Reader::new(&after), None, Some(&mut edits), Some(&mut marks));
+            assert_eq!(value.map(EncodedValue::as_bytes), Some(&*after));
+            marks = Marks::of(from);
+        }
         // It takes milliseconds. With one more comparison per level and level, it would take years.
         assert!(started.elapsed().as_secs() < 5, "took {:?}", started.elapsed());
     }

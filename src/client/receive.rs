@@ -316,11 +316,11 @@ impl Client {
         let Announced { sequence, prev, version, .. } = announced;
         let header = self.header(epoch, sequence, prev, version);
         let Some(entry) = self.slots.get_mut(slot.number()) else { return false };
-        let About::Object { shown: Some(shown), .. } = &mut entry.about else { return false };
-        let before = *shown;
-        if entry.tail.is_some() || !entry.replica.is_next(&header) {
+        if entry.tail().is_some() || !entry.replica.is_next(&header) {
             return false;
         }
+        let About::Object { shown: Some(shown), .. } = &mut entry.about else { return false };
+        let before = *shown;
         let gate = entry.gate.filter(|_| entry.is_gated).and_then(|gate| self.gates.get(gate));
         let Some(old) =
             self.cells.get(before).filter(|cell| !entry.is_gated || (gate.is_some() && cell.ticket == 0))

@@ -14,6 +14,7 @@ mod position;
 mod scan;
 mod time;
 mod tokens;
+mod unique;
 
 pub use code::{CloseCode, ErrorCode};
 #[cfg(feature = "json")]

@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::limits::{MAX_DEPTH, MAX_KEY_BYTES, MAX_VALUE_BYTES};
 use super::position::{Epoch, Sequence};
 use super::scan::{Scanner, Token, is_ascii, shape};
+use super::unique::has_repeats;
 
 /// Bytes that are no message of this protocol. The connection that sent them is closed with this as the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -34,6 +35,9 @@ pub enum DecodeError {
         /// Offset in the frame.
         at: usize,
     },
+    /// A map of a value has a name twice.
+    #[error("a map has a name twice")]
+    RepeatedName,
     /// A value nests too deeply.
     #[error("a value nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
@@ -403,12 +407,17 @@ impl<'a> Reader<'a> {
             let token = self.take(size)?;
             return if let 0xa0..=0xbf = marker { check_text(&token[1..], at) } else { Ok(()) };
         }
-        self.walk(levels)
+        let start = self.at;
+        if self.walk(levels)? && has_repeats(EncodedValue(&self.bytes[start..self.at])) {
+            return Err(DecodeError::RepeatedName);
+        }
+        Ok(())
     }
 
-    /// Moves past one value. Without recursion: `open` holds what containers still lack, doubled, and odd for those of
+    /// Moves past one value, and says whether there are maps in it. Without recursion: `open` holds what containers still lack, doubled, and odd for those of
     /// maps.
-    fn walk(&mut self, levels: usize) -> Result<(), DecodeError> {
+    fn walk(&mut self, levels: usize) -> Result<bool, DecodeError> {
+        let mut has_maps = false;
         let mut open = [0_u32; MAX_DEPTH];
         let open = open.get_mut(..levels).unwrap_or_default();
         let mut depth = 0;
@@ -436,11 +445,13 @@ impl<'a> Reader<'a> {
                 depth += 1;
                 // More than any frame has bytes is as good as all that is claimed.
                 let lacking = u32::try_from(inside).unwrap_or(u32::MAX).min(u32::MAX / 4) * 2;
-                state = lacking | u32::from(matches!(marker, 0x80..=0x8f | 0xde | 0xdf));
+                let is_map = matches!(marker, 0x80..=0x8f | 0xde | 0xdf);
+                state = lacking | u32::from(is_map);
+                has_maps |= is_map;
             }
             while state < 2 {
                 if depth == 0 {
-                    return Ok(());
+                    return Ok(has_maps);
                 }
                 depth -= 1;
                 state = open[depth];
