@@ -1,6 +1,6 @@
 // Reactive cells: where a replica shows its value. The default is a signal of @preact/signals-core.
 
-import { signal } from '@preact/signals-core';
+import { Signal } from '@preact/signals-core';
 
 /** A reactive value. `get` is a tracked read, `peek` an untracked one. */
 export interface Cell<T> {
@@ -12,14 +12,24 @@ export interface Cell<T> {
 /** Makes a cell that holds `initial`. */
 export type CreateCell = <T>(initial: T) => Cell<T>;
 
+/** The signal itself, with the names of a cell: closures over one would be thrice its memory. */
+class SignalCell<T> extends Signal<T> implements Cell<T> {
+  constructor(initial: T) {
+    super(initial);
+  }
+
+  get(): T {
+    return this.value;
+  }
+
+  set(value: T): void {
+    this.value = value;
+  }
+}
+
 /** A cell over a `@preact/signals-core` signal. */
 export function signalCell<T>(initial: T): Cell<T> {
-  const inner = signal(initial);
-  return {
-    get: () => inner.value,
-    peek: () => inner.peek(),
-    set: (value) => { inner.value = value; },
-  };
+  return new SignalCell(initial);
 }
 
 /** @internal A value that is made when it is first read after a change. Its cell only counts the changes. */

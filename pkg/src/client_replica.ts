@@ -224,7 +224,7 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
 
   #install(held: Held | undefined): void {
     this.#shown = held;
-    this.valueChanged = true;
+    this.valueDue();
     this.metaDue();
   }
 

@@ -131,7 +131,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
   protected takeValue(kind: Change, cell: number, ticket: number, previous: number): void {
     switch (kind) {
       case Change.Row:
-        this.#put(cell, ticket, previous);
+        this.#put(cell, ticket, previous | 0);
         break;
       case Change.Gone: {
         const row = this.#byCell.get(cell);
@@ -152,7 +152,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
         return;
     }
     this.#all.expire();
-    this.valueChanged = true;
+    this.valueDue();
     this.metaDue();
   }
 
@@ -203,7 +203,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
     this.#sorted = true;
     this.#membersChanged = true;
     this.#all.expire();
-    this.valueChanged = true;
+    this.valueDue();
   }
 
   protected leave(): void {

@@ -30,8 +30,11 @@ export const enum Drained { Count, Words, Timer }
 /** @internal What to do with the timer; other numbers are how long it is to be set, less two. */
 export const enum TimerWord { Keep, Clear, Set }
 
-/** @internal A cell that says "no value" or, where a value is built, "none before it". */
-export const NO_CELL = 0xffffffff;
+/**
+ * @internal A cell that says "no value" or, where a value is built, "none before it". The words of the core say it without a
+ * sign, so `| 0` is theirs; a number of 31 bits takes no memory beside the field that it is in.
+ */
+export const NO_CELL = -1;
 
 /** @internal What `Core.offer` returns for a value that it keeps until a change names it. */
 export const KEPT = 0xffffffff;

@@ -148,37 +148,102 @@ export function bindOnUse(prototype: object, names: readonly string[]): void {
   }
 }
 
-/** The common part. */
+/** What replicas have in common that are made alike. */
+interface Home {
+  readonly runtime: Runtime;
+  readonly gate: Gate | undefined;
+  readonly createCell: CreateCell;
+}
+
+const homes = new WeakMap<Runtime, Home>();
+
+function homeOf(runtime: Runtime, gate: Gate | undefined, createCell: CreateCell): Home {
+  let home = homes.get(runtime);
+  if (home?.gate !== gate || home?.createCell !== createCell) homes.set(runtime, (home = { runtime, gate, createCell }));
+  return home;
+}
+
+/** What few replicas ever need. */
+class Aside<V> {
+  error: TidewireError | null = null;
+  meta: Lazy<ReplicaMeta> | undefined;
+  stats: ReplicaStats | undefined;
+  listeners: Listeners | undefined;
+  subscribers: Set<(value: V) => void> | undefined;
+  selections: Set<Selection> | undefined;
+  waiters: Waiter[] | undefined;
+}
+
+/** @internal What is yes or no about a replica. Fresh: the value that was made last is the one to show. */
+export const enum Mark { Disposed = 1, ValueChanged = 2, MetaChanged = 4, Due = 8, Fresh = 16, Expected = 32, Eager = 64 }
+
+/** The common part. There may be a hundred thousand of them, so a field is there only if most need it most of the time. */
 export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
-  protected error: TidewireError | null = null;
-  protected disposed = false;
-  /** Whether the value changed since it was last shown. */
-  protected valueChanged = false;
-  #metaChanged = false;
-  // Most replicas never need these, and there may be a hundred thousand.
-  #meta: Lazy<ReplicaMeta> | undefined;
-  #stats: ReplicaStats | undefined;
-  #listeners: Listeners | undefined;
-  #subscribers: Set<(value: V) => void> | undefined;
-  #selections: Set<Selection> | undefined;
-  #waiters: Waiter[] | undefined;
-  isDue = false;
+  readonly #home: Home;
+  #marks: number = Mark.Fresh;
+  #aside: Aside<V> | undefined;
 
   static {
     bindOnUse(this.prototype, ['meta', 'peekMeta', 'subscribe', 'select', 'on', 'refresh', 'ready', 'whenIdle', 'dehydrate', 'dispose']);
   }
 
-  protected constructor(
-    protected readonly runtime: Runtime,
-    protected slot: number,
-    protected readonly gate: Gate | undefined,
-    protected readonly createCell: CreateCell = signalCell,
-  ) {
+  protected constructor(runtime: Runtime, protected slot: number, gate: Gate | undefined, createCell: CreateCell = signalCell) {
+    this.#home = homeOf(runtime, gate, createCell);
     this.attach();
   }
 
+  protected get runtime(): Runtime {
+    return this.#home.runtime;
+  }
+
+  protected get gate(): Gate | undefined {
+    return this.#home.gate;
+  }
+
+  protected get createCell(): CreateCell {
+    return this.#home.createCell;
+  }
+
   protected get core(): Core {
-    return this.runtime.core;
+    return this.#home.runtime.core;
+  }
+
+  protected get disposed(): boolean {
+    return this.has(Mark.Disposed);
+  }
+
+  get isDue(): boolean {
+    return this.has(Mark.Due);
+  }
+
+  set isDue(is: boolean) {
+    this.mark(Mark.Due, is);
+  }
+
+  /** @internal */
+  get isExpected(): boolean {
+    return this.has(Mark.Expected);
+  }
+
+  set isExpected(is: boolean) {
+    this.mark(Mark.Expected, is);
+  }
+
+  protected has(mark: Mark): boolean {
+    return (this.#marks & mark) !== 0;
+  }
+
+  protected mark(mark: Mark, is: boolean): void {
+    this.#marks = is ? this.#marks | mark : this.#marks & ~mark;
+  }
+
+  /** The value has changed since it was last shown. */
+  protected valueDue(): void {
+    this.#marks |= Mark.ValueChanged;
+  }
+
+  #seldom(): Aside<V> {
+    return (this.#aside ??= new Aside());
   }
 
   /** Takes a slot in a core that knows nothing of this replica. */
@@ -201,16 +266,16 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
 
   /** Without readers of meta only the value's cell is set. */
   get isSingle(): boolean {
-    return this.#meta === undefined;
+    return this.#aside?.meta === undefined;
   }
 
   /** @internal */
   get isDisposed(): boolean {
-    return this.disposed;
+    return this.has(Mark.Disposed);
   }
 
   get stats(): ReplicaStats {
-    return (this.#stats ??= Object.defineProperties({}, {
+    return (this.#seldom().stats ??= Object.defineProperties({}, {
       ...COUNTERS,
       [READ]: { value: (which: number) => this.fact(MetaFact.Stats + which), writable: true },
     }) as ReplicaStats);
@@ -256,9 +321,9 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   subscribe(listener: (value: V) => void): () => void {
     // An own function per call, so that one listener can be subscribed twice.
     const subscriber = (value: V): void => listener(value);
-    (this.#subscribers ??= new Set()).add(subscriber);
+    (this.#seldom().subscribers ??= new Set()).add(subscriber);
     this.#call(subscriber, this.current());
-    return () => void this.#subscribers?.delete(subscriber);
+    return () => void this.#aside?.subscribers?.delete(subscriber);
   }
 
   select(part: Path | ((value: V) => unknown), listener: (part: never) => void): () => void {
@@ -266,13 +331,13 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
       ? this.#selectBy(part, listener as (part: unknown) => void)
       : this.#selectAt(this.part(wordsOf(part)), listener as (part: unknown) => void);
     return () => {
-      if (this.#selections?.delete(selection)) selection.end();
+      if (this.#aside?.selections?.delete(selection)) selection.end();
     };
   }
 
   on<E extends keyof ReplicaEvents>(event: E, listener: (detail: ReplicaEvents[E]) => void): () => void {
     const own = (detail: ReplicaEvents[E]): void => listener(detail);
-    const all = (this.#listeners ??= {});
+    const all = (this.#seldom().listeners ??= {});
     const listeners = ((all[event] as Set<typeof own> | undefined) ??= new Set() as never) as Set<typeof own>;
     listeners.add(own);
     return () => void listeners.delete(own);
@@ -304,16 +369,17 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
     const meta = this.peekMeta();
     const counts = STATS.map((_, which) => this.fact(MetaFact.Stats + which));
     (this.stats as unknown as { [READ]: (which: number) => number })[READ] = (which) => counts[which]!;
-    this.disposed = true;
-    for (const selection of this.#selections ?? []) selection.end();
-    this.#selections = undefined;
+    this.mark(Mark.Disposed, true);
+    const aside = this.#seldom();
+    for (const selection of aside.selections ?? []) selection.end();
+    aside.selections = undefined;
     this.leave();
     this.runtime.settle();
     this.runtime.detach(this.slot, this);
     this.#lazyMeta().keep(meta);
-    this.#subscribers = undefined;
-    const waiters = this.#waiters ?? [];
-    this.#waiters = undefined;
+    aside.subscribers = undefined;
+    const waiters = aside.waiters ?? [];
+    aside.waiters = undefined;
     for (const { resolve, reject } of waiters) {
       if (reject) reject(new TidewireError('disposed', 'the replica was disposed before it had a value'));
       else resolve();
@@ -334,24 +400,27 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
 
   show(): void {
     if (this.disposed) return;
-    if (this.valueChanged) {
-      this.valueChanged = false;
-      this.showValue();
-      if (this.#subscribers?.size) {
+    const marks = this.#marks;
+    this.#marks = marks & ~(Mark.ValueChanged | Mark.MetaChanged);
+    const isValue = (marks & Mark.ValueChanged) !== 0;
+    if (isValue) this.showValue();
+    const aside = this.#aside;
+    if (aside === undefined) return;
+    if (isValue) {
+      if (aside.subscribers?.size) {
         const value = this.current();
         this.runtime.enqueue(() => {
-          for (const subscriber of [...(this.#subscribers ?? [])]) this.#call(subscriber, value);
+          for (const subscriber of [...(aside.subscribers ?? [])]) this.#call(subscriber, value);
         });
       }
-      if (this.#selections?.size) for (const selection of this.#selections) selection.update();
+      if (aside.selections?.size) for (const selection of aside.selections) selection.update();
     }
-    if (this.#metaChanged) {
-      this.#metaChanged = false;
-      this.#meta?.announce();
-      if (this.#listeners?.change?.size) this.emit('change', undefined);
+    if ((marks & Mark.MetaChanged) !== 0) {
+      aside.meta?.announce();
+      if (aside.listeners?.change?.size) this.emit('change', undefined);
     }
-    if (this.#waiters?.length) {
-      this.#waiters = this.#waiters.filter(({ due, resolve }) => {
+    if (aside.waiters?.length) {
+      aside.waiters = aside.waiters.filter(({ due, resolve }) => {
         if (due()) resolve();
         return !due();
       });
@@ -363,8 +432,8 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   }
 
   protected metaDue(): void {
-    this.#metaChanged = true;
-    this.#meta?.expire();
+    this.#marks |= Mark.MetaChanged;
+    this.#aside?.meta?.expire();
   }
 
   /** Runs the gate over `value`, and remembers why it failed. */
@@ -383,13 +452,13 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   }
 
   protected refused(error: TidewireError): void {
-    this.error = error;
+    this.#seldom().error = error;
     this.metaDue();
   }
 
   protected emit<E extends keyof ReplicaEvents>(event: E, detail: ReplicaEvents[E]): void {
     this.runtime.enqueue(() => {
-      const listeners = this.#listeners?.[event];
+      const listeners = this.#aside?.listeners?.[event];
       if (event === 'error' && !listeners?.size) report(detail);
       for (const listener of [...(listeners ?? [])]) {
         try {
@@ -403,7 +472,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
 
   #call(subscriber: (value: V) => void, value: V): void {
     // It may have left while those before it were called.
-    if (this.#subscribers?.has(subscriber)) this.#guard(() => subscriber(value));
+    if (this.#aside?.subscribers?.has(subscriber)) this.#guard(() => subscriber(value));
   }
 
   /** Runs code of users: what it throws becomes an event. */
@@ -419,7 +488,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   #selectAt(part: Part, listener: (part: unknown) => void): Selection {
     let shown = part.read();
     const tell = (next: unknown): void => {
-      if (this.#selections?.has(selection)) this.#guard(() => listener(next));
+      if (this.#aside?.selections?.has(selection)) this.#guard(() => listener(next));
     };
     const selection: Selection = {
       update: () => {
@@ -430,7 +499,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
       },
       end: () => part.end(),
     };
-    (this.#selections ??= new Set()).add(selection);
+    (this.#seldom().selections ??= new Set()).add(selection);
     tell(shown);
     return selection;
   }
@@ -438,7 +507,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   #selectBy(pick: (value: V) => unknown, listener: (part: unknown) => void): Selection {
     let shown: unknown;
     const tell = (value: V, isFirst: boolean): void => {
-      if (!this.#selections?.has(selection)) return;
+      if (!this.#aside?.selections?.has(selection)) return;
       this.#guard(() => {
         const next = pick(value);
         if (!isFirst && Object.is(next, shown)) return;
@@ -453,7 +522,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
       },
       end() {},
     };
-    (this.#selections ??= new Set()).add(selection);
+    (this.#seldom().selections ??= new Set()).add(selection);
     tell(this.current(), true);
     return selection;
   }
@@ -463,17 +532,18 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
     else if (kind === 2) {
       const text = fault > 0 ? this.core.text(Text.Fault, fault) : undefined;
       if (text !== undefined) this.refused(gateFault(text));
-      this.emit('quarantine', this.error ?? new TidewireError('gate_failed', 'the value did not pass the schema'));
+      this.emit('quarantine', this.#aside?.error ?? new TidewireError('gate_failed', 'the value did not pass the schema'));
     } else {
       const error = new TidewireError('denied', this.core.text(Text.Denial, this.slot) || 'the server denied the subscription');
       this.refused(error);
       this.emit('error', error);
-      this.#waiters = this.#waiters?.filter(({ reject }) => (reject?.(error), reject === undefined));
+      const aside = this.#seldom();
+      aside.waiters = aside.waiters?.filter(({ reject }) => (reject?.(error), reject === undefined));
     }
   }
 
   #lazyMeta(): Lazy<ReplicaMeta> {
-    return (this.#meta ??= new Lazy(this.createCell, () => this.#readMeta()));
+    return (this.#seldom().meta ??= new Lazy(this.createCell, () => this.#readMeta()));
   }
 
   #readMeta(): ReplicaMeta {
@@ -481,13 +551,14 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
     const sequence = facts[MetaFact.Sequence]!;
     const cursor = facts[MetaFact.Cursor]!;
     const status = STATUS[facts[MetaFact.Status]!] ?? 'stale';
-    if (status === 'ok') this.error = null;
-    return { schemaVersion: this.schemaVersion(), sequence, status, epoch: this.epoch(), cursor, error: this.error };
+    const aside = this.#seldom();
+    if (status === 'ok') aside.error = null;
+    return { schemaVersion: this.schemaVersion(), sequence, status, epoch: this.epoch(), cursor, error: aside.error };
   }
 
   #wait(due: () => boolean, undone?: () => TidewireError): Promise<void> {
     if (this.disposed) return undone ? Promise.reject(undone()) : Promise.resolve();
     if (due()) return Promise.resolve();
-    return new Promise((resolve, reject) => (this.#waiters ??= []).push({ due, resolve, reject: undone && reject }));
+    return new Promise((resolve, reject) => (this.#seldom().waiters ??= []).push({ due, resolve, reject: undone && reject }));
   }
 }

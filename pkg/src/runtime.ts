@@ -507,7 +507,7 @@ export class Runtime implements LinkHost, Revivable {
     const query = this.#queries.get(number);
     this.#queries.delete(number);
     if (query === undefined) return;
-    if (cell === NO_CELL) {
+    if ((cell | 0) === NO_CELL) {
       query.reject(unanswered());
       return;
     }

@@ -3,7 +3,7 @@
 
 import { type Cell, type CreateCell, signalCell } from './cell.js';
 import { Change, NO_CELL, Target } from './core.js';
-import { BaseReplica, bindOnUse, type Replica } from './replica.js';
+import { BaseReplica, bindOnUse, Mark, type Replica } from './replica.js';
 import type { Runtime, Shown } from './runtime.js';
 import type { Gate } from './schema.js';
 import { type DehydratedState, objectState } from './state.js';
@@ -19,23 +19,20 @@ export interface SyncedOptions<T> {
 }
 
 export class SyncedReplica extends BaseReplica<unknown> implements Replica<unknown>, Shown {
-  readonly #eager: Cell<unknown> | undefined;
-  /** Made by the first tracked read; counts the changes. */
-  #changes: Cell<number> | undefined;
+  /** Where to show the value; or, made by the first tracked read, what counts its changes. */
+  #shown: Cell<unknown> | undefined;
   #ticket = 0;
-  /** Whether `value` is the one to show. */
-  #isFresh = true;
   /** @internal */ cell = NO_CELL;
   /** @internal */ base = NO_CELL;
   /** @internal */ value: unknown = undefined;
-  /** @internal */ isExpected = false;
 
   constructor(
     runtime: Runtime, slot: number, gate: Gate | undefined, readonly key: string,
     { cell, createCell = signalCell }: SyncedOptions<unknown>,
   ) {
     super(runtime, slot, gate, createCell);
-    this.#eager = cell;
+    this.#shown = cell;
+    this.mark(Mark.Eager, cell !== undefined);
   }
 
   static {
@@ -43,13 +40,13 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
   }
 
   get(): unknown {
-    if (this.#eager) return this.#eager.get();
-    (this.#changes ??= this.createCell(0)).get();
+    if (this.has(Mark.Eager)) return this.#shown!.get();
+    (this.#shown ??= this.createCell<unknown>(0)).get();
     return this.#read();
   }
 
   peek(): unknown {
-    return this.#eager ? this.#eager.peek() : this.#read();
+    return this.has(Mark.Eager) ? this.#shown!.peek() : this.#read();
   }
 
   protected current(): unknown {
@@ -69,12 +66,13 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
   protected takeValue(kind: Change, cell: number, ticket: number): void {
     switch (kind) {
       case Change.Value:
+        cell |= 0;
         if (cell === NO_CELL || ticket !== 0) this.isExpected = false;
-        else if (this.#isFresh && this.base !== NO_CELL) this.runtime.expect(this);
+        else if (this.has(Mark.Fresh) && this.base !== NO_CELL) this.runtime.expect(this);
         this.cell = cell;
         this.#ticket = ticket;
-        this.#isFresh = false;
-        this.valueChanged = true;
+        this.mark(Mark.Fresh, false);
+        this.valueDue();
         this.metaDue();
         break;
       case Change.Judge:
@@ -85,8 +83,8 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
 
   protected showValue(): void {
     try {
-      if (this.#eager) this.#eager.set(this.#read());
-      else this.#changes?.set(this.#changes.peek() + 1);
+      if (this.has(Mark.Eager)) this.#shown!.set(this.#read());
+      else this.#shown?.set((this.#shown.peek() as number) + 1);
     } catch (error) {
       this.raise(error);
     }
@@ -98,8 +96,8 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
 
   save(): void {
     // What was never read lay in the core.
-    if (!this.#isFresh && this.#hasOutput()) this.value = this.runtime.outputs.get(this.#ticket);
-    this.#isFresh = true;
+    if (!this.has(Mark.Fresh) && this.#hasOutput()) this.value = this.runtime.outputs.get(this.#ticket);
+    this.mark(Mark.Fresh, true);
     this.#ticket = 0;
     this.cell = this.base = NO_CELL;
     this.isExpected = false;
@@ -119,11 +117,11 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
 
   #read(): unknown {
     // Made together with others: then it is as fresh as its cell.
-    if (this.#isFresh || (this.base === this.cell && this.base !== NO_CELL)) {
-      this.#isFresh = true;
+    if (this.has(Mark.Fresh) || (this.base === this.cell && this.base !== NO_CELL)) {
+      this.mark(Mark.Fresh, true);
       return this.value;
     }
-    this.#isFresh = true;
+    this.mark(Mark.Fresh, true);
     if (this.cell !== NO_CELL && !this.#hasOutput()) {
       this.runtime.make(this);
     } else {

@@ -18,7 +18,7 @@ const MIB = 1024 * 1024;
 /** What engines keep for themselves (compiled code, caches), and holes between allocations: far below a leak of anything. */
 const SLACK = 3 * MIB;
 
-function isLevel({ warm, replicas, held, heldAgain, clientsAgain, forgottenAgain }: Levels): void {
+function isLevel({ warm, replicas, held, heldAgain, clients, clientsAgain, forgotten, forgottenAgain }: Levels): void {
   // A thousand at a time take what a thousand take, however many there were.
   expect(replicas.wasm - warm.wasm).toBeLessThanOrEqual(MIB);
   expect(replicas.heap - warm.heap).toBeLessThan(SLACK);
@@ -26,10 +26,13 @@ function isLevel({ warm, replicas, held, heldAgain, clientsAgain, forgottenAgain
   expect(heldAgain.wasm - held.wasm).toBeLessThanOrEqual(MIB);
   expect(heldAgain.heap - held.heap).toBeLessThan(SLACK);
   expect(heldAgain.heap - warm.heap).toBeLessThan(2 * SLACK);
-  expect(clientsAgain.wasm).toBe(heldAgain.wasm);
+  // And what is taken once is enough for as much again.
+  expect(clients.wasm - heldAgain.wasm).toBeLessThanOrEqual(MIB);
+  expect(clientsAgain.wasm).toBe(clients.wasm);
   expect(clientsAgain.heap - heldAgain.heap).toBeLessThan(SLACK);
   // Nobody disposed of these.
-  expect(forgottenAgain.wasm).toBe(heldAgain.wasm);
+  expect(forgotten.wasm - clients.wasm).toBeLessThanOrEqual(MIB);
+  expect(forgottenAgain.wasm).toBe(forgotten.wasm);
   expect(forgottenAgain.heap - clientsAgain.heap).toBeLessThan(SLACK);
 }
 

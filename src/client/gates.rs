@@ -151,7 +151,7 @@ impl Client {
         match self.gates.verdict(gate, shown, cell.value()?)? {
             Ok(()) => Some(Verdict::Accepted),
             Err(fault) => {
-                entry.fault = Some(fault);
+                entry.aside().fault = Some(fault);
                 Some(Verdict::Refused)
             }
         }

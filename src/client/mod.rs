@@ -52,7 +52,7 @@ use crate::{
         ClientMessage, EncodedValue, Epoch, Operation, Position, RequestId, Sequence, Subscription,
         Timestamp, Writer, limits,
     },
-    replica::{Mark, Replica, Stats, Status, Ticket, Token, Verdict, Version},
+    replica::{Compact, Mark, Replica, Stats, Status, Ticket, Token, Verdict, Version},
     session::{Action, Generation, Phase, Session},
 };
 
@@ -271,13 +271,13 @@ impl Client {
     /// The status of a replica; a forgotten one is stale.
     #[must_use]
     pub fn status(&self, slot: SlotId) -> Status {
-        self.replica(slot).map_or(Status::Stale, Replica::status)
+        self.replica(slot).map_or(Status::Stale, Compact::status)
     }
 
     /// The counters of a replica.
     #[must_use]
     pub fn stats(&self, slot: SlotId) -> Stats {
-        self.replica(slot).map(Replica::stats).unwrap_or_default()
+        self.replica(slot).map(Compact::stats).unwrap_or_default()
     }
 
     /// Whether the first value (of a collection: the first snapshot) is here; of what has no history, whether the authority
@@ -293,13 +293,13 @@ impl Client {
     /// Whether no refetch is in flight.
     #[must_use]
     pub fn is_idle(&self, slot: SlotId) -> bool {
-        self.replica(slot).is_none_or(Replica::is_idle)
+        self.replica(slot).is_none_or(Compact::is_idle)
     }
 
     /// Why a subscription was denied.
     #[must_use]
     pub fn denial(&self, slot: SlotId) -> Option<&str> {
-        self.slots.get(slot.number())?.denial.as_deref()
+        self.slots.get(slot.number())?.denial()
     }
 
     /// The message of a refused write, or the trace of a notification that was put; read once.
@@ -463,7 +463,7 @@ impl Client {
         if self.timer.is_some_and(|due| due <= now) {
             self.timer = None;
             for slot in self.numbers(|_| true) {
-                if self.replica(slot).and_then(Replica::poll_timeout).is_some_and(|due| due <= now) {
+                if self.replica(slot).and_then(Compact::poll_timeout).is_some_and(|due| due <= now) {
                     self.with_replica(now, slot, |replica| replica.handle_timeout(now));
                 } else {
                     self.set_timer(slot);
@@ -514,17 +514,17 @@ impl Client {
         self.slots.get(slot.number()).is_some_and(|slot| !slot.is_remote())
     }
 
-    fn replica(&self, slot: SlotId) -> Option<&Replica> {
+    fn replica(&self, slot: SlotId) -> Option<&Compact> {
         self.slots.get(slot.number()).filter(|slot| slot.is_replica()).map(|slot| &slot.replica)
     }
 
-    fn replica_mut(&mut self, slot: SlotId) -> Option<&mut Replica> {
+    fn replica_mut(&mut self, slot: SlotId) -> Option<&mut Compact> {
         self.slots.get_mut(slot.number()).filter(|slot| slot.is_replica()).map(|slot| &mut slot.replica)
     }
 
     fn with_replica(&mut self, now: Timestamp, slot: SlotId, input: impl FnOnce(&mut Replica)) {
         if let Some(replica) = self.replica_mut(slot) {
-            input(replica);
+            input(replica.wake());
             self.settle_replica(now, slot);
         }
     }
@@ -548,7 +548,7 @@ impl Client {
     }
 
     fn set_timer(&mut self, slot: SlotId) {
-        let due = self.replica(slot).and_then(Replica::poll_timeout);
+        let due = self.replica(slot).and_then(Compact::poll_timeout);
         self.timer = [self.timer, due].into_iter().flatten().min();
     }
 
@@ -566,7 +566,7 @@ impl Client {
             self.send(&ClientMessage::Refetch { subscription: slot.number(), attempt, position });
         } else {
             // Without a link the attempt cannot be made; the next session resubscribes with the position anyway.
-            entry.replica.handle_failure(now, attempt);
+            entry.replica.wake().handle_failure(now, attempt);
         }
     }
 
@@ -605,7 +605,10 @@ impl Client {
         self.outbox = Writer::new();
         for slot in self.numbers(Slot::is_remote) {
             let Some(entry) = self.slots.get_mut(slot.number()) else { continue };
-            (entry.topic, entry.tail) = (None, None);
+            entry.topic = None;
+            if let Some(aside) = entry.aside_mut() {
+                aside.tail = None;
+            }
             match &mut entry.about {
                 About::Collection(collection) => collection.asked.clear(),
                 About::Feed(feed) => feed.is_following = false,

@@ -49,7 +49,7 @@ impl Client {
             return false;
         };
         // What its major number is matters only to those who declare one.
-        let is_version_of_note = entry.replica.options().declared_major.is_some();
+        let is_version_of_note = entry.replica.declared_major().is_some();
         let version = if is_version_of_note { self.version(header.version.id) } else { header.version };
         entry.replica.is_next(&Header { version, ..header })
     }

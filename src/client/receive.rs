@@ -15,7 +15,7 @@ use crate::{
         Answer, ClientMessage, EncodedValue, Epoch, ErrorCode, Heard, Lineage, Position, Reader, RequestId,
         Row, Sequence, ServerMessage, Timestamp, TopicId,
     },
-    replica::{self, Effect, EpochId, Header, Offer, Place, Replica, Source, Token, Verdict},
+    replica::{self, Compact, Effect, EpochId, Header, Offer, Place, Source, Token, Verdict},
     session::{Generation, Phase},
 };
 
@@ -89,6 +89,9 @@ impl Client {
                         client.with_replica(now, slot, |replica| {
                             replica.handle_beacon(now, session, number, epoch, head.get());
                         });
+                        if let Some(entry) = client.slots.get_mut(slot.number()) {
+                            entry.rest();
+                        }
                     });
                 }
             }
@@ -138,7 +141,7 @@ impl Client {
             // The subscription is over through no fault of its own: a new session subscribes again, after a backoff.
             self.session.reject(now, message);
         } else {
-            entry.denial = Some(message.into());
+            entry.aside().denial = Some(message.into());
             self.changes.push(Change::Denied { slot });
         }
     }
@@ -175,7 +178,9 @@ impl Client {
     ) {
         let entry = self.slots.get_mut(slot.number()).filter(|entry| entry.is_replica());
         let Some(entry) = entry else { return };
-        entry.denial = None;
+        if let Some(aside) = entry.aside_mut() {
+            aside.denial = None;
+        }
         let position = entry.replica.position();
         if let Some(before) = entry.topic.replace(topic).filter(|before| *before != topic) {
             self.topics.leave(before, slot);
@@ -192,7 +197,7 @@ impl Client {
             }
             Answer::Tail { count } => {
                 if let Some(entry) = self.slots.get_mut(slot.number()) {
-                    entry.tail = Some(Tail { attempt, left: count });
+                    entry.aside().tail = Some(Tail { attempt, left: count });
                 }
             }
             Answer::Snapshot { sequence, version, value, lineage } => {
@@ -217,8 +222,7 @@ impl Client {
             }
         }
         if let Some(entry) = self.slots.get_mut(slot.number()) {
-            entry.replica.rest();
-            entry.owned.shrink_to_fit();
+            entry.rest();
         }
     }
 
@@ -232,11 +236,10 @@ impl Client {
     /// An announced tail answers its attempt with its last envelope.
     fn advance_tail(&mut self, now: Timestamp, slot: SlotId, epoch: EpochId, sequence: u64) {
         let Some(entry) = self.slots.get_mut(slot.number()) else { return };
-        let Some(tail) = &mut entry.tail else { return };
-        tail.left = tail.left.saturating_sub(1);
-        if tail.left == 0 {
-            let attempt = tail.attempt;
-            entry.tail = None;
+        let Some(Tail { attempt, left }) = entry.tail() else { return };
+        let left = left.saturating_sub(1);
+        entry.aside().tail = (left > 0).then_some(Tail { attempt, left });
+        if left == 0 {
             self.with_replica(now, slot, |replica| replica.handle_current(now, attempt, epoch, sequence));
         }
     }
@@ -290,10 +293,10 @@ impl Client {
         match entry.replica.offer(now, source, envelope.header, token, weight, lineage) {
             Offer::Drop(_) => self.cells.discard(cell),
             Offer::Judge(ticket) => {
-                entry.owned.push(cell);
+                entry.aside().owned.push(cell);
                 self.ask(now, slot, ticket, token);
             }
-            Offer::Held | Offer::Settled => entry.owned.push(cell),
+            Offer::Held | Offer::Settled => entry.aside().owned.push(cell),
             Offer::Installed { previous } => self.install(slot, token, previous, Place::Live),
         }
         self.settle_replica(now, slot);
@@ -333,7 +336,7 @@ impl Client {
 
     /// Carries out what a replica asked for.
     pub(super) fn settle_replica(&mut self, now: Timestamp, slot: SlotId) {
-        while let Some(effect) = self.replica_mut(slot).and_then(Replica::poll_effect) {
+        while let Some(effect) = self.replica_mut(slot).and_then(Compact::poll_effect) {
             match effect {
                 Effect::Judge { ticket, token } => self.ask(now, slot, ticket, token),
                 Effect::Install { token, previous, place } => {
@@ -365,10 +368,22 @@ impl Client {
             }
         }
         self.set_timer(slot);
+        self.rest(slot);
         if self.changes.last() != Some(&Change::Meta { slot }) {
             self.changes.push(Change::Meta { slot });
         }
         self.settle_acknowledged();
+    }
+
+    /// Lets a replica rest. Those that the host judges are not let before the next answer: of each value it is asked, and
+    /// the question would wake them.
+    fn rest(&mut self, slot: SlotId) {
+        let entry = self.slots.get_mut(slot.number());
+        if let Some(entry) =
+            entry.filter(|entry| !entry.is_gated || entry.gate.is_some() || !entry.is_remote())
+        {
+            entry.rest();
+        }
     }
 
     /// Has the value judged, by the slot's gate or by the host; a deletion needs no verdict.
@@ -457,7 +472,7 @@ impl Client {
     }
 
     fn tell_quarantined(&mut self, slot: SlotId) {
-        let fault = self.slots.get_mut(slot.number()).and_then(|entry| entry.fault.take());
+        let fault = self.slots.get_mut(slot.number()).and_then(|entry| entry.aside_mut()?.fault.take());
         let fault = self.gates.report(fault);
         self.changes.push(Change::Quarantined { slot, fault });
     }
@@ -504,7 +519,7 @@ impl Client {
         });
         let rows = cells.collect();
         collection.pages.push((token, Page { rows, place, next: next.map(Into::into) }));
-        if let Offer::Drop(_) = entry.replica.offer_page(now, source, header, page, lineage)
+        if let Offer::Drop(_) = entry.replica.wake().offer_page(now, source, header, page, lineage)
             && let Some(page) = take_page(collection, token)
         {
             page.abandon(&mut self.cells);
@@ -570,7 +585,7 @@ impl Client {
         let About::Collection(collection) = &mut entry.about else { return };
         let Some(staging) = &mut collection.staging else { return };
         staging.refuse(&mut self.cells, cell);
-        entry.replica.count_refused_row();
+        entry.replica.wake().count_refused_row();
         self.tell_quarantined(slot);
     }
 

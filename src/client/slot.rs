@@ -12,7 +12,7 @@ use super::{
 use crate::{
     gate::Fault,
     protocol::{Open, OpenPool, Target, TopicId},
-    replica::{Kind, OnGap, Options, Replica, Token},
+    replica::{Compact, Kind, OnGap, Options, Token},
 };
 
 /// Names one replica of a client. Above 0, and not used again soon, so a late answer meets nobody else.
@@ -103,37 +103,33 @@ pub(super) struct Tail {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) about: About,
-    pub(super) replica: Replica,
+    pub(super) replica: Compact,
     /// Whether values are judged, by the gate or else by the host.
     pub(super) is_gated: bool,
     pub(super) gate: Option<GateId>,
-    /// Why the gate refused the value that it judged last.
-    pub(super) fault: Option<Fault>,
-    /// Values that the replica judges, holds back or keeps in quarantine.
-    pub(super) owned: Vec<CellId>,
     /// The history that it follows on the present link.
     pub(super) topic: Option<TopicId>,
-    pub(super) tail: Option<Tail>,
-    pub(super) denial: Option<Box<str>>,
+    /// There are many slots, and few to which any of this happens.
+    aside: Option<Box<Aside>>,
     /// The change list that names its value: the host has not heard of what is shown while that is the present one.
     pub(super) told_in: u32,
 }
 
+/// What a slot holds while something happens to it.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    /// Why the gate refused the value that it judged last.
+    pub(super) fault: Option<Fault>,
+    /// Values that the replica judges, holds back or keeps in quarantine.
+    pub(super) owned: Vec<CellId>,
+    pub(super) tail: Option<Tail>,
+    pub(super) denial: Option<Box<str>>,
+}
+
 impl Slot {
     fn new(about: About, options: Options, is_gated: bool, seed: u64) -> Self {
-        let replica = Replica::new(options, seed);
-        Self {
-            about,
-            replica,
-            is_gated,
-            gate: None,
-            fault: None,
-            owned: Vec::new(),
-            topic: None,
-            tail: None,
-            denial: None,
-            told_in: 0,
-        }
+        let replica = Compact::new(options, seed);
+        Self { about, replica, is_gated, gate: None, topic: None, aside: None, told_in: 0 }
     }
 
     pub(super) fn object(key: Box<str>, is_gated: bool, seed: u64) -> Self {
@@ -181,6 +177,35 @@ impl Slot {
     /// Whether it has a history, which its replica follows.
     pub(super) const fn is_replica(&self) -> bool {
         !matches!(self.about, About::Feed(_))
+    }
+
+    /// Gives back the memory that only beginnings and recoveries need.
+    pub(super) fn rest(&mut self) {
+        self.replica.rest();
+        let is_empty = |aside: &mut Box<Aside>| {
+            aside.owned.is_empty() && aside.fault.is_none() && aside.tail.is_none() && aside.denial.is_none()
+        };
+        drop(self.aside.take_if(is_empty));
+    }
+
+    /// What it holds while something happens to it, to be changed.
+    pub(super) fn aside(&mut self) -> &mut Aside {
+        self.aside.get_or_insert_default()
+    }
+
+    /// The same, where there is any.
+    pub(super) fn aside_mut(&mut self) -> Option<&mut Aside> {
+        self.aside.as_deref_mut()
+    }
+
+    /// A tail whose envelopes are still to come.
+    pub(super) fn tail(&self) -> Option<Tail> {
+        self.aside.as_ref()?.tail
+    }
+
+    /// Why its subscription was denied.
+    pub(super) fn denial(&self) -> Option<&str> {
+        self.aside.as_ref()?.denial.as_deref()
     }
 
     /// What it asks the server for.
@@ -237,15 +262,16 @@ impl Slot {
             }
             About::Feed(_) | About::Own { .. } => {}
         }
-        for cell in self.owned {
+        for cell in self.aside.into_iter().flat_map(|aside| aside.owned) {
             cells.retire(cell);
         }
     }
 
     /// The replica gives a value back, or hands it over.
     pub(super) fn disown(&mut self, cell: CellId) {
-        if let Some(index) = self.owned.iter().rposition(|owned| *owned == cell) {
-            self.owned.swap_remove(index);
+        let Some(aside) = &mut self.aside else { return };
+        if let Some(index) = aside.owned.iter().rposition(|owned| *owned == cell) {
+            aside.owned.swap_remove(index);
         }
     }
 }

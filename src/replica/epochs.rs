@@ -105,6 +105,10 @@ impl Sightings {
 pub(super) struct Retired(Vec<EpochId>);
 
 impl Retired {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn contains(&self, epoch: EpochId) -> bool {
         self.0.contains(&epoch)
     }
@@ -151,6 +155,34 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn begin(&mut self, number: u64, is_declared: bool) {
         *self = Self { number: Some(number), is_declared, has_beacons: self.has_beacons, ..Self::default() };
+    }
+
+    /// What a session without counts under way has said: its number, whether a hello gave it, whether it has beacons;
+    /// the newest voice and receipt; the newest beacon and head.
+    pub(super) fn again(
+        (number, is_declared, has_beacons): (Option<u64>, bool, bool),
+        (voice, receipt): (Option<EpochId>, Option<EpochId>),
+        (last_beacon, earlier_head): (Option<u64>, Option<u64>),
+    ) -> Self {
+        Self {
+            number,
+            is_declared,
+            voice,
+            receipt,
+            has_beacons,
+            last_beacon,
+            earlier_head,
+            below_applied: None,
+            below_newest: None,
+        }
+    }
+
+    pub(super) const fn voice(&self) -> Option<EpochId> {
+        self.voice
+    }
+
+    pub(super) const fn has_beacons(&self) -> bool {
+        self.has_beacons
     }
 
     pub(super) fn hear_hello(&mut self, epoch: EpochId) {

@@ -15,6 +15,7 @@
 //! | `beacon.rs` | 11-13: epochs sighted, rollback, lost tails |
 //! | `staging.rs` | collections: paged snapshots |
 //! | `buffer.rs`, `epochs.rs` | what is remembered of envelopes and of histories |
+//! | `compact.rs` | a replica at rest, in little memory |
 //! | `typed.rs` | [`Typed`]: the machine with its values, for Rust applications |
 //!
 //! # The contract for the host
@@ -62,6 +63,7 @@ use alloc::boxed::Box;
 
 mod beacon;
 mod buffer;
+mod compact;
 mod epochs;
 mod receipt;
 mod recovery;
@@ -80,6 +82,7 @@ use receipt::{Closing, Subject};
 use recovery::{Ledger, Outcome, Recovery};
 use staging::Staging;
 
+pub(crate) use compact::Compact;
 pub use typed::{Meta, Output, Refused, Typed};
 pub use types::{
     Effect, EpochId, Header, Kind, Mark, Offer, OnGap, Options, Page, Place, Quarantined, Reason, Source,
@@ -372,12 +375,6 @@ impl Replica {
     /// Asks the authority, whatever is known: also the way to notice a reset where there are no epochs (rule 11).
     pub fn refresh(&mut self, now: Timestamp) {
         self.input(now, Input::Refresh);
-    }
-
-    /// Gives back the memory that only beginnings and recoveries need: of most replicas there are many, and little happens.
-    pub(crate) fn rest(&mut self) {
-        self.effects.shrink_to_fit();
-        self.queue.shrink_to_fit();
     }
 
     /// Ends this replica. The request in flight is aborted; nothing else comes out, whatever comes in. The host frees

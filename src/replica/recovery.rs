@@ -102,6 +102,12 @@ impl Ledger {
         Self { attempt: 0, failures: 0, outcome: Outcome::Good, repeat: None, random: seed }
     }
 
+    /// Half of what the generator has: enough to go on with.
+    #[expect(clippy::cast_possible_truncation, reason = "both halves are folded in")]
+    pub(super) const fn seed(&self) -> u32 {
+        (self.random >> 32) as u32 ^ self.random as u32
+    }
+
     /// SplitMix64: all that full jitter needs.
     fn next_random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
