@@ -56,6 +56,7 @@
 
 mod collection;
 mod driver;
+mod kv;
 mod link;
 mod object;
 mod pool;
@@ -70,6 +71,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use collection::Collection;
+pub use kv::KvChanges;
 pub use object::Object;
 pub use pool::{Fields, Pool};
 pub use services::{
