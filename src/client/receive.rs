@@ -313,7 +313,7 @@ impl Client {
         if !entry.replica.is_next(&envelope.header) {
             return false;
         }
-        if entry.is_gated {
+        if !entry.replica.is_trusted() {
             let Some(gate) = entry.gate else { return false };
             let Some(Ok(())) = self.gates.verdict(gate, self.cells.get(before), value) else { return false };
         }
@@ -380,7 +380,7 @@ impl Client {
     fn rest(&mut self, slot: SlotId) {
         let entry = self.slots.get_mut(slot.number());
         if let Some(entry) =
-            entry.filter(|entry| !entry.is_gated || entry.gate.is_some() || !entry.is_remote())
+            entry.filter(|entry| !entry.is_gated() || entry.gate.is_some() || !entry.is_remote())
         {
             entry.rest();
         }
@@ -509,7 +509,7 @@ impl Client {
         let page = replica::Page { token, number: place.number, head, is_last: next.is_none() };
         let cells = rows.iter().map(|row| {
             // Bytes that were accepted before need no second verdict.
-            let shown = collection.rows.get(row.key).and_then(|shown| self.cells.get(shown));
+            let shown = collection.rows.get(&self.cells, row.key).and_then(|shown| self.cells.get(shown));
             let ticket =
                 shown.filter(|shown| *shown.bytes == *row.value.as_bytes()).map(|shown| shown.ticket);
             let bytes = row.value.as_bytes().into();
@@ -543,7 +543,7 @@ impl Client {
     /// A page is let in: asks for its rows' verdicts and for the next page.
     fn fold_page(&mut self, slot: SlotId, token: Token) {
         let Some(entry) = self.slots.get_mut(slot.number()) else { return };
-        let is_gated = entry.is_gated;
+        let is_gated = entry.is_gated();
         let About::Collection(collection) = &mut entry.about else { return };
         let Some(page) = take_page(collection, token) else { return };
         let Some(staging) = &mut collection.staging else { return page.abandon(&mut self.cells) };
