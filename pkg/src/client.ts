@@ -119,9 +119,9 @@ export type ConnectTarget = string | URL | readonly (string | URL)[] | LinkSourc
 /**
  * Starts a session with the server at `target`.
  *
- * Of several addresses, those of the nodes of one service, it begins with any, and goes on with the next one after every
- * attempt that failed and every connection that was lost, as soon as the backoff lets it. Replicas resume there, and a
- * write that was not answered is sent again and done once.
+ * Several addresses, those of the nodes of one service, it takes in an order of its own, the next one after every attempt
+ * that failed and every connection that was lost, as soon as the backoff lets it. Replicas resume there, and a write that
+ * was not answered is sent again and done once.
  *
  * Resolves as soon as the client can be used; `status()` tells when it is live. Writes before that wait for it.
  *
@@ -150,10 +150,12 @@ function dialerOf(target: ConnectTarget, options: ConnectOptions): Dialer {
   if (Socket === undefined) {
     throw invalid("connect: there is no WebSocket here; pass one, such as `import { WebSocket } from 'ws'` and `connect(url, { WebSocket })`");
   }
-  const urls = (Array.isArray(target) ? target : [target]).map(address);
-  if (urls.length === 0) throw invalid('connect: there is no address in the list; name one server at least');
-  // So that the clients of a service spread over its servers.
-  let next = page.randomBytes(1)[0]! % urls.length;
+  const given = (Array.isArray(target) ? target : [target]).map(address);
+  if (given.length === 0) throw invalid('connect: there is no address in the list; name one server at least');
+  // Each client in an order of its own, so that those of a server that dies spread over all others.
+  const lots = new Uint32Array(page.randomBytes(4 * given.length).buffer);
+  const urls = given.map((_, i) => i).sort((a, b) => lots[a]! - lots[b]!).map((i) => given[i]!);
+  let next = 0;
   return {
     address: null,
     dial() {
