@@ -302,7 +302,7 @@ async fn settle(service: &Service) -> Last {
     loop {
         let mut seen = Vec::new();
         for address in service.balancer.up() {
-            seen.push(look(&address).await);
+            seen.push(timeout(RECOVERY / 6, look(&address)).await.ok().flatten());
         }
         if seen.len() == NODES
             && let Some(first) = &seen[0]
