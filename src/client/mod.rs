@@ -45,6 +45,7 @@ use self::{
     slab::Slab,
     slot::{About, Origin, Slot},
     topics::Topics,
+    values::Notes,
     writes::Writes,
 };
 use crate::{
@@ -117,6 +118,7 @@ pub struct Client {
     epochs: Interner,
     versions: Interner,
     cells: Cells,
+    notes: Notes,
     gates: Gates,
     writes: Writes,
     settlements: Vec<(RequestId, String)>,
@@ -156,6 +158,7 @@ impl Client {
             epochs: Interner::new(folded),
             versions: Interner::new(folded),
             cells: Cells::default(),
+            notes: Notes::default(),
             gates: Gates::default(),
             writes: Writes::default(),
             settlements: Vec::new(),
@@ -488,6 +491,7 @@ impl Client {
     pub fn poll_changes(&mut self, changes: &mut Vec<Change>) {
         changes.clear();
         core::mem::swap(changes, &mut self.changes);
+        self.notes.announce(self.list);
         // 0 is a slot's that was in no list.
         self.list = self.list.wrapping_add(1).max(1);
         self.gates.announce();
