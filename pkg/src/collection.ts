@@ -58,6 +58,9 @@ class Row implements Shown {
   }
 }
 
+/** Rows that are looked up one by one before all are: the first that a page shows need not wait for the others' keys. */
+const MAX_SINGLES = 8;
+
 const bump = (cell: Cell<number> | undefined): void => cell?.set(cell.peek() + 1);
 
 /** The records of a datastore or pool, and what is made of all of them together. */
@@ -68,8 +71,13 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
   /** In the order of their sequences, unless `#sorted` says otherwise. */
   readonly #rows = new Map<string, Row>();
   readonly #byCell = new Map<number, Row>();
-  /** Rows that are not among `#rows` yet, because their keys were not asked for: that is one call for all. */
-  #unnamed: Row[] = [];
+  /**
+   * The cells of rows that are not among `#rows` yet, because nobody asked for their keys: that is one call for all. What
+   * nobody reads is no more than a number here.
+   */
+  #unnamed: number[] = [];
+  /** How often one of them was asked for alone. */
+  #singles = 0;
   #sorted = true;
   /** Whether the rows are those of a core that has trapped. */
   #isKept = false;
@@ -98,8 +106,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
   }
 
   readonly get = (key: string): unknown => {
-    this.#name();
-    const row = this.#rows.get(key);
+    const row = this.#find(key);
     if (row === undefined) {
       this.#members.get();
       return undefined;
@@ -131,17 +138,16 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
   protected takeValue(kind: Change, cell: number, ticket: number, previous: number): void {
     switch (kind) {
       case Change.Row:
-        this.#put(cell, ticket, previous | 0);
+        this.#put(cell | 0, ticket, previous | 0);
         break;
       case Change.Gone: {
-        const row = this.#byCell.get(cell);
+        const row = this.#known(cell);
         if (row === undefined) return;
-        this.#name();
         this.#byCell.delete(cell);
         this.#rows.delete(row.key!);
         row.isExpected = false;
         this.runtime.maker.drop(row);
-        this.#rowsChanged.add(row);
+        this.#changed(row);
         this.#membersChanged = true;
         break;
       }
@@ -197,7 +203,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
   /** The first snapshot after a trap is here: it has all that there is. */
   #letGo(): void {
     this.#isKept = false;
-    for (const row of this.#rows.values()) this.#rowsChanged.add(row);
+    for (const row of this.#rows.values()) this.#changed(row);
     this.#rows.clear();
     this.#highest = -1;
     this.#sorted = true;
@@ -207,7 +213,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
   }
 
   protected leave(): void {
-    this.#name();
+    this.#unnamed = [];
     for (const [key, row] of this.#rows) {
       // Records that were never read go with the bytes; reading them all now could take long.
       if (row.base === NO_CELL && !row.isOutput) this.#rows.delete(key);
@@ -222,16 +228,45 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
   }
 
   #find(key: string): Row | undefined {
+    const row = this.#rows.get(key);
+    if (row !== undefined || this.#unnamed.length === 0) return row;
+    if (this.#singles++ < MAX_SINGLES) {
+      const cell = this.core.row(this.slot, key) | 0;
+      const place = this.#unnamed.indexOf(cell);
+      if (place >= 0) {
+        this.#unnamed.splice(place, 1);
+        return this.#enter(this.#rowOf(cell), key);
+      }
+    }
     this.#name();
     return this.#rows.get(key);
   }
 
+  /** What is there of a cell that was announced. */
+  #known(cell: number): Row | undefined {
+    const row = this.#byCell.get(cell);
+    if (row?.key !== undefined) return row;
+    this.#name();
+    return this.#byCell.get(cell);
+  }
+
+  /** Those who read the row are to be told. */
+  #changed(row: Row): void {
+    if (row.changes !== undefined) this.#rowsChanged.add(row);
+  }
+
+  #rowOf(cell: number, ticket = 0): Row {
+    let row = this.#byCell.get(cell);
+    if (row === undefined) this.#byCell.set(cell, (row = new Row(cell, ticket, this.core.cellSequence(cell))));
+    return row;
+  }
+
   #put(cell: number, ticket: number, previous: number): void {
-    const sequence = this.core.cellSequence(cell);
-    let row = this.#byCell.get(previous);
+    const row = previous === NO_CELL ? undefined : this.#known(previous);
     if (row === undefined) {
-      row = new Row(cell, ticket, sequence);
-      this.#unnamed.push(row);
+      // What a gate has made is kept by the cell.
+      if (ticket !== 0) this.#rowOf(cell, ticket);
+      this.#unnamed.push(cell);
       this.#membersChanged = true;
     } else {
       this.#byCell.delete(previous);
@@ -240,31 +275,32 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
       row.wasRead = false;
       row.cell = cell;
       row.ticket = ticket;
-      row.sequence = sequence;
+      row.sequence = this.core.cellSequence(cell);
       row.isOutput = false;
-      if (row.key !== undefined) {
-        // A map keeps the order of insertion: a changed record goes to the end.
-        this.#rows.delete(row.key);
-        this.#enter(row, row.key);
-      }
+      // A map keeps the order of insertion: a changed record goes to the end.
+      this.#rows.delete(row.key!);
+      this.#enter(row, row.key!);
+      this.#byCell.set(cell, row);
+      this.#changed(row);
     }
-    this.#byCell.set(cell, row);
-    this.#rowsChanged.add(row);
   }
 
-  #enter(row: Row, key: string): void {
+  #enter(row: Row, key: string): Row {
+    row.key = key;
     this.#rows.set(key, row);
     if (row.sequence < this.#highest) this.#sorted = false;
     else this.#highest = row.sequence;
+    return row;
   }
 
   /** Finds out the keys of new rows. */
   #name(): void {
     if (this.#unnamed.length === 0) return;
-    const rows = this.#unnamed;
+    const cells = this.#unnamed;
     this.#unnamed = [];
-    const keys = this.runtime.maker.keys(rows.map((row) => row.cell));
-    rows.forEach((row, i) => this.#enter(row, (row.key = keys[i]!)));
+    this.#singles = 0;
+    const keys = this.runtime.maker.keys(cells);
+    cells.forEach((cell, i) => this.#enter(this.#rowOf(cell), keys[i]!));
   }
 
   #hasOutput(row: Row): boolean {

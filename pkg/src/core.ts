@@ -112,6 +112,7 @@ export interface Core {
   part(cell: number, base: number, path: Uint8Array): number;
   letGo(cell: number): void;
   cellSequence(cell: number): number;
+  row(slot: number, key: string): number;
   judged(ticket: number, ok: boolean): boolean;
   meta(slot: number): number;
 

@@ -2,6 +2,7 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
+use super::paged::Paged;
 use crate::{protocol::EncodedValue, value::Marks};
 
 /// As many values keep their marks: those that changed last.
@@ -65,7 +66,7 @@ impl Cell {
 /// All cells of a client.
 #[derive(Debug, Default)]
 pub(super) struct Cells {
-    cells: Vec<Cell>,
+    cells: Paged<Cell>,
     free: Vec<CellId>,
     /// Freed, but the host may not know yet.
     retired: Vec<CellId>,
@@ -92,6 +93,11 @@ impl Cells {
 
     pub(super) fn get(&self, id: CellId) -> Option<&Cell> {
         self.cells.get(id.0 as usize)
+    }
+
+    /// The key of a record.
+    pub(super) fn key(&self, id: CellId) -> Option<&str> {
+        self.get(id)?.key.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, id: CellId) -> Option<&mut Cell> {

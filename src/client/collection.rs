@@ -1,12 +1,49 @@
 //! The rows of a datastore's replica, and the table in which a snapshot is collected before it replaces them at once.
 
 use alloc::{boxed::Box, vec::Vec};
+use core::hash::BuildHasher;
 
-use super::{
-    cells::{CellId, Cells},
-    intern::Names,
-};
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use super::cells::{CellId, Cells};
 use crate::replica::EpochId;
+
+/// Cells by the keys of their records, which lie in the cells alone: of a datastore's memory, keys are a part that shows.
+/// Seeded per client, so that nobody can choose keys that collide in all of them.
+#[derive(Debug)]
+struct Table {
+    cells: HashTable<CellId>,
+    hasher: FixedState,
+}
+
+impl Table {
+    const fn new(hasher: FixedState) -> Self {
+        Self { cells: HashTable::new(), hasher }
+    }
+
+    fn get(&self, cells: &Cells, key: &str) -> Option<CellId> {
+        self.cells.find(self.hasher.hash_one(key), |id| cells.key(*id) == Some(key)).copied()
+    }
+
+    /// Puts a cell in the place of the one with the same key, which is returned. One without a key is not put.
+    fn insert(&mut self, cells: &Cells, id: CellId) -> Option<CellId> {
+        let key = cells.key(id)?;
+        let hash = self.hasher.hash_one(key);
+        if let Some(there) = self.cells.find_mut(hash, |there| cells.key(*there) == Some(key)) {
+            return Some(core::mem::replace(there, id));
+        }
+        let hasher = &self.hasher;
+        self.cells.insert_unique(hash, id, |there| hasher.hash_one(cells.key(*there).unwrap_or_default()));
+        None
+    }
+
+    fn remove(&mut self, cells: &Cells, key: &str) -> Option<CellId> {
+        let hash = self.hasher.hash_one(key);
+        let entry = self.cells.find_entry(hash, |id| cells.key(*id) == Some(key)).ok()?;
+        Some(entry.remove().0)
+    }
+}
 
 /// Where a page belongs: the attempt that it answers, the snapshot, and which of its pages it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +76,7 @@ impl Page {
 #[derive(Debug)]
 pub(super) struct Staging {
     /// Rows and, as cells without a value, tombstones.
-    rows: Names,
+    rows: Table,
     /// Rows that their gate refused, and at which sequence: their last good value stays.
     refused: Vec<(Box<str>, u64)>,
     /// Rows whose gate has not answered.
@@ -53,7 +90,7 @@ pub(super) struct Staging {
 impl Staging {
     pub(super) fn new(rows: &Rows) -> Self {
         Self {
-            rows: Names::with_hasher(rows.rows.hasher().clone()),
+            rows: Table::new(rows.rows.hasher.clone()),
             refused: Vec::new(),
             unjudged: 0,
             is_swapping: false,
@@ -70,8 +107,8 @@ impl Staging {
     pub(super) fn refuse(&mut self, cells: &mut Cells, id: CellId) {
         let about = cells.get(id).and_then(|cell| Some((cell.key.clone()?, cell.sequence)));
         let Some((key, sequence)) = about else { return };
-        if self.rows.get(&key) == Some(&id.number()) {
-            self.rows.remove(&key);
+        if self.rows.get(cells, &key) == Some(id) {
+            self.rows.remove(cells, &key);
             cells.retire(id);
             self.refused.push((key, sequence));
         }
@@ -79,7 +116,7 @@ impl Staging {
 
     /// Gives back what was staged.
     pub(super) fn abandon(self, cells: &mut Cells) {
-        for id in self.rows.into_values().map(CellId::from_number).chain(self.after) {
+        for id in self.rows.cells.into_iter().chain(self.after) {
             cells.retire(id);
         }
     }
@@ -97,40 +134,40 @@ pub(super) enum Diff {
 /// The rows that are shown.
 #[derive(Debug)]
 pub(super) struct Rows {
-    rows: Names,
+    rows: Table,
 }
 
 impl Rows {
     pub(super) fn new(seed: u64) -> Self {
-        Self { rows: Names::with_hasher(foldhash::fast::FixedState::with_seed(seed)) }
+        Self { rows: Table::new(FixedState::with_seed(seed)) }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<CellId> {
-        self.rows.get(key).copied().map(CellId::from_number)
+    pub(super) fn get(&self, cells: &Cells, key: &str) -> Option<CellId> {
+        self.rows.get(cells, key)
     }
 
     pub(super) fn cells(&self) -> impl Iterator<Item = CellId> {
-        self.rows.values().copied().map(CellId::from_number)
+        self.rows.cells.iter().copied()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.rows.len()
+        self.rows.cells.len()
     }
 
     /// Shows a row, or removes it by a tombstone, unless a newer value is shown.
     pub(super) fn show(&mut self, cells: &mut Cells, id: CellId) -> Option<Diff> {
         let cell = cells.get(id)?;
         if cell.value().is_some() {
-            let previous = cell.key.as_deref().and_then(|key| self.get(key));
+            let previous = cell.key.as_deref().and_then(|key| self.get(cells, key));
             return fold(&mut self.rows, cells, id).then_some(Diff::Shown { cell: id, previous });
         }
         let (key, sequence) = (cell.key.clone()?, cell.sequence);
         cells.retire(id);
-        let shown = self.get(&key)?;
+        let shown = self.get(cells, &key)?;
         if cells.get(shown)?.sequence > sequence {
             return None;
         }
-        self.rows.remove(&key);
+        self.rows.remove(cells, &key);
         cells.retire(shown);
         Some(Diff::Gone(shown))
     }
@@ -140,24 +177,23 @@ impl Rows {
     /// with may be of another epoch, and hold up all that follows.
     pub(super) fn replace(&mut self, cells: &mut Cells, staging: Staging) -> Vec<Diff> {
         let mut diff = Vec::new();
-        let empty = Names::with_hasher(self.rows.hasher().clone());
+        let empty = Table::new(self.rows.hasher.clone());
         let mut before = core::mem::replace(&mut self.rows, empty);
         for (key, sequence) in staging.refused {
             // What came for the row after it was refused decides.
-            if !staging.rows.contains_key(&key)
-                && let Some(old) = before.remove(&key)
+            if staging.rows.get(cells, &key).is_none()
+                && let Some(old) = before.remove(cells, &key)
             {
-                cells.stamp(CellId::from_number(old), sequence);
-                self.rows.insert(key, old);
+                cells.stamp(old, sequence);
+                self.rows.insert(cells, old);
             }
         }
-        for (key, new) in staging.rows {
-            let new = CellId::from_number(new);
+        for new in staging.rows.cells {
             if cells.get(new).is_none_or(|cell| cell.value().is_none()) {
                 cells.retire(new);
                 continue;
             }
-            let old = before.remove(&key).map(CellId::from_number);
+            let old = cells.key(new).and_then(|key| before.remove(cells, key));
             let shown = match old {
                 Some(old) if cells.is_same(old, new) => {
                     let sequence = cells.get(new).map_or(0, |cell| cell.sequence);
@@ -173,9 +209,9 @@ impl Rows {
                     new
                 }
             };
-            self.rows.insert(key, shown.number());
+            self.rows.insert(cells, shown);
         }
-        for gone in before.into_values().map(CellId::from_number) {
+        for gone in before.cells {
             cells.retire(gone);
             diff.push(Diff::Gone(gone));
         }
@@ -184,19 +220,17 @@ impl Rows {
 }
 
 /// Puts a cell under its key unless a newer one is there; one of the two is given back.
-fn fold(rows: &mut Names, cells: &mut Cells, id: CellId) -> bool {
-    let Some((key, sequence)) = cells.get(id).and_then(|cell| Some((cell.key.clone()?, cell.sequence)))
-    else {
-        return false;
-    };
-    let there = rows.get(&key).copied().map(CellId::from_number);
+fn fold(rows: &mut Table, cells: &mut Cells, id: CellId) -> bool {
+    let Some(cell) = cells.get(id) else { return false };
+    let (Some(key), sequence) = (cell.key.as_deref(), cell.sequence) else { return false };
+    let there = rows.get(cells, key);
     if there.and_then(|there| cells.get(there)).is_some_and(|there| there.sequence > sequence) {
         cells.retire(id);
         return false;
     }
+    rows.insert(cells, id);
     if let Some(there) = there {
         cells.retire(there);
     }
-    rows.insert(key, id.number());
     true
 }

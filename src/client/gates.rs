@@ -6,7 +6,6 @@ use core::fmt;
 use super::{
     Client,
     cells::{Cell, CellId},
-    collection::Rows,
     slot::{About, SlotId},
 };
 use crate::{
@@ -150,7 +149,9 @@ impl Client {
         let cell = self.cells.get(cell)?;
         let shown = match &entry.about {
             About::Object { shown, .. } => *shown,
-            About::Collection(collection) => shown_row(&collection.rows, cell.key.as_deref()),
+            About::Collection(collection) => {
+                cell.key.as_deref().and_then(|key| collection.rows.get(&self.cells, key))
+            }
             About::Feed(_) | About::Own { .. } => None,
         };
         let shown = shown.and_then(|shown| self.cells.get(shown));
@@ -162,8 +163,4 @@ impl Client {
             }
         }
     }
-}
-
-fn shown_row(rows: &Rows, key: Option<&str>) -> Option<CellId> {
-    rows.get(key?)
 }

@@ -11,6 +11,7 @@ mod feeds;
 mod gates;
 mod intern;
 mod own;
+mod paged;
 mod pools;
 mod queries;
 mod receive;
@@ -206,7 +207,7 @@ impl Client {
     /// The record key of a cell.
     #[must_use]
     pub fn key(&self, cell: CellId) -> Option<&str> {
-        self.cells.get(cell)?.key.as_deref()
+        self.cells.key(cell)
     }
 
     /// The sequence of a cell.
@@ -230,7 +231,7 @@ impl Client {
         }
     }
 
-    /// The rows that a collection shows, in the order of their keys.
+    /// The rows that a collection shows, in no order.
     pub fn rows(&self, slot: SlotId) -> impl Iterator<Item = CellId> {
         self.collection_rows(slot).into_iter().flat_map(Rows::cells)
     }
@@ -238,7 +239,7 @@ impl Client {
     /// One row of a collection.
     #[must_use]
     pub fn row(&self, slot: SlotId, key: &str) -> Option<CellId> {
-        self.collection_rows(slot)?.get(key)
+        self.collection_rows(slot)?.get(&self.cells, key)
     }
 
     /// How many rows a collection shows.

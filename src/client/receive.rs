@@ -316,14 +316,15 @@ impl Client {
         let Announced { sequence, prev, version, .. } = announced;
         let header = self.header(epoch, sequence, prev, version);
         let Some(entry) = self.slots.get_mut(slot.number()) else { return false };
-        let About::Object { shown: Some(shown), .. } = &mut entry.about else { return false };
-        let before = *shown;
-        if entry.tail.is_some() || !entry.replica.is_next(&header) {
+        if entry.tail().is_some() || !entry.replica.is_next(&header) {
             return false;
         }
-        let gate = entry.gate.filter(|_| entry.is_gated).and_then(|gate| self.gates.get(gate));
+        let is_gated = entry.is_gated();
+        let About::Object { shown: Some(shown), .. } = &mut entry.about else { return false };
+        let before = *shown;
+        let gate = entry.gate.filter(|_| is_gated).and_then(|gate| self.gates.get(gate));
         let Some(old) =
-            self.cells.get(before).filter(|cell| !entry.is_gated || (gate.is_some() && cell.ticket == 0))
+            self.cells.get(before).filter(|cell| !is_gated || (gate.is_some() && cell.ticket == 0))
         else {
             return false;
         };
@@ -407,7 +408,7 @@ impl Client {
     fn rest(&mut self, slot: SlotId) {
         let entry = self.slots.get_mut(slot.number());
         if let Some(entry) =
-            entry.filter(|entry| !entry.is_gated || entry.gate.is_some() || !entry.is_remote())
+            entry.filter(|entry| !entry.is_gated() || entry.gate.is_some() || !entry.is_remote())
         {
             entry.rest();
         }
@@ -536,7 +537,7 @@ impl Client {
         let page = replica::Page { token, number: place.number, head, is_last: next.is_none() };
         let cells = rows.iter().map(|row| {
             // Bytes that were accepted before need no second verdict.
-            let shown = collection.rows.get(row.key).and_then(|shown| self.cells.get(shown));
+            let shown = collection.rows.get(&self.cells, row.key).and_then(|shown| self.cells.get(shown));
             let ticket =
                 shown.filter(|shown| *shown.bytes == *row.value.as_bytes()).map(|shown| shown.ticket);
             let bytes = row.value.as_bytes().into();
@@ -570,7 +571,7 @@ impl Client {
     /// A page is let in: asks for its rows' verdicts and for the next page.
     fn fold_page(&mut self, slot: SlotId, token: Token) {
         let Some(entry) = self.slots.get_mut(slot.number()) else { return };
-        let is_gated = entry.is_gated;
+        let is_gated = entry.is_gated();
         let About::Collection(collection) = &mut entry.about else { return };
         let Some(page) = take_page(collection, token) else { return };
         let Some(staging) = &mut collection.staging else { return page.abandon(&mut self.cells) };

@@ -104,8 +104,6 @@ pub(super) struct Tail {
 pub(super) struct Slot {
     pub(super) about: About,
     pub(super) replica: Compact,
-    /// Whether values are judged, by the gate or else by the host.
-    pub(super) is_gated: bool,
     pub(super) gate: Option<GateId>,
     /// The history that it follows on the present link.
     pub(super) topic: Option<TopicId>,
@@ -127,14 +125,14 @@ pub(super) struct Aside {
 }
 
 impl Slot {
-    fn new(about: About, options: Options, is_gated: bool, seed: u64) -> Self {
+    fn new(about: About, options: Options, seed: u64) -> Self {
         let replica = Compact::new(options, seed);
-        Self { about, replica, is_gated, gate: None, topic: None, aside: None, told_in: 0 }
+        Self { about, replica, gate: None, topic: None, aside: None, told_in: 0 }
     }
 
     pub(super) fn object(key: Box<str>, is_gated: bool, seed: u64) -> Self {
         let options = Options { trusted: !is_gated, ..Options::default() };
-        Self::new(About::Object { key, shown: None }, options, is_gated, seed)
+        Self::new(About::Object { key, shown: None }, options, seed)
     }
 
     pub(super) fn collection(id: Box<str>, origin: Origin, is_gated: bool, seed: u64) -> Self {
@@ -147,18 +145,17 @@ impl Slot {
             asked: Vec::new(),
             pages: Vec::new(),
         };
-        Self::new(About::Collection(Box::new(collection)), options, is_gated, seed)
+        Self::new(About::Collection(Box::new(collection)), options, seed)
     }
 
     pub(super) fn feed(feed: Feed) -> Self {
         // A replica that nothing is ever offered to.
-        Self::new(About::Feed(Box::new(feed)), Options { trusted: true, ..Options::default() }, false, 0)
+        Self::new(About::Feed(Box::new(feed)), Options { trusted: true, ..Options::default() }, 0)
     }
 
     pub(super) fn own(options: OwnOptions, seed: u64) -> Self {
-        let is_gated = options.is_gated;
         let options = Options {
-            trusted: !is_gated,
+            trusted: !options.is_gated,
             declared_major: options.declared_major,
             on_gap: options.on_gap,
             has_refetch: options.has_refetch,
@@ -166,12 +163,17 @@ impl Slot {
             ordered_transport: false,
             ..Options::default()
         };
-        Self::new(About::Own { judged: Vec::new() }, options, is_gated, seed)
+        Self::new(About::Own { judged: Vec::new() }, options, seed)
     }
 
     /// Whether the session feeds it.
     pub(super) const fn is_remote(&self) -> bool {
         !matches!(self.about, About::Own { .. })
+    }
+
+    /// Whether values are judged, by the gate or else by the host.
+    pub(super) const fn is_gated(&self) -> bool {
+        !self.replica.is_trusted()
     }
 
     /// Whether it has a history, which its replica follows.

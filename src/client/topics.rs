@@ -1,6 +1,6 @@
 //! The server's numbers for histories on the present link, and who follows each.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::cell::Cell;
 
 use super::slot::SlotId;
@@ -13,7 +13,8 @@ pub(super) struct Topic {
     pub(super) epoch: EpochId,
     /// Nearly always it is one.
     first: SlotId,
-    others: Vec<SlotId>,
+    #[expect(clippy::box_collection, reason = "a list in every topic would be half of the topic's memory")]
+    others: Option<Box<Vec<SlotId>>>,
 }
 
 impl Topic {
@@ -21,7 +22,7 @@ impl Topic {
     pub(super) fn follower(&self, index: usize) -> Option<SlotId> {
         match index.checked_sub(1) {
             None => Some(self.first),
-            Some(index) => self.others.get(index).copied(),
+            Some(index) => self.others.as_ref()?.get(index).copied(),
         }
     }
 }
@@ -53,12 +54,19 @@ impl Topics {
     /// `slot` follows a topic from now on, which is about `epoch`.
     pub(super) fn follow(&mut self, number: TopicId, epoch: EpochId, slot: SlotId) {
         match self.find(number) {
-            Err(place) => self.list.insert(place, Topic { number, epoch, first: slot, others: Vec::new() }),
+            Err(place) => {
+                if self.list.len() == self.list.capacity() {
+                    // There are many, and a list that doubles would have up to as many places to spare.
+                    self.list.reserve_exact((self.list.len() / 4).max(8));
+                }
+                self.list.insert(place, Topic { number, epoch, first: slot, others: None });
+            }
             Ok(place) => {
                 let topic = &mut self.list[place];
                 topic.epoch = epoch;
-                if topic.first != slot && !topic.others.contains(&slot) {
-                    topic.others.push(slot);
+                if topic.first != slot && !topic.others.as_ref().is_some_and(|others| others.contains(&slot))
+                {
+                    topic.others.get_or_insert_default().push(slot);
                 }
             }
         }
@@ -68,12 +76,14 @@ impl Topics {
     pub(super) fn leave(&mut self, number: TopicId, slot: SlotId) {
         let Ok(place) = self.find(number) else { return };
         let topic = &mut self.list[place];
-        if topic.first != slot {
-            topic.others.retain(|follower| *follower != slot);
-        } else if topic.others.is_empty() {
-            self.list.remove(place);
-        } else {
-            topic.first = topic.others.remove(0);
+        let others = topic.others.as_mut().filter(|others| !others.is_empty());
+        match others {
+            Some(others) if topic.first == slot => topic.first = others.remove(0),
+            Some(others) => others.retain(|follower| *follower != slot),
+            None if topic.first == slot => {
+                self.list.remove(place);
+            }
+            None => {}
         }
     }
 

@@ -140,6 +140,14 @@ impl Compact {
         }
     }
 
+    /// Whether there is no gate.
+    pub(crate) const fn is_trusted(&self) -> bool {
+        match self {
+            Self::Resting(resting) => resting.marks.has(Marks::TRUSTED),
+            Self::Awake(replica) => replica.options.trusted,
+        }
+    }
+
     pub(crate) fn status(&self) -> Status {
         match self {
             // At rest nothing that was seen is missing.

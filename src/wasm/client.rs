@@ -442,6 +442,12 @@ impl Core {
         float(Some(self.host.read(|client| client.cell_sequence(cell(number)))))
     }
 
+    /// The cell of a collection's record by its key; 2^32-1 where there is no such record.
+    pub fn row(&self, slot: u32, key: &str) -> u32 {
+        let row = self.host.read(|client| client.row(SlotId::from_number(slot), key));
+        row.map_or(u32::MAX, CellId::number)
+    }
+
     /// Answers a JUDGE change or an offer. Returns whether all that came of an offer is that its value is shown: then no
     /// change will name it.
     pub fn judged(&self, ticket: u32, ok: bool) -> bool {

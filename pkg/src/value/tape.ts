@@ -29,8 +29,17 @@ const ONCE = 0xfffffffe;
 /** In the place of a base: it is the key of the cell's record that is wanted. */
 const KEY = 0xfffffffd;
 
+/** Shorter texts are looked for among those that were cut before: in records they recur. */
+const MAX_SHORT = 10;
+
+/** Longer texts are cut from the tape's, which then lives as long as they do. */
+const MAX_COPIED = 48;
+
 /** Longer texts are decoded. */
 const MAX_SPELT = 24;
+
+/** Longer lists keep the room that they have to spare: a part of what they take. */
+const MAX_TRIMMED = 64;
 
 /** Pairs of words that the core takes at a time. */
 const MAX_WANTS = 512;
@@ -62,6 +71,12 @@ let cut = 0;
 let wide = '';
 let wideCut = 0;
 let names: string[];
+
+/** Short texts, each in the place that its length and ends give it. */
+const shorts: string[] = new Array<string>(256).fill('');
+
+/** The codes of a text that is copied. */
+const codes: number[] = [];
 
 /** Makes values of the cells of one core. */
 export class Maker {
@@ -196,7 +211,7 @@ function node(old: unknown): unknown {
     case Op.Float: return load()[0];
     case Op.Signed: return load() && signed[0];
     case Op.Unsigned: return load() && unsigned[0];
-    case Op.Text: return text.substring(cut, (cut += word >>> OP_BITS));
+    case Op.Text: return cutText(word >>> OP_BITS);
     case Op.Wide: return wide.substring(wideCut, (wideCut += word >>> OP_BITS));
     case Op.Bytes: return bytes(word >>> OP_BITS);
     case Op.List: return list(word >>> OP_BITS);
@@ -230,10 +245,38 @@ function bytes(length: number): Uint8Array {
   return new Uint8Array(words.buffer.slice(from, from + length));
 }
 
+/**
+ * The next text. Engines make a part of a text by pointing into it, so that a name of twenty letters would keep all texts of
+ * a tape: parts of middling length are copied.
+ */
+function cutText(length: number): string {
+  const from = cut;
+  cut += length;
+  if (length <= MAX_SHORT) return length === 0 ? '' : shortText(from, length);
+  if (length > MAX_COPIED || length === text.length) return text.substring(from, cut);
+  codes.length = length;
+  for (let i = 0; i < length; i++) codes[i] = text.charCodeAt(from + i);
+  return String.fromCharCode.apply(null, codes);
+}
+
+function shortText(from: number, length: number): string {
+  const place = (text.charCodeAt(from) * 7 + text.charCodeAt(from + length - 1) * 31 + length) & 255;
+  const known = shorts[place]!;
+  if (known.length === length && text.startsWith(known, from)) return known;
+  return (shorts[place] = text.substring(from, from + length));
+}
+
+/** A list with no room for more: those that grow by `push` have room for seventeen at once. */
 function list(length: number): unknown[] {
+  switch (length) {
+    case 1: return frozen([node(undefined)]);
+    case 2: return frozen([node(undefined), node(undefined)]);
+    case 3: return frozen([node(undefined), node(undefined), node(undefined)]);
+    case 4: return frozen([node(undefined), node(undefined), node(undefined), node(undefined)]);
+  }
   const items: unknown[] = [];
   for (let i = 0; i < length; i++) items.push(node(undefined));
-  return frozen(items);
+  return frozen(length < MAX_TRIMMED ? items.slice() : items);
 }
 
 function map(count: number): Fields {

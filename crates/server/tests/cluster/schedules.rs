@@ -264,7 +264,7 @@ async fn play(seed: u64, length: Duration) {
             }
         };
         timeout(RECOVERY, shows_all).await.expect("every replica shows every row");
-        let mut rows: Vec<Row> = replica.rows().iter().map(|(_, row)| Row::clone(row)).collect();
+        let mut rows: Vec<Row> = replica.rows().values().map(|row| Row::clone(row)).collect();
         rows.sort_by(|one, other| one.id.cmp(&other.id));
         assert!(
             rows.iter().map(|row| &row.id).eq(last.rows.keys()),
