@@ -1,7 +1,7 @@
 // Bundles the benchmark: one set of modules for browsers, one for Node. Contestants are whole bundles, so that an instance
 // of one shares no code with any other. Run by itself, it fills dist/.
 
-import { cpSync, existsSync, mkdirSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -48,7 +48,12 @@ const WASM = {
 /** Takes the package's sources in place of its bundles, and this wasm file, so that profiles know functions by name. */
 const sources = (wasm) => ({
   name: 'sources',
-  setup({ onResolve }) {
+  setup({ onResolve, onLoad }) {
+    // The client's generated module is a function, as in the package.
+    onLoad({ filter: /wasm[\\/]client[\\/]tidewire\.js$/ }, ({ path }) => {
+      const inner = readFileSync(path, 'utf8').replace('export class Core', 'class Core').replace(/^export \{ initSync.*$/m, 'return { Core, initSync };');
+      return { contents: `export function glue() {\n${inner}\n}\n`, loader: 'js' };
+    });
     onResolve({ filter: /^tidewire$/ }, () => ({ path: join(pkg, 'src/index.ts') }));
     onResolve({ filter: /^#loader$/ }, () => ({ path: join(pkg, 'src/loader/inline.ts') }));
     onResolve({ filter: /^#glue\// }, ({ path }) => ({ path: join(pkg, 'dist/wasm', path.slice('#glue/'.length), 'tidewire.js') }));
@@ -80,7 +85,7 @@ export async function bundle(platform, outdir, named) {
     mainFields: ['module', 'main'],
     external: [...(named === undefined ? ['*.wasm'] : []), 'node:*'],
     loader: { '.wasm': 'base64' },
-    minify: platform === 'browser',
+    minify: platform === 'browser' && named === undefined,
     legalComments: 'none',
     logLevel: 'warning',
     plugins: named === undefined ? [written] : [written, sources(named)],

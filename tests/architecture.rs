@@ -17,7 +17,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 const LAYERS: [(&str, &[&str]); 8] = [
     ("protocol", &[]),
     ("gate", &["protocol"]),
-    ("value", &["protocol"]),
+    ("value", &["protocol", "gate"]),
     ("session", &["protocol"]),
     ("replica", &["protocol"]),
     ("client", &["protocol", "gate", "value", "session", "replica"]),

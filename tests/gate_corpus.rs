@@ -12,7 +12,8 @@ use gate_rig::Regexes;
 use serde_json::Value;
 use tidewire::{
     gate::{Dialect, Gate},
-    protocol::{EncodedValue, from_json},
+    protocol::{EncodedValue, Reader, from_json},
+    value::advance,
 };
 
 const SCHEMAS: u64 = 2_000;
@@ -77,6 +78,8 @@ fn what_comes_after_a_value_that_has_passed_gets_the_same_verdict() {
                     verdict,
                     "seed {seed}: {value} by {schema}"
                 );
+                let in_step = advance(before, &mut Reader::new(&new), Some((&gate, &regexes)), None, None);
+                assert_eq!(in_step, verdict.is_ok().then_some(after), "seed {seed}: {value} by {schema}");
                 verdicts[usize::from(verdict.is_ok())] += 1;
                 if verdict.is_ok() {
                     old = new;

@@ -120,7 +120,7 @@ fn a_server_that_accepts_and_drops_everybody_is_asked_ever_more_rarely() {
     let mut crowd = Crowd::after_a_crash();
     let dials = crowd.play(OUTAGE, Answer::AcceptAndDrop);
     let late = dials.iter().filter(|at| **at >= OUTAGE / 2).count() as u64;
-    // At the longest backoff a client comes every fifteen seconds in the mean; one that began anew would come four
+    // At the longest backoff a client comes every fifteen seconds in the mean; one that began anew would come twenty
     // times a second.
     let expected = CLIENTS * (OUTAGE / 2) / 15_000;
     assert!(late < expected * 3 / 2, "{late} dials in the second minute, {expected} are due");

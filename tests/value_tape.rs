@@ -10,8 +10,8 @@
 use std::{rc::Rc, time::Instant};
 
 use tidewire::{
-    protocol::{EncodedValue, Scanner, Token, Writer},
-    value::{Op, Path, Tape},
+    protocol::{EncodedValue, Reader, Scanner, Token, Writer},
+    value::{Edits, Marks, Op, Path, Tape, advance},
 };
 
 /// A value as a host has it.
@@ -402,6 +402,104 @@ fn patched(tape: &mut Tape, host: &mut Host, old: &Model, before: &[u8], after: 
     tape.clear();
     tape.patch(EncodedValue::check(before).unwrap(), EncodedValue::check(after).unwrap());
     host.read(tape, Some(old))
+}
+
+#[test]
+fn what_is_noted_while_a_value_comes_in_patches_as_a_comparison_does() {
+    let (mut tape, mut host, mut edits) = (Tape::new(), Host::default(), Edits::new());
+    for seed in 0..25_000 {
+        let mut random = Random(fastrand::Rng::with_seed(seed), seed % 4 != 0);
+        let old = random.value(0);
+        let new = random.changed(&old, 0);
+        let (before, after) = (random.encoded(&old), random.encoded(&new));
+        let mut frame = after.clone();
+        frame.extend((0..random.0.usize(..4)).map(|_| random.0.u8(..)));
+        let (from, start) = (EncodedValue::check(&before).unwrap(), edits.len());
+        let mut reader = Reader::new(&frame);
+        let value = advance(from, &mut reader, None, Some(&mut edits), None).unwrap();
+        assert_eq!((value.as_bytes(), reader.offset()), (&*after, after.len()), "seed {seed}");
+        assert_eq!(advance(from, &mut Reader::new(&frame), None, None, None), Some(value), "seed {seed}");
+
+        let shown = whole(&mut tape, &mut host, &before);
+        tape.clear();
+        tape.replay(&edits, start, from, value);
+        let shown_after = host.read(&tape, Some(&shown));
+        assert_eq!(shown_after, plain(&mut Scanner::new(value)), "seed {seed}");
+        if random.1 {
+            assert_shares(&shown, &shown_after);
+        }
+        if seed % 10 == 0 {
+            edits.truncate(0);
+        }
+    }
+}
+
+#[test]
+fn the_marks_of_a_large_value_stay_right_through_any_number_of_changes() {
+    let mut marked = 0;
+    for seed in 0..60 {
+        let mut random = Random(fastrand::Rng::with_seed(seed), seed % 4 != 0);
+        let parts = (0..60).map(|_| random.value(1)).collect();
+        let mut old = Model::Map(Rc::new(vec![("parts".to_owned(), Model::List(Rc::new(parts)))]));
+        let (mut before, mut marks) = (random.encoded(&old), Marks::default());
+        for _ in 0..60 {
+            let Model::Map(fields) = &old else { panic!("it is a map") };
+            let Model::List(parts) = &fields[0].1 else { panic!("it has a list") };
+            let mut parts = parts.to_vec();
+            for _ in 0..random.0.usize(0..3) {
+                let index = random.0.usize(..parts.len());
+                parts[index] = random.changed(&parts[index].clone(), 1);
+            }
+            old = Model::Map(Rc::new(vec![("parts".to_owned(), Model::List(Rc::new(parts)))]));
+            // As it was, but for what changed: another length of the same text would be a change.
+            random.1 = true;
+            let after = random.encoded(&old);
+            let from = EncodedValue::check(&before).unwrap();
+            let mut edits = [Edits::new(), Edits::new()];
+            let [with, without] = &mut edits;
+            let value = advance(from, &mut Reader::new(&after), None, Some(with), Some(&mut marks));
+            assert_eq!(value.unwrap().as_bytes(), after, "seed {seed}");
+            advance(from, &mut Reader::new(&after), None, Some(without), None).unwrap();
+            assert_eq!(format!("{with:?}"), format!("{without:?}"), "seed {seed}");
+            marks = marks.moved(value.unwrap());
+            marked += usize::from(format!("{marks:?}") == format!("{:?}", Marks::of(value.unwrap())));
+            before = after;
+        }
+    }
+    assert!(marked > 500, "nothing was marked: {marked}");
+}
+
+#[test]
+fn of_bytes_that_are_broken_anywhere_as_much_is_taken_as_without_the_value_before() {
+    let mut verdicts = [0_u32; 2];
+    for seed in 0..25_000 {
+        let mut random = Random(fastrand::Rng::with_seed(seed), seed % 4 != 0);
+        let old = random.value(0);
+        let new = random.changed(&old, 0);
+        let (before, after) = (random.encoded(&old), random.encoded(&new));
+        for _ in 0..8 {
+            let mut broken = after.clone();
+            for _ in 0..random.0.usize(1..4) {
+                let at = random.0.usize(..broken.len());
+                match random.0.usize(..5) {
+                    0 => broken.truncate(at + 1),
+                    1 => broken.insert(at, random.0.u8(..)),
+                    2 if broken.len() > 1 => drop(broken.remove(at)),
+                    3 => broken[at] ^= 1 << random.0.u8(..8),
+                    _ => broken[at] = random.0.u8(..),
+                }
+            }
+            let mut plain = Reader::new(&broken);
+            let expected = plain.value().ok();
+            let mut reader = Reader::new(&broken);
+            let value = advance(EncodedValue::check(&before).unwrap(), &mut reader, None, None, None);
+            assert_eq!(value, expected, "seed {seed}: {broken:?} after {before:?}");
+            let end = if expected.is_some() { plain.offset() } else { 0 };
+            assert_eq!(reader.offset(), end, "seed {seed}");
+            verdicts[usize::from(expected.is_some())] += 1;
+        }
+    }
+    assert!(verdicts.iter().all(|count| *count > 10_000), "{verdicts:?}");
 }
 
 #[test]

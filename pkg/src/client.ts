@@ -3,7 +3,7 @@
 import { type Collection, DatastoreCollection, type DatastoreOptions, RowsReplica } from './collection.js';
 import { Lazy, signalCell } from './cell.js';
 import { type Link, LinkFact, Target, Text, Write } from './core.js';
-import type { Environment } from './environment.js';
+import { type Environment, page } from './environment.js';
 import { badKey, closure, invalid, TidewireError } from './errors.js';
 import { type Inbox, notify, type NotifyOptions, SessionInbox } from './inbox.js';
 import { init } from './init.js';
@@ -49,7 +49,11 @@ export interface ConnectOptions {
 /** The state of a client's session. What is shown stays readable in all of them. */
 export type ClientStatus =
   | { readonly state: 'connecting' }
-  | { readonly state: 'live' }
+  | {
+    readonly state: 'live';
+    /** Which of the addresses that `connect` was given; `null` for the server in the page. */
+    readonly address: string | null;
+  }
   | {
     readonly state: 'reconnecting';
     /** Why the last link ended, for people. */
@@ -109,34 +113,60 @@ const TOKEN_REASONS: readonly TokenReason[] = ['connect', 'expiring', 'refused']
 
 const SUBPROTOCOL = 'tidewire.v1.msgpack';
 
+/** Where to connect: one address, those of several servers that are one service, or the reference server of this page. */
+export type ConnectTarget = string | URL | readonly (string | URL)[] | LinkSource;
+
 /**
- * Starts a session with the server at `target`: a URL, or the reference server of this page.
+ * Starts a session with the server at `target`.
+ *
+ * Several addresses, those of the nodes of one service, it takes in an order of its own, the next one after every attempt
+ * that failed and every connection that was lost, as soon as the backoff lets it. Replicas resume there, and a write that
+ * was not answered is sent again and done once.
  *
  * Resolves as soon as the client can be used; `status()` tells when it is live. Writes before that wait for it.
  *
  * @throws TidewireError `invalid_argument` for a URL that is none, `init_failed` if the WebAssembly cannot be loaded.
  */
-export async function connect(target: string | URL | LinkSource, options: ConnectOptions = {}): Promise<Client> {
-  const dial = dialer(target, options);
+export async function connect(target: ConnectTarget, options: ConnectOptions = {}): Promise<Client> {
+  const dialer = dialerOf(target, options);
   await init();
-  const environment = typeof target === 'object' && 'link' in target ? target.environment : undefined;
-  const client = new SessionClient(dial, options.token, environment);
+  const client = new SessionClient(dialer, options.token);
   if (options.state !== undefined) client.hydrate(options.state);
   return client;
 }
 
-function dialer(target: string | URL | LinkSource, options: ConnectOptions): () => Link {
-  if (typeof target === 'object' && 'link' in target) return () => target.link();
+interface Dialer {
+  readonly environment?: Environment | undefined;
+  /** Where the last link was opened to. */
+  address: string | null;
+  dial(): Link;
+}
+
+function dialerOf(target: ConnectTarget, options: ConnectOptions): Dialer {
+  if (typeof target === 'object' && 'link' in target) {
+    return { environment: target.environment, address: null, dial: () => target.link() };
+  }
   const Socket = options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
   if (Socket === undefined) {
     throw invalid("connect: there is no WebSocket here; pass one, such as `import { WebSocket } from 'ws'` and `connect(url, { WebSocket })`");
   }
-  const url = address(target);
-  return () => {
-    const link = new Socket(url, [SUBPROTOCOL]) as unknown as Link;
-    // Every failure is told by `onclose` too; Node's sockets end the process over an error that nobody hears.
-    link.onerror = () => {};
-    return link;
+  const given = (Array.isArray(target) ? target : [target]).map(address);
+  if (given.length === 0) throw invalid('connect: there is no address in the list; name one server at least');
+  // Each client in an order of its own, so that those of a server that dies spread over all others.
+  const lots = new Uint32Array(page.randomBytes(4 * given.length).buffer);
+  const urls = given.map((_, i) => i).sort((a, b) => lots[a]! - lots[b]!).map((i) => given[i]!);
+  let next = 0;
+  return {
+    address: null,
+    dial() {
+      const url = urls[next]!;
+      this.address = url;
+      next = (next + 1) % urls.length;
+      const link = new Socket(url, [SUBPROTOCOL]) as unknown as Link;
+      // Every failure is told by `onclose` too; Node's sockets end the process over an error that nobody hears.
+      link.onerror = () => {};
+      return link;
+    },
   };
 }
 
@@ -166,15 +196,15 @@ class SessionClient implements Client {
   readonly #runtime: Runtime;
   readonly #status: Lazy<ClientStatus>;
   readonly #unlisten: () => void;
-  readonly #environment: Environment | undefined;
+  readonly #dialer: Dialer;
   #inbox: SessionInbox | undefined;
   #seeds: Seeds | undefined;
   #closed = false;
 
-  constructor(dial: () => Link, token: ConnectOptions['token'], environment: Environment | undefined) {
-    this.#environment = environment;
+  constructor(dialer: Dialer, token: ConnectOptions['token']) {
+    this.#dialer = dialer;
     const isAsked = typeof token === 'function';
-    const runtime = (this.#runtime = new Runtime(isAsked ? undefined : token, environment));
+    const runtime = (this.#runtime = new Runtime(isAsked ? undefined : token, dialer.environment));
     this.#status = new Lazy(signalCell, () => this.#readStatus());
     runtime.watchLink({
       isDue: false,
@@ -185,7 +215,7 @@ class SessionClient implements Client {
       revive() {},
     });
     this.#unlisten = listen(() => runtime.input(() => runtime.core.nudge()), () => this.#announceStatus());
-    runtime.open(dial, isAsked ? (link, reason) => {
+    runtime.open(() => dialer.dial(), isAsked ? (link, reason) => {
       const tell = (ok: boolean, text: string): void => runtime.input(() => runtime.core.token(link, ok, text));
       // In a microtask: users' code never runs inside the core.
       void Promise.resolve(TOKEN_REASONS[reason]!).then(token).then(
@@ -321,10 +351,10 @@ class SessionClient implements Client {
     const reason = core.text(Text.LinkReason, 0) ?? '';
     if (this.#closed) return { state: 'closed', error: null };
     if (state === 4) return { state: 'closed', error: closure(code, reason) };
-    if (state === 2) return { state: 'live' };
+    if (state === 2) return { state: 'live', address: this.#dialer.address };
     if (globalThis.navigator?.onLine === false) return { state: 'offline' };
     if (state !== 3) return { state: 'connecting' };
-    return { state: 'reconnecting', reason, nextAttemptAt: wait < 0 ? null : (this.#environment ?? Date).now() + wait };
+    return { state: 'reconnecting', reason, nextAttemptAt: wait < 0 ? null : (this.#dialer.environment ?? Date).now() + wait };
   }
 }
 

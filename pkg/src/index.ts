@@ -2,7 +2,7 @@
 
 export { type Cell, type CreateCell, signalCell } from './cell.js';
 export {
-  type Client, type ClientStatus, connect, type ConnectOptions, type LinkSource, type TokenReason, type WebSocketClass,
+  type Client, type ClientStatus, connect, type ConnectOptions, type ConnectTarget, type LinkSource, type TokenReason, type WebSocketClass,
 } from './client.js';
 export { type ClientReplicaOptions, createClientReplica, type Refetch, type RefetchContext } from './client_replica.js';
 export type { Collection, DatastoreOptions } from './collection.js';

@@ -52,6 +52,11 @@ export class NativeServer {
     });
   }
 
+  /** Sends its process a signal. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    this.#process!.kill(signal);
+  }
+
   /** Kills it without a word. */
   async kill(): Promise<void> {
     const child = this.#process;

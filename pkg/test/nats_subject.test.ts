@@ -97,3 +97,16 @@ describe('the key of a subject', () => {
     }
   });
 });
+
+test('a subject of the application\'s own that could be anything else is refused, and nothing is sent', () => {
+  const sent: string[] = [];
+  const connection = { publish: (subject: string) => void sent.push(subject), subscribe: () => () => {} };
+  for (const own of ['', 'a b', 'a..b', '.a', 'a.', 'a.*', '>', '$JS.API.INFO', '$SYS.x', '_INBOX', '_INBOX.x', 'a\r\nPUB b 0', 7 as never]) {
+    const transport = new NatsTransport({ connection, subjectOf: () => own });
+    expect(() => transport.publish('k', { value: 1, sequence: 1 }), JSON.stringify(own)).toThrow('no subject for envelopes');
+    expect(() => transport.subscribe('k', () => {}), JSON.stringify(own)).toThrow('no subject for envelopes');
+    expect(transport.keyCount()).toBe(0);
+  }
+  new NatsTransport({ connection, subjectOf: (key) => `app.${key}` }).publish('k', { value: 1, sequence: 1 });
+  expect(sent).toEqual(['app.k']);
+});

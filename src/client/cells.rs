@@ -3,7 +3,10 @@
 use alloc::{boxed::Box, vec::Vec};
 
 use super::paged::Paged;
-use crate::protocol::EncodedValue;
+use crate::{protocol::EncodedValue, value::Marks};
+
+/// As many values keep their marks: those that changed last.
+const MAX_MARKED: usize = 64;
 
 /// Names one encoded value that the client keeps. Reused only after the host was told that it is freed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,6 +53,11 @@ impl Cell {
         Self::new(bytes.into(), None, 0, 0)
     }
 
+    /// Whether the host has an object of it, which it may patch.
+    pub(super) const fn is_held(&self) -> bool {
+        self.holds > 0
+    }
+
     pub(super) fn value(&self) -> Option<EncodedValue<'_>> {
         if self.bytes.is_empty() { None } else { Some(EncodedValue::trusted(&self.bytes)) }
     }
@@ -64,6 +72,8 @@ pub(super) struct Cells {
     retired: Vec<CellId>,
     /// The host was told with the change list that it reads now.
     announced: Vec<CellId>,
+    /// The marks of large values, that of the one which changed last at the end.
+    marks: Vec<(CellId, Marks)>,
     /// Messages that the next change list names.
     passing: Vec<CellId>,
     /// Messages of the change list that the host reads now.
@@ -94,6 +104,31 @@ impl Cells {
         self.cells.get_mut(id.0 as usize)
     }
 
+    /// Takes the marks of a cell's value; `None` where it needs none.
+    pub(super) fn take_marks(&mut self, id: CellId) -> Option<Marks> {
+        let value = self.get(id)?.value()?;
+        if !Marks::are_for(value) {
+            return None;
+        }
+        let known = self.marks.iter().rposition(|(marked, _)| *marked == id);
+        Some(known.map(|index| self.marks.remove(index).1).unwrap_or_default())
+    }
+
+    /// Keeps the marks of a cell's value.
+    pub(super) fn keep_marks(&mut self, id: CellId, marks: Marks) {
+        if self.marks.len() == MAX_MARKED {
+            self.marks.remove(0);
+        }
+        self.marks.push((id, marks));
+    }
+
+    /// The cell's value goes.
+    fn forget_marks(&mut self, id: CellId) {
+        if !self.marks.is_empty() {
+            self.marks.retain(|(marked, _)| *marked != id);
+        }
+    }
+
     /// Puts something that the host looks at while it reads the next change list, and never again.
     pub(super) fn pass(&mut self, cell: Cell) -> CellId {
         let id = self.put(cell);
@@ -121,6 +156,7 @@ impl Cells {
         } else {
             cell.bytes = bytes.into();
         }
+        self.forget_marks(id);
         true
     }
 
@@ -136,6 +172,7 @@ impl Cells {
 
     /// Gives back a cell that the host never heard of.
     pub(super) fn discard(&mut self, id: CellId) {
+        self.forget_marks(id);
         self.cells[id.0 as usize] = Cell::default();
         self.free.push(id);
     }
@@ -143,6 +180,7 @@ impl Cells {
     /// Gives back a cell that the host may have cached: its bytes go when the host holds no object of it, its number
     /// and key when the host was told.
     pub(super) fn retire(&mut self, id: CellId) {
+        self.forget_marks(id);
         let cell = &mut self.cells[id.0 as usize];
         cell.is_retired = true;
         if cell.holds == 0 {

@@ -63,6 +63,12 @@ impl Gates {
         u32::try_from(self.faults.len()).unwrap_or(0)
     }
 
+    /// A gate and who runs its patterns, for values whose predecessors have passed it.
+    pub(super) fn get(&self, gate: GateId) -> Option<(&Gate, &dyn Patterns)> {
+        let Compiled { gate, host } = self.gates.get(gate.0 as usize)?;
+        Some((gate, &**host))
+    }
+
     /// What a gate says of a value, next to what is shown; `None` where the host must be asked.
     #[inline]
     pub(super) fn verdict(

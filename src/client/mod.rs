@@ -46,6 +46,7 @@ use self::{
     slab::Slab,
     slot::{About, Origin, Slot},
     topics::Topics,
+    values::Notes,
     writes::Writes,
 };
 use crate::{
@@ -118,6 +119,7 @@ pub struct Client {
     epochs: Interner,
     versions: Interner,
     cells: Cells,
+    notes: Notes,
     gates: Gates,
     writes: Writes,
     settlements: Vec<(RequestId, String)>,
@@ -157,6 +159,7 @@ impl Client {
             epochs: Interner::new(folded),
             versions: Interner::new(folded),
             cells: Cells::default(),
+            notes: Notes::default(),
             gates: Gates::default(),
             writes: Writes::default(),
             settlements: Vec::new(),
@@ -489,6 +492,7 @@ impl Client {
     pub fn poll_changes(&mut self, changes: &mut Vec<Change>) {
         changes.clear();
         core::mem::swap(changes, &mut self.changes);
+        self.notes.announce(self.list);
         // 0 is a slot's that was in no list.
         self.list = self.list.wrapping_add(1).max(1);
         self.gates.announce();

@@ -12,11 +12,12 @@ use super::{
 };
 use crate::{
     protocol::{
-        Answer, ClientMessage, EncodedValue, Epoch, ErrorCode, Heard, Lineage, Position, Reader, RequestId,
-        Row, Sequence, ServerMessage, Timestamp, TopicId,
+        Announced, Answer, ClientMessage, EncodedValue, Epoch, ErrorCode, Heard, Lineage, Position, Reader,
+        RequestId, Row, Sequence, ServerMessage, Timestamp, TopicId,
     },
     replica::{self, Compact, Effect, EpochId, Header, Offer, Place, Source, Token, Verdict},
     session::{Generation, Phase},
+    value::advance,
 };
 
 /// An envelope of an object or a record, `None` for a deletion.
@@ -48,6 +49,12 @@ impl Client {
         // An empty frame is none of the protocol either, so the first message is read in any case.
         loop {
             let start = reader.offset();
+            if self.advance(now, &mut reader) {
+                if reader.is_empty() {
+                    break;
+                }
+                continue;
+            }
             match Heard::decode(&mut reader) {
                 Ok(Heard::Message(message)) => self.receive(now, message),
                 Ok(heard) => self.hear(&heard, &frame[start..reader.offset()]),
@@ -280,11 +287,6 @@ impl Client {
         if envelope.key.is_some() != matches!(entry.about, About::Collection(_)) {
             return;
         }
-        if source == Source::Receipt && self.show_next(now, slot, &envelope) {
-            self.settle_acknowledged();
-            return;
-        }
-        let Some(entry) = self.slots.get_mut(slot.number()) else { return };
         let bytes: Box<[u8]> = envelope.value.map(|value| value.as_bytes().into()).unwrap_or_default();
         let weight = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let sequence = envelope.header.sequence;
@@ -302,33 +304,59 @@ impl Client {
         self.settle_replica(now, slot);
     }
 
-    /// The short way of an object's next value, with nothing else going on: it is judged where it lies, and takes the
-    /// place of what is shown. Says whether that was possible; if not, nothing has happened.
-    fn show_next(&mut self, now: Timestamp, slot: SlotId, envelope: &Envelope<'_>) -> bool {
-        let Some(entry) = self.slots.get_mut(slot.number()) else { return false };
-        let (About::Object { shown, .. }, Some(value)) = (&mut entry.about, envelope.value) else {
+    /// The short way of an object's next value, with nothing else going on: it is read, judged and compared with what is
+    /// shown in one go, and takes its place. Says whether that was possible; if not, nothing has happened.
+    fn advance(&mut self, now: Timestamp, reader: &mut Reader<'_>) -> bool {
+        let mut ahead = reader.clone();
+        let Some(announced) = Announced::decode(&mut ahead) else { return false };
+        let Some(topic) = self.topics.get(announced.topic) else { return false };
+        let (Some(slot), None, epoch) = (topic.follower(0), topic.follower(1), topic.epoch) else {
             return false;
         };
-        let Some(before) = *shown else { return false };
-        if !entry.replica.is_next(&envelope.header) {
+        let Announced { sequence, prev, version, .. } = announced;
+        let header = self.header(epoch, sequence, prev, version);
+        let Some(entry) = self.slots.get_mut(slot.number()) else { return false };
+        let is_gated = entry.is_gated();
+        if entry.tail().is_some() || !entry.replica.is_next(&header) {
             return false;
         }
-        if !entry.replica.is_trusted() {
-            let Some(gate) = entry.gate else { return false };
-            let Some(Ok(())) = self.gates.verdict(gate, self.cells.get(before), value) else { return false };
-        }
-        let sequence = envelope.header.sequence;
+        let About::Object { shown: Some(shown), .. } = &mut entry.about else { return false };
+        let before = *shown;
+        let gate = entry.gate.filter(|_| is_gated).and_then(|gate| self.gates.get(gate));
+        let Some(old) =
+            self.cells.get(before).filter(|cell| !is_gated || (gate.is_some() && cell.ticket == 0))
+        else {
+            return false;
+        };
+        let is_held = old.is_held();
+        let mut marks = self.cells.take_marks(before);
+        let Some(old) = self.cells.get(before).and_then(Cell::value) else { return false };
+        let start = self.notes.begin(self.list);
+        let notes = is_held.then_some(&mut self.notes.edits);
+        let Some(value) = advance(old, &mut ahead, gate, notes, marks.as_mut()) else {
+            self.notes.edits.truncate(start);
+            return false;
+        };
+        let sequence = header.sequence;
         // Nobody hears of a value that another one followed before the list was read.
         let is_unheard = entry.told_in == self.list && self.cells.overwrite(before, value, sequence);
         if !is_unheard {
             let cell = self.cells.put(Cell::new(value.as_bytes().into(), None, sequence, 0));
-            *shown = Some(cell);
+            *shown = cell;
+            if is_held {
+                self.notes.end(cell, before, sequence, start);
+            }
             self.cells.retire(before);
             entry.told_in = self.list;
             self.changes.extend([Change::Value { slot, cell: Some(cell), ticket: 0 }, Change::Meta { slot }]);
         }
-        let token = shown.map_or(Token(0), |cell| Token(cell.number()));
-        entry.replica.receive(now, envelope.header, token, 0, || Verdict::Accepted);
+        if let Some(marks) = marks {
+            self.cells.keep_marks(*shown, marks.moved(value));
+        }
+        let token = Token(shown.number());
+        entry.replica.receive(now, header, token, 0, || Verdict::Accepted);
+        self.settle_acknowledged();
+        *reader = ahead;
         true
     }
 

@@ -11,12 +11,14 @@ mod equal;
 mod keyword;
 mod number;
 mod pointer;
+mod step;
 mod walk;
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use thiserror::Error;
 
+pub(crate) use self::step::{Parts, Steps};
 use self::{keyword::Keyword, number::Number};
 use crate::protocol::EncodedValue;
 
@@ -154,9 +156,9 @@ impl Gate {
 }
 
 /// The index of a node. The first two are the schemas `true` and `false`.
-type NodeId = u32;
+pub(crate) type NodeId = u32;
 
-const ANYTHING: NodeId = 0;
+pub(crate) const ANYTHING: NodeId = 0;
 const NOTHING: NodeId = 1;
 
 /// Kinds of values, as bits.

@@ -47,21 +47,9 @@ pub(super) fn check(
     if prefix == bytes.len() && prefix == before.len() {
         return Ok(());
     }
-    let steps = STEPS + bytes.len().saturating_mul(STEPS_PER_BYTE);
-    let mut walk = Walk {
-        gate,
-        host,
-        new: Scanner::new(value),
-        old: Scanner::new(EncodedValue::trusted(before)),
-        prefix,
-        tail: before.len() - common_suffix(before, bytes),
-        shift: bytes.len().wrapping_sub(before.len()),
-        is_over: false,
-        steps,
-        frames: 0,
-        at: 0,
-        rule: Keyword::TooComplex,
-    };
+    let mut walk = Walk::new(gate, host, EncodedValue::trusted(before), value, prefix, bytes.len());
+    walk.tail = before.len() - common_suffix(before, bytes);
+    walk.shift = bytes.len().wrapping_sub(before.len());
     match walk.run(gate.root, 0, old.map(|_| 0)) {
         Ok(_) => Ok(()),
         Err(Stop) => Err(Fault { path: pointer::write(value, walk.at), rule: walk.rule.text() }),
@@ -96,6 +84,31 @@ struct Before {
 }
 
 impl<'a> Walk<'a> {
+    /// A walk that knows of no equal end, and takes as many steps as a value of `length` bytes may.
+    pub(super) fn new(
+        gate: &'a Gate,
+        host: &'a dyn Patterns,
+        old: EncodedValue<'a>,
+        new: EncodedValue<'a>,
+        prefix: usize,
+        length: usize,
+    ) -> Self {
+        Self {
+            gate,
+            host,
+            new: Scanner::new(new),
+            old: Scanner::new(old),
+            prefix,
+            tail: usize::MAX,
+            shift: 0,
+            is_over: false,
+            steps: STEPS + length.saturating_mul(STEPS_PER_BYTE),
+            frames: 0,
+            at: 0,
+            rule: Keyword::TooComplex,
+        }
+    }
+
     fn fail<T>(&mut self, at: usize, rule: Keyword) -> Step<T> {
         (self.at, self.rule) = (at, rule);
         Err(Stop)
@@ -135,7 +148,7 @@ impl<'a> Walk<'a> {
     }
 
     /// As [`Self::run`], for those who need the end.
-    fn run_through(&mut self, node: NodeId, at: usize, old: Option<usize>) -> Step<usize> {
+    pub(super) fn run_through(&mut self, node: NodeId, at: usize, old: Option<usize>) -> Step<usize> {
         let end = self.run(node, at, old)?;
         if core::mem::take(&mut self.is_over) { self.end(at) } else { Ok(end) }
     }
@@ -483,7 +496,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The property of a name. The search begins with the one that is expected, which is the next one after it.
-    fn property(
+    pub(super) fn property(
         &mut self,
         rules: &ObjectRules,
         at: usize,
@@ -668,7 +681,7 @@ impl<'a> Walk<'a> {
 }
 
 impl Gate {
-    fn name(&self, span: Span) -> &[u8] {
+    pub(super) fn name(&self, span: Span) -> &[u8] {
         &self.schema[span.start as usize..span.end as usize]
     }
 

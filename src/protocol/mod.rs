@@ -22,9 +22,9 @@ pub use json::{
     server_frame_to_json, to_json,
 };
 pub use message::{
-    Answer, ClientMessage, EncodedOperation, EncodedQuery, Heard, KvChange, KvEventKind, Open, OpenPool,
-    Operation, Query, QueryId, Relayed, RequestId, Row, ServerMessage, Subject, Subscription, SubscriptionId,
-    Target, TopicId,
+    Announced, Answer, ClientMessage, EncodedOperation, EncodedQuery, Heard, KvChange, KvEventKind, Open,
+    OpenPool, Operation, Query, QueryId, Relayed, RequestId, Row, ServerMessage, Subject, Subscription,
+    SubscriptionId, Target, TopicId,
 };
 pub use msgpack::{DecodeError, EncodedValue, Reader, Writer};
 pub use position::{Epoch, Lineage, ParseEpochError, Position, Sequence};

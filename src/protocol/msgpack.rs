@@ -165,8 +165,9 @@ impl<'a> Reader<'a> {
 
     /// The big-endian number in the `count` bytes after the marker.
     fn number(&mut self, count: usize) -> Result<u64, DecodeError> {
-        let bytes = self.take(count + 1)?;
-        Ok(bytes[1..].iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+        let number = Scanner::resumed(self.bytes, self.at).number(count).ok_or(DecodeError::Truncated)?;
+        self.at += count + 1;
+        Ok(number)
     }
 
     /// What a token says of its own length: one of the `fixed` markers in its low bits, one of the `sized` ones in the
@@ -367,15 +368,49 @@ impl<'a> Reader<'a> {
     /// What is wrong with it.
     pub fn value(&mut self) -> Result<EncodedValue<'a>, DecodeError> {
         let start = self.at;
-        self.walk()?;
+        self.part(MAX_DEPTH)?;
         let value = &self.bytes[start..self.at];
         if value.len() > MAX_VALUE_BYTES { Err(DecodeError::TooLarge) } else { Ok(EncodedValue(value)) }
     }
 
-    /// Moves past one value, checking all of it. Without recursion: `open` holds what containers still lack, doubled,
-    /// and odd for those of maps.
-    fn walk(&mut self) -> Result<(), DecodeError> {
+    /// All bytes.
+    pub(crate) const fn all(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The bytes that are left.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
+    /// Moves past so many bytes, which were checked before or are equal to such.
+    pub(crate) const fn pass(&mut self, count: usize) {
+        self.at += count;
+    }
+
+    /// Moves past one value inside of another, checking all of it. It may nest `levels` deep.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn part(&mut self, levels: usize) -> Result<(), DecodeError> {
+        // Short texts and numbers are most of what changes.
+        if let Some(marker) = self.bytes.get(self.at)
+            && !matches!(marker, 0x80..=0x9f)
+            && let Some((size, _)) = shape(*marker)
+        {
+            let at = self.at;
+            let token = self.take(size)?;
+            return if let 0xa0..=0xbf = marker { check_text(&token[1..], at) } else { Ok(()) };
+        }
+        self.walk(levels)
+    }
+
+    /// Moves past one value. Without recursion: `open` holds what containers still lack, doubled, and odd for those of
+    /// maps.
+    fn walk(&mut self, levels: usize) -> Result<(), DecodeError> {
         let mut open = [0_u32; MAX_DEPTH];
+        let open = open.get_mut(..levels).unwrap_or_default();
         let mut depth = 0;
         let mut state = 2_u32;
         loop {

@@ -93,6 +93,12 @@ impl<'a> Scanner<'a> {
         self.bytes
     }
 
+    /// The next token's first byte, which says what it is.
+    #[must_use]
+    pub fn marker(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
     /// The offset of the next token.
     #[must_use]
     pub const fn offset(&self) -> usize {
@@ -113,7 +119,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The big-endian number in the `width` bytes after the marker: 1, 2, 4 or 8.
-    fn number(&self, width: usize) -> Option<u64> {
+    pub(super) fn number(&self, width: usize) -> Option<u64> {
         Some(match width {
             1 => u64::from(u8::from_be_bytes(self.after()?)),
             2 => u64::from(u16::from_be_bytes(self.after()?)),
@@ -143,9 +149,39 @@ impl<'a> Scanner<'a> {
         Some(Head { size: 1 + width, payload, inside: length.saturating_mul(times) })
     }
 
+    /// The next token's text, which a name of a map is, and moves past it. Empty where it is no text.
+    #[inline]
+    pub fn name(&mut self) -> &'a [u8] {
+        if let Some(marker @ 0xa0..=0xbf) = self.bytes.get(self.at) {
+            let start = self.at + 1;
+            self.at = start + usize::from(marker & 0x1f);
+            return self.bytes.get(start..self.at).unwrap_or_default();
+        }
+        if let Some(Token::Str(name)) = self.token() { name } else { &[] }
+    }
+
+    /// The next token where it begins an array or a map, and how many bytes it has.
+    #[must_use]
+    pub fn container(&self) -> Option<(usize, Token<'a>)> {
+        let marker = *self.bytes.get(self.at)?;
+        let is_map = match marker {
+            0x80..=0x8f | 0xde | 0xdf => true,
+            0x90..=0x9f | 0xdc | 0xdd => false,
+            _ => return None,
+        };
+        let Head { size, inside, .. } = self.head()?;
+        Some((size, if is_map { Token::Map(inside / 2) } else { Token::Array(inside) }))
+    }
+
     /// Moves past the next value, whatever is in it.
+    #[inline]
     pub fn skip(&mut self) {
-        self.skip_to(usize::MAX);
+        match self.bytes.get(self.at).map(|marker| SHAPES[usize::from(*marker)]) {
+            Some((size @ 1.., 0)) => self.at += usize::from(size),
+            _ => {
+                self.skip_to(usize::MAX);
+            }
+        }
     }
 
     /// Moves past the next value if it ends at `limit` or before. Says whether; if not, the scanner is somewhere in it.
@@ -158,16 +194,29 @@ impl<'a> Scanner<'a> {
     /// many.
     #[inline(never)]
     pub fn pass(&mut self, most: usize, values: usize, limit: usize) -> usize {
-        for passed in 0..most {
-            let mut end = *self;
-            for _ in 0..values {
-                if !end.skip_within(limit) {
-                    return passed;
-                }
+        let bytes = self.bytes;
+        let limit = limit.min(bytes.len());
+        let (mut at, mut passed, mut left) = (self.at, 0, values);
+        while passed < most && at < limit {
+            let (size, inside) = SHAPES[usize::from(bytes[at])];
+            if size > 0 {
+                at += usize::from(size);
+                left += usize::from(inside);
+            } else {
+                let Some(Head { size, payload, inside }) = self.at(at).head() else { break };
+                at = at.saturating_add(size).saturating_add(payload);
+                left = left.saturating_add(inside);
             }
-            *self = end;
+            if at > limit {
+                break;
+            }
+            left -= 1;
+            if left == 0 {
+                (self.at, left) = (at, values);
+                passed += 1;
+            }
         }
-        most
+        passed
     }
 
     #[inline]
@@ -240,14 +289,31 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// How many bytes at the beginning are equal. Eight at a time, as numbers, because wasm has no comparison of so few bytes
-/// but a call, and that goes byte by byte.
+/// How many bytes at the beginning are equal. Four words of eight bytes at a time, because wasm has no comparison of
+/// memory but a call, and that goes byte by byte.
 #[must_use]
 pub fn common_prefix(one: &[u8], other: &[u8]) -> usize {
+    let length = one.len().min(other.len());
+    let (one, other) = (&one[..length], &other[..length]);
+    let blocks = one.as_chunks::<32>().0.iter().zip(other.as_chunks::<32>().0);
+    let same = blocks.take_while(|(a, b)| is_same_block(a, b)).count() * 32;
+    let words = one[same..].as_chunks::<8>().0.iter().zip(other[same..].as_chunks::<8>().0);
+    let mut at = same;
+    for (a, b) in words {
+        let differing = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if differing != 0 {
+            return at + differing.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = one[at..].iter().zip(&other[at..]);
+    at + rest.take_while(|(a, b)| a == b).count()
+}
+
+#[inline]
+fn is_same_block(one: &[u8; 32], other: &[u8; 32]) -> bool {
     let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
-    let same = words.take_while(|(a, b)| u64::from_ne_bytes(**a) == u64::from_ne_bytes(**b)).count() * 8;
-    let rest = one[same..].iter().zip(&other[same..]);
-    same + rest.take_while(|(a, b)| a == b).count()
+    words.fold(0, |all, (a, b)| all | (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b))) == 0
 }
 
 /// How many bytes at the end are equal.
@@ -262,7 +328,12 @@ pub fn common_suffix(one: &[u8], other: &[u8]) -> usize {
 /// Whether both hold the same bytes.
 #[must_use]
 pub fn is_same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && common_prefix(one, other) == one.len()
+    let (words, rest) = one.as_chunks::<8>();
+    let (others, other_rest) = other.as_chunks::<8>();
+    // Most are few, so no call is made.
+    one.len() == other.len()
+        && words.iter().zip(others).all(|(a, b)| u64::from_ne_bytes(*a) == u64::from_ne_bytes(*b))
+        && rest.iter().zip(other_rest).all(|(a, b)| a == b)
 }
 
 /// Whether a text holds ASCII only. By words of eight bytes: twice as fast on wasm32 as by its own words of four.

@@ -19,7 +19,7 @@ const DIAL_DEADLINE: Duration = Duration::from_secs(10);
 /// A server that has not answered `hello` by then is given up: its own limit for a missing `hello` is 15 s.
 const GREETING_DEADLINE: Duration = Duration::from_secs(10);
 /// The first backoff is drawn from zero to this.
-const BACKOFF_BASE: Duration = Duration::from_millis(500);
+const BACKOFF_BASE: Duration = Duration::from_millis(100);
 /// No backoff is drawn beyond this.
 const BACKOFF_CAP: Duration = Duration::from_secs(30);
 

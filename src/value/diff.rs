@@ -46,7 +46,7 @@ fn is_same(one: Option<&[u8]>, other: Option<&[u8]>) -> bool {
 }
 
 /// Whether two scalars that are written in different ways are one to a host.
-fn says_the_same(one: Token<'_>, other: Token<'_>) -> bool {
+pub(super) fn says_the_same(one: Token<'_>, other: Token<'_>) -> bool {
     match (one, other) {
         (Token::Float(one), Token::Float(other)) => one.to_bits() == other.to_bits(),
         (Token::Int(int), Token::Float(float)) | (Token::Float(float), Token::Int(int)) => {

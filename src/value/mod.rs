@@ -10,17 +10,26 @@
 //! | file | duty |
 //! |---|---|
 //! | `tape.rs` | the format, and whole values |
-//! | `diff.rs` | two versions of a value compared, at any depth |
+//! | `advance.rs` | the next version of a value, checked, judged and compared as it comes |
+//! | `edits.rs` | what that found to be different |
+//! | `marks.rs` | where the parts of a large value begin |
+//! | `diff.rs` | any two versions of a value compared, at any depth |
 //! | `names.rs` | names of fields, which cross once |
 //! | `path.rs` | a part of a value |
 //!
-//! Start at [`Tape`]. Deliberately not here: which version a host has (`client`), and what a value must look like
-//! (`gate`).
+//! Start at [`Tape`], and for what comes in at [`advance`]. Deliberately not here: which version a host has (`client`),
+//! and what a value must look like (`gate`).
 
+mod advance;
 mod diff;
+mod edits;
+mod marks;
 mod names;
 mod path;
 mod tape;
 
+pub use advance::advance;
+pub use edits::Edits;
+pub use marks::Marks;
 pub use path::Path;
 pub use tape::{Op, Tape};

@@ -2,6 +2,8 @@
 
 use alloc::{boxed::Box, vec, vec::Vec};
 
+use crate::protocol::is_same;
+
 /// Names that are remembered. Objects used as dictionaries have any number of names; those beyond cross every time.
 const MAX_NAMES: usize = 1_024;
 
@@ -36,11 +38,15 @@ pub(super) struct Names {
     table: Box<[u16]>,
 }
 
-/// FNV-1a.
+/// A number that equal names share, by words of eight bytes.
 pub(super) fn hash(name: &[u8]) -> usize {
-    let hash =
-        name.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
-    (hash ^ hash >> 15) as usize
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (words, rest) = name.as_chunks::<8>();
+    let rest = rest.iter().fold(name.len() as u64, |rest, byte| rest << 8 | u64::from(*byte));
+    let mix = |hash: u64, word: u64| (hash.rotate_left(23) ^ word).wrapping_mul(SPREAD);
+    let hash = words.iter().fold(mix(0, rest), |hash, word| mix(hash, u64::from_ne_bytes(*word)));
+    // The highest bits are mixed best.
+    (hash >> 40) as usize
 }
 
 impl Names {
@@ -61,7 +67,7 @@ impl Names {
         for probe in 0..MAX_PROBES {
             let place = (first + probe) % PLACES;
             match usize::from(self.table[place]).checked_sub(1) {
-                Some(number) if self.name(number) == name => {
+                Some(number) if is_same(self.name(number), name) => {
                     return Known::Old(u32::try_from(number).unwrap_or_default());
                 }
                 Some(_) => {}

@@ -228,9 +228,8 @@ impl Tape {
     }
 }
 
-/// The name that the scanner stands before.
+/// The name that the scanner stands before. Another token cannot be: the check of the value lets strings only be names.
 #[inline]
 pub(super) fn key<'a>(scanner: &mut Scanner<'a>) -> &'a [u8] {
-    // Another token cannot be: the check of the value lets strings only be names.
-    if let Some(Token::Str(name)) = scanner.token() { name } else { b"" }
+    scanner.name()
 }

@@ -5,6 +5,7 @@
  */
 import { signal } from '@preact/signals-core'
 import * as tidewire from 'tidewire'
+import { Cluster } from './cluster'
 import type { Country } from './country'
 import { frame } from './frame'
 import { Pane } from './pane'
@@ -14,7 +15,15 @@ const address = new URL('/v1/sync', location.href)
 address.protocol = address.protocol === 'https:' ? 'wss:' : 'ws:'
 
 const search = signal('')
-const wire = new Pane({ id: 'wire', title: 'Over the wire', subtitle: `WebSocket to ${address.host}`, elsewhere: 'elsewhere', search })
+const cluster = Cluster.find(location)
+const wire = new Pane({
+  id: 'wire',
+  title: 'Over the wire',
+  subtitle: cluster ? 'WebSocket to any node of a cluster' : `WebSocket to ${address.host}`,
+  elsewhere: 'elsewhere',
+  search,
+  head: (status) => cluster?.element(status),
+})
 const page = new Pane({ id: 'page', title: 'In this page', subtitle: 'The same server module, in WebAssembly', elsewhere: 'console', search })
 page.wait('This server starts with a copy of the records that arrive over the wire.')
 
@@ -26,7 +35,7 @@ void openWire()
 async function openWire(): Promise<void> {
   try {
     await tidewire.init()
-    const client = await tidewire.connect(address.href)
+    const client = await tidewire.connect(cluster ? await cluster.addresses() : address)
     const countries: Countries = client.datastore<Country>(COUNTRIES, undefined, COUNTRIES_OPTIONS)
     Object.assign(window, { client, countries })
     wire.open({ status: () => client.status(), countries })

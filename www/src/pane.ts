@@ -21,6 +21,8 @@ export interface PaneOptions {
   readonly subtitle: string
   readonly elsewhere: string
   readonly search: ReadonlySignal<string>
+  /** What else the head of the pane shows. */
+  readonly head?: (status: ReadonlySignal<Status>) => HTMLElement | undefined
 }
 
 export class Pane {
@@ -79,6 +81,7 @@ export class Pane {
         { class: 'pane-head' },
         h('div', { class: 'pane-titles' }, h('h2', { id: `${id}-title`, class: 'pane-title' }, options.title), statusLamp(this.status)),
         h('p', { class: 'pane-sub' }, options.subtitle),
+        options.head?.(this.status),
         readings.element,
       ),
       this.#tide.element,

@@ -43,6 +43,8 @@ pub(crate) enum Load {
     Reconnect,
     /// A node of a cluster, beside a server of its own.
     Cluster,
+    /// What a connection costs, and what a subscription adds.
+    Inputs,
 }
 
 impl Load {
@@ -52,6 +54,7 @@ impl Load {
             Self::Idle => "idle",
             Self::Reconnect => "reconnect",
             Self::Cluster => "cluster",
+            Self::Inputs => "inputs",
         }
     }
 }
@@ -157,7 +160,7 @@ fn load(shell: &Shell, only: Option<Load>) -> anyhow::Result<()> {
         shell.run(&mut shell.cargo(["build", "--locked", "--release", "--package", "tidewire-load"]))?;
         Ok(Outcome::Done("built".to_owned()))
     })?;
-    let all = [Load::FanOut, Load::Idle, Load::Reconnect, Load::Cluster];
+    let all = [Load::FanOut, Load::Idle, Load::Reconnect, Load::Cluster, Load::Inputs];
     for measurement in only.map_or(all.to_vec(), |only| vec![only]) {
         let name = measurement.name();
         shell.step(&format!("{name} benchmark"), &format!("cargo xtask bench load {name}"), || {

@@ -41,7 +41,8 @@ pub(crate) fn run(shell: &Shell, browser: &Browser) -> anyhow::Result<()> {
 
         let mut script = shell.command("node");
         script.arg(SCRIPT);
-        script.env("TIDEWIRE_URL", &url).env("TIDEWIRE_RESTART_URL", control::serve(Arc::clone(&shared))?);
+        let control = control::serve(control::of_server(Arc::clone(&shared)))?;
+        script.env("TIDEWIRE_URL", &url).env("TIDEWIRE_RESTART_URL", control);
         script.env("TIDEWIRE_SCREENSHOTS", &results).env("TIDEWIRE_CHROMIUM", &browser.program);
         let checked = shell.run_within(LIMIT, &mut script);
 
@@ -54,14 +55,14 @@ pub(crate) fn run(shell: &Shell, browser: &Browser) -> anyhow::Result<()> {
     })
 }
 
-fn recreate(dir: &Path) -> anyhow::Result<()> {
+pub(crate) fn recreate(dir: &Path) -> anyhow::Result<()> {
     if dir.exists() {
         fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
     }
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))
 }
 
-fn count_screenshots(dir: &Path) -> anyhow::Result<usize> {
+pub(crate) fn count_screenshots(dir: &Path) -> anyhow::Result<usize> {
     let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
     Ok(entries.flatten().filter(|entry| entry.path().extension().is_some_and(|kind| kind == "png")).count())
 }

@@ -56,15 +56,21 @@ enum Task {
         /// Also run the long tiers: the native and the wasm tests once more as release builds, and the fuzz targets.
         #[arg(long)]
         all: bool,
-        /// Only the cluster, by ten schedules of kills and pauses; with `--all` each of a minute.
+        /// Only the cluster, by ten schedules of kills and pauses.
         #[arg(long)]
         cluster: bool,
+        /// How long each of these schedules lasts.
+        #[arg(long, requires = "cluster", default_value_t = test::SCHEDULE_SECONDS)]
+        seconds: u64,
     },
     /// Start three servers of NATS and three nodes on this machine, and one address in front of them.
     Cluster {
         /// The port of that address.
         #[arg(long, default_value_t = 4400)]
         port: u16,
+        /// Drive its page once in headless Chromium, kill the node that serves it, and exit.
+        #[arg(long)]
+        check: bool,
     },
     /// Build the npm package and the demo page.
     Build,
@@ -126,9 +132,10 @@ fn run(options: Options) -> anyhow::Result<()> {
     match options.task {
         Task::Demo { check: true, .. } => demo::check(&shell),
         Task::Demo { port, data, check: false } => demo::serve(&shell, port, &data),
-        Task::Test { all, cluster: false } => test::run(&shell, all),
-        Task::Test { all, cluster: true } => test::cluster(&shell, all),
-        Task::Cluster { port } => cluster::serve(&shell, port),
+        Task::Test { all, cluster: false, .. } => test::run(&shell, all),
+        Task::Test { cluster: true, seconds, .. } => test::cluster(&shell, seconds),
+        Task::Cluster { check: true, .. } => cluster::check(&shell),
+        Task::Cluster { port, check: false } => cluster::serve(&shell, port),
         Task::Build => build::run(&shell),
         Task::Ci => ci::run(&shell),
         Task::Size => size::run(&shell),

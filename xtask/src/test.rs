@@ -5,14 +5,14 @@ use std::{process::Command, time::Duration};
 use anyhow::{Context, ensure};
 
 use crate::{
-    autobahn, build, check, fuzz, server, setup,
+    autobahn, build, check, cluster, fuzz, server, setup,
     setup::Browser,
     shell::{DEFAULT_LIMIT, Outcome, Shell},
     soak,
 };
 
-/// Above what ten schedules of a minute take, with what comes before and after each.
-const CLUSTER_LIMIT: Duration = Duration::from_secs(45 * 60);
+/// Above what the tests of the cluster take, and what comes before and after each of ten schedules.
+const CLUSTER_LIMIT: Duration = Duration::from_secs(35 * 60);
 
 /// `cargo xtask test`.
 pub(crate) fn run(shell: &Shell, all: bool) -> anyhow::Result<()> {
@@ -21,10 +21,13 @@ pub(crate) fn run(shell: &Shell, all: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How many seconds a schedule of the cluster lasts.
+pub(crate) const SCHEDULE_SECONDS: u64 = 60;
+
 /// `cargo xtask test --cluster`: the tests of the cluster, and ten schedules of kills and pauses.
-pub(crate) fn cluster(shell: &Shell, is_long: bool) -> anyhow::Result<()> {
+pub(crate) fn cluster(shell: &Shell, seconds: u64) -> anyhow::Result<()> {
     setup::for_cluster(shell)?;
-    schedules(shell, if is_long { 60 } else { 12 })?;
+    schedules(shell, seconds)?;
     shell.print_summary();
     Ok(())
 }
@@ -34,7 +37,8 @@ fn schedules(shell: &Shell, seconds: u64) -> anyhow::Result<()> {
         let mut cargo =
             shell.cargo(["test", "--locked", "--package", "tidewire-server", "--test", "cluster"]);
         cargo.env("TIDEWIRE_SCHEDULES", "10").env("TIDEWIRE_SCHEDULE_SECONDS", seconds.to_string());
-        let tests = passed(&shell.run_within(CLUSTER_LIMIT, &mut cargo)?);
+        let limit = CLUSTER_LIMIT + 10 * Duration::from_secs(seconds);
+        let tests = passed(&shell.run_within(limit, &mut cargo)?);
         ensure!(tests > 0, "no test ran");
         Ok(Outcome::Done(format!("{tests} tests passed, no acknowledged write lost")))
     })
@@ -75,12 +79,13 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
     })?;
     fixtures(shell, &browser, if all { &[] } else { &QUICK_FIXTURES })?;
     check::run(shell, &browser)?;
+    cluster::run_check(shell, &browser)?;
     if all {
         // Optimised code reorders what debug code does not, and has no overflow checks.
         let alone = "cargo test --workspace --profile server";
         step(shell, "native tests, release", alone, &mut native(shell, &["--profile", "server"]))?;
         wasm(shell, &browser, Runtime::Chromium, true)?;
-        schedules(shell, 60)?;
+        schedules(shell, SCHEDULE_SECONDS)?;
         fuzz::all(shell, None, fuzz::SECONDS)?;
         autobahn::check(shell)?;
     }

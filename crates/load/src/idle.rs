@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A server may tidy up first.
-const REST: Duration = Duration::from_secs(2);
+pub(crate) const REST: Duration = Duration::from_secs(2);
 
 /// How many connections are opened at a time.
 const DIALS: usize = 50;
@@ -49,7 +49,8 @@ pub(crate) async fn measure(
     Ok(report)
 }
 
-async fn connect(
+/// Connects so many clients that follow so many keys each.
+pub(crate) async fn connect(
     contestant: Contestant,
     server: &Running,
     connections: usize,

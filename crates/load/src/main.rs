@@ -2,12 +2,14 @@
 //!
 //! Each server runs as a process of its own, all at once, and the same clients speak to each in turn, in one run: a
 //! machine that is slow for a while is so for all of them. [`contestant`] starts the servers and reads what they use,
-//! [`peer`] speaks their protocols, [`fan_out`], [`idle`], [`reconnect`] and [`cluster`] are the measurements.
+//! [`peer`] speaks their protocols, [`fan_out`], [`idle`], [`reconnect`], [`cluster`] and
+//! [`inputs`] are the measurements.
 
 mod cluster;
 mod contestant;
 mod fan_out;
 mod idle;
+mod inputs;
 mod peer;
 mod reconnect;
 mod table;
@@ -86,6 +88,13 @@ enum Measurement {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
+    /// What a connection costs, and what a subscription adds: the inputs of a model of many clients.
+    Inputs {
+        #[arg(long, default_value_t = 5_000)]
+        connections: usize,
+        #[arg(long, default_value_t = 50)]
+        subscriptions: usize,
+    },
     /// How long clients take to come back after the server was killed.
     Reconnect {
         #[arg(long, default_value_t = 5_000)]
@@ -124,6 +133,9 @@ fn run(options: &Options) -> anyhow::Result<bool> {
             }
             Measurement::Cluster { seconds, subscribers, rounds } => {
                 cluster::measure(&options.programs, seconds, subscribers, rounds).await
+            }
+            Measurement::Inputs { connections, subscriptions } => {
+                inputs::measure(&options.programs, connections, subscriptions).await
             }
             Measurement::Reconnect { clients, rounds } => {
                 reconnect::measure(&options.programs, clients, rounds).await

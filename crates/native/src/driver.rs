@@ -19,7 +19,7 @@ use tokio::{
 
 use crate::{
     Connection, Error,
-    link::{ABNORMAL, Address, Event, Link},
+    link::{ABNORMAL, Addresses, Event, Link},
     services::{Done, Teller, Told, Value},
     subscription::{Decoded, Meta, Subscriber, Update},
     token::Tokens,
@@ -37,7 +37,7 @@ const UNKNOWN: u16 = u16::MAX;
 
 pub(crate) struct Driver {
     pub(crate) client: Client,
-    address: Address,
+    addresses: Addresses,
     /// Where tokens come from, if they are asked for.
     tokens: Option<Tokens>,
     started: Instant,
@@ -61,7 +61,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(
         client: Client,
-        address: Address,
+        addresses: Addresses,
         tokens: Option<Tokens>,
         commands: mpsc::UnboundedReceiver<Command>,
         connection: watch::Sender<Connection>,
@@ -69,7 +69,7 @@ impl Driver {
         let (heard, events) = mpsc::channel(WAITING_EVENTS);
         Self {
             client,
-            address,
+            addresses,
             tokens,
             started: Instant::now(),
             commands,
@@ -217,7 +217,7 @@ impl Driver {
                 }
             }
             Output::Dial(link) => {
-                self.link = Some(Link::open(self.address.clone(), link, self.heard.clone()));
+                self.link = Some(Link::open(self.addresses.take(), link, self.heard.clone()));
             }
             Output::Transmit(link, frame) => {
                 let is_sent = match &self.link {

@@ -56,6 +56,7 @@
 
 mod collection;
 mod driver;
+mod kv;
 mod link;
 mod object;
 mod pool;
@@ -70,6 +71,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use collection::Collection;
+pub use kv::KvChanges;
 pub use object::Object;
 pub use pool::{Fields, Pool};
 pub use services::{
@@ -118,6 +120,9 @@ pub enum ConnectError {
     /// The address is none of a WebSocket.
     #[error("{0:?} is no address of a WebSocket; it begins with ws:// or wss://")]
     Address(String),
+    /// There is no address at all.
+    #[error("no address was given; name one server at least")]
+    NoAddress,
     /// The system has no randomness for the client's id.
     #[error("the system has no randomness ({0})")]
     System(#[source] io::Error),
@@ -198,7 +203,22 @@ impl Client {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn connect(url: &str, token: Option<String>) -> Result<Self, ConnectError> {
-        Self::start(url, token, None)
+        Self::start([url], token, None)
+    }
+
+    /// A client of a service that is at all of these addresses, those of its nodes. It takes them in an order of its own, the
+    /// next one after every attempt that failed and every connection that was lost, after the usual backoff.
+    ///
+    /// # Errors
+    /// If there is none, or one is no address of a WebSocket.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn connect_any<'a>(
+        urls: impl IntoIterator<Item = &'a str>,
+        token: Option<String>,
+    ) -> Result<Self, ConnectError> {
+        Self::start(urls, token, None)
     }
 
     /// A client that calls `fetch` for a token before every connection, and when the one in use is about to expire.
@@ -219,20 +239,29 @@ impl Client {
         F: Future<Output = Result<String, E>> + Send + 'static,
         E: fmt::Display,
     {
-        Self::start(url, None, Some(Tokens::new(fetch)))
+        Self::start([url], None, Some(Tokens::new(fetch)))
     }
 
-    fn start(url: &str, token: Option<String>, tokens: Option<Tokens>) -> Result<Self, ConnectError> {
-        let address = link::Address::new(url).ok_or_else(|| ConnectError::Address(url.to_owned()))?;
+    fn start<'a>(
+        urls: impl IntoIterator<Item = &'a str>,
+        token: Option<String>,
+        tokens: Option<Tokens>,
+    ) -> Result<Self, ConnectError> {
+        let parse = |url: &str| link::Address::new(url).ok_or_else(|| ConnectError::Address(url.to_owned()));
+        let all = urls.into_iter().map(parse).collect::<Result<_, _>>()?;
         let mut seed = [0; 16];
         getrandom::fill(&mut seed).map_err(|error| ConnectError::System(io::Error::other(error)))?;
+        let mut order = [0; 16];
+        getrandom::fill(&mut order).map_err(|error| ConnectError::System(io::Error::other(error)))?;
+        let addresses =
+            link::Addresses::new(all, u128::from_be_bytes(order)).ok_or(ConnectError::NoAddress)?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let (status, connection) = watch::channel(Connection::Connecting);
         let mut client = tidewire::client::Client::new(seed, token);
         if tokens.is_some() {
             client.ask_for_tokens();
         }
-        tokio::spawn(Driver::new(client, address, tokens, receiver, status).run());
+        tokio::spawn(Driver::new(client, addresses, tokens, receiver, status).run());
         Ok(Self { commands, connection })
     }
 

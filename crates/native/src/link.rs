@@ -35,6 +35,33 @@ impl Address {
     }
 }
 
+/// The addresses of one service, of which the next one is taken for every link.
+#[derive(Debug)]
+pub(crate) struct Addresses {
+    all: Vec<Address>,
+    next: usize,
+}
+
+impl Addresses {
+    /// In the order of this chance, so that the clients of a server that dies spread over all others; `None` if there are
+    /// none.
+    pub(crate) fn new(mut all: Vec<Address>, mut chance: u128) -> Option<Self> {
+        for left in (1..=all.len()).rev() {
+            let drawn = usize::try_from(chance % left as u128).unwrap_or_default();
+            chance /= left as u128;
+            all.swap(drawn, left - 1);
+        }
+        (!all.is_empty()).then_some(Self { all, next: 0 })
+    }
+
+    /// Where to open the next link to.
+    pub(crate) fn take(&mut self) -> Address {
+        let address = self.all[self.next].clone();
+        self.next = (self.next + 1) % self.all.len();
+        address
+    }
+}
+
 /// What a link tells the driver.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -148,4 +175,26 @@ async fn run(
 /// Waits until the driver has no use for the link any more.
 async fn given_up(queue: &mut mpsc::Receiver<Outgoing>) {
     while let Some(Outgoing::Frame(_)) = queue.recv().await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_in_turn_in_any_order() {
+        let all: Vec<_> = ["ws://a", "ws://b", "ws://c"].into_iter().filter_map(Address::new).collect();
+        let mut orders = BTreeSet::new();
+        for chance in 0..6 {
+            let mut addresses = Addresses::new(all.clone(), chance).unwrap();
+            let taken: Vec<_> = (0..6).map(|_| addresses.take().0.to_string()).collect();
+            assert_eq!(taken[..3], taken[3..]);
+            assert_eq!(BTreeSet::from_iter(&taken).len(), 3);
+            orders.insert(taken);
+        }
+        assert_eq!(orders.len(), 6);
+        assert!(Addresses::new(Vec::new(), 0).is_none());
+    }
 }

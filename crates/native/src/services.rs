@@ -362,8 +362,8 @@ impl Inbox {
 /// One group of the kv store. Nothing is kept here: every answer is the authority's.
 #[derive(Debug, Clone)]
 pub struct Kv {
-    client: Client,
-    group: Arc<str>,
+    pub(crate) client: Client,
+    pub(crate) group: Arc<str>,
 }
 
 impl Kv {
@@ -561,7 +561,7 @@ impl Client {
     }
 
     /// As [`Self::ask`], where there is an answer in any case.
-    async fn answer<T: DeserializeOwned>(
+    pub(crate) async fn answer<T: DeserializeOwned>(
         &self,
         start: impl FnOnce(&mut Driver, Done<Option<Value>>) + Send + 'static,
     ) -> Result<T, Error> {
@@ -584,7 +584,7 @@ impl Client {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

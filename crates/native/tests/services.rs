@@ -5,7 +5,9 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tidewire_native::{Client, Ended, Envelope, Error, ErrorCode, InboxEvent, KvEvent, OpenPool, RelayEvent};
+use tidewire_native::{
+    Client, Ended, Envelope, Error, ErrorCode, InboxEvent, KvChanges, KvEvent, OpenPool, RelayEvent,
+};
 use tidewire_server::Builder;
 use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
@@ -132,6 +134,40 @@ async fn the_kv_store_answers_and_a_watch_tells_what_changes() {
         });
     }
     assert_eq!(kinds, ["set n", "set gone", "delete n"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn changes_of_the_kv_store_are_made_together_and_groups_are_found_by_their_prefix() {
+    let server = Server::start().await;
+    let client = server.client(None);
+    let mut changes = KvChanges::new();
+    changes.set("app:a", "n", &1_u32, None).unwrap().set("app:b", "n", &2_u32, None).unwrap();
+    changes
+        .set("other", "n", &3_u32, None)
+        .unwrap()
+        .delete("app:a", "n")
+        .set("app:a", "m", &4_u32, None)
+        .unwrap();
+    within(client.change_kv(changes)).await.unwrap();
+    assert_eq!(within(client.kv_groups("app:")).await.unwrap(), ["app:a", "app:b"]);
+    assert_eq!(within(client.kv_groups("")).await.unwrap(), ["app:a", "app:b", "other"]);
+    assert_eq!(within(client.kv_count("app:")).await.unwrap(), 2);
+    assert_eq!(within(client.kv("app:a").get::<u32>("n")).await.unwrap(), None);
+    // One that cannot be made takes the others with it.
+    let mut changes = KvChanges::new();
+    changes
+        .delete_group("other")
+        .set("app:b", "n", &5_u32, None)
+        .unwrap()
+        .set("x", &"k".repeat(5_000), &6_u32, None)
+        .unwrap();
+    assert!(matches!(within(client.change_kv(changes)).await, Err(Error::Refused { .. } | Error::Limit(_))));
+    assert_eq!(within(client.kv("other").get::<u32>("n")).await.unwrap(), Some(3));
+    assert_eq!(within(client.kv("app:b").get::<u32>("n")).await.unwrap(), Some(2));
+    within(client.change_kv(KvChanges::new())).await.unwrap();
+    // This server renders for nobody.
+    assert!(matches!(within(client.kv("other").render("{{ n }}")).await, Err(Error::Refused { .. })));
     server.stop().await;
 }
 

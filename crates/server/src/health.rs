@@ -49,6 +49,10 @@ impl Condition {
     }
 }
 
+/// What an acknowledgement of a server of its own means.
+const ALONE: &str =
+    "acknowledged: committed to this server's disk, or kept in its memory where it was opened as temporary";
+
 /// About a node of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
@@ -97,6 +101,16 @@ impl Health {
         self.node.get()
     }
 
+    /// What an acknowledgement means; `None` before it is known whose database this is.
+    #[must_use]
+    pub fn promise(&self) -> Option<String> {
+        match (self.node(), self.condition()) {
+            (Some(node), _) => Some(node.promise()),
+            (None, Condition::Opening) => None,
+            (None, _) => Some(ALONE.to_owned()),
+        }
+    }
+
     /// Notes which node this is. What was noted first stays.
     pub(crate) fn introduce(&self, node: Node) {
         let _ = self.node.set(node);
@@ -124,6 +138,16 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_acknowledgement_means_is_said_once_it_is_known() {
+        let health = Health::default();
+        assert_eq!(health.promise(), None);
+        health.set(Condition::Ready);
+        assert!(health.promise().is_some_and(|promise| promise.contains("this server's disk")));
+        health.introduce(Node { name: "one".to_owned(), replicas: 3 });
+        assert!(health.promise().is_some_and(|promise| promise.contains("3 servers of NATS keep")));
+    }
 
     #[test]
     fn a_server_that_stops_is_never_ready_again() {

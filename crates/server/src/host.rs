@@ -50,6 +50,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// that is full.
 const PROBE_PERIOD: Duration = Duration::from_secs(1);
 
+/// How long the storage of a node may fail before its clients are sent away, and how long until those that came meanwhile
+/// are: the disks of other nodes may work, or fail as well.
+const LENIENCE: Duration = Duration::from_secs(5);
+const NEXT_LENIENCE: Duration = Duration::from_secs(30);
+
 /// What a connection's task tells the host.
 #[derive(Debug)]
 pub enum Input {
@@ -316,6 +321,7 @@ impl Waiting {
                 outlets: HashMap::new(),
                 answers: Vec::new(),
                 probe_due: None,
+                parting_due: None,
             };
             let end = thread.run(&runtime, &mut inputs);
             let _ = ended.send((Self { inputs }, end));
@@ -375,6 +381,8 @@ struct Thread<S> {
     answers: Vec<Held>,
     /// When a storage that has failed is tried next.
     probe_due: Option<Timestamp>,
+    /// When the clients of a node whose storage fails go elsewhere.
+    parting_due: Option<Timestamp>,
 }
 
 impl<S: Storage> Thread<S> {
@@ -482,13 +490,32 @@ impl<S: Storage> Thread<S> {
                 }
                 self.conduct.health.set(health::Condition::Failing);
                 self.probe_due = Some(now + PROBE_PERIOD);
+                if self.replica.is_some() {
+                    self.part(now)?;
+                }
             }
             Err(error @ CommitError::Lost(_)) => return Err(self.lost(error)),
         }
         Ok(())
     }
 
+    /// Sends the clients of a node whose storage fails to the others, where their writes are answered.
+    fn part(&mut self, now: Timestamp) -> Result<(), HostError> {
+        let due = *self.parting_due.get_or_insert(now + LENIENCE);
+        if now < due {
+            return Ok(());
+        }
+        self.parting_due = Some(now + NEXT_LENIENCE);
+        tracing::warn!("the storage still fails; the clients are sent to the other nodes");
+        self.server.close_all(CloseCode::Restarting, "the storage of this node fails", Some(RETRY_AFTER));
+        match self.server.commit(now) {
+            Ok(()) | Err(CommitError::Undone(_)) => Ok(()),
+            Err(error @ CommitError::Lost(_)) => Err(self.lost(error)),
+        }
+    }
+
     fn note_success(&mut self) {
+        self.parting_due = None;
         if self.probe_due.take().is_some() {
             tracing::info!("the storage works again");
             self.conduct.health.set(health::Condition::Ready);

@@ -13,7 +13,7 @@ use axum::Router;
 use thiserror::Error;
 use tidewire::server::{self, Admission, Options, Rules, Server};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
     time::{interval, timeout},
@@ -175,12 +175,10 @@ impl Builder {
     ) -> Result<(), ServeError> {
         let is_local = self.listen.ip().is_loopback();
         let keys = self.check()?;
-        let listener = bind(self.listen, "--listen").await?;
+        let listener = bind(self.listen, "--listen")?;
         let address = listener.local_addr().map_err(ServeError::System)?;
-        let metrics_listener = match self.metrics_listen {
-            Some(address) => Some(bind(address, "--metrics-listen").await?),
-            None => None,
-        };
+        let metrics_listener =
+            self.metrics_listen.map(|address| bind(address, "--metrics-listen")).transpose()?;
 
         let (host, waiting) = Host::prepare();
         let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::new()));
@@ -282,8 +280,21 @@ fn open(data: &Path, options: Options) -> Result<Server<Sqlite>, ServeError> {
     Ok(Server::open(storage, options)?)
 }
 
-async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+/// How many connections may wait to be accepted. Those who come back all at once after a restart find a longer queue than
+/// the usual 1,024: a connection that finds none is tried again by its system after a whole second.
+const BACKLOG: u32 = 4096;
+
+/// Needs a runtime.
+fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServeError> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // So that a server can follow another at once. Elsewhere than on Unix it would let two share a port.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|source| match source.kind() {
         ErrorKind::AddrInUse => ServeError::Taken { address, flag },
         _ => ServeError::Listen { address, flag, source },
     })

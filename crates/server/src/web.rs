@@ -1,6 +1,7 @@
 //! What the server says over HTTP: the WebSocket at `/v1/sync`, how it is, and files.
 
 use std::{
+    iter::chain,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{
@@ -60,6 +61,12 @@ const MAX_REASON_BYTES: usize = 123;
 /// How long the host's thread may take to say how it is: a commit to a very slow disk.
 const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 
+/// The subprotocols of a connection, the server's own preference first.
+const SPOKEN: [&str; 2] = [SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON];
+
+/// How the subprotocols of all versions begin.
+const FAMILY: &str = "tidewire.";
+
 /// Says which node of a cluster answers `/readyz`.
 const NODE: HeaderName = HeaderName::from_static("x-tidewire-node");
 
@@ -111,12 +118,10 @@ fn probes() -> Router<Arc<Web>> {
 async fn ready(State(web): State<Arc<Web>>) -> Response {
     let condition = web.health.condition();
     let status = if condition == Condition::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut response = (status, format!("{}\n", condition.name())).into_response();
-    if let Some(node) = web.health.node() {
-        *response.body_mut() = format!("{}\n{}\n", condition.name(), node.promise()).into();
-        if let Ok(name) = HeaderValue::from_str(&node.name) {
-            response.headers_mut().insert(NODE, name);
-        }
+    let promise = web.health.promise().map_or_else(String::new, |promise| format!("{promise}\n"));
+    let mut response = (status, format!("{}\n{promise}", condition.name())).into_response();
+    if let Some(Ok(name)) = web.health.node().map(|node| HeaderValue::from_str(&node.name)) {
+        response.headers_mut().insert(NODE, name);
     }
     response
 }
@@ -267,17 +272,18 @@ async fn sync(
         let hint = "this origin may not connect; start the server with --allow-origin to allow it\n";
         return (StatusCode::FORBIDDEN, hint).into_response();
     }
-    let upgrade = upgrade.protocols([SUBPROTOCOL_MSGPACK, SUBPROTOCOL_JSON]);
+    let upgrade = upgrade.protocols(chain(SPOKEN.map(str::to_owned), of_our_family(&headers)));
     let upgrade = tuned(upgrade, web.frame_bytes, web.backlog_bytes + MAX_FRAME_BYTES);
     let codec = match upgrade.selected_protocol().map(HeaderValue::as_bytes) {
-        Some(protocol) if protocol == SUBPROTOCOL_JSON.as_bytes() => Codec::Json,
-        Some(_) => Codec::MessagePack,
+        Some(protocol) if protocol == SUBPROTOCOL_JSON.as_bytes() => Some(Codec::Json),
+        Some(protocol) if protocol == SUBPROTOCOL_MSGPACK.as_bytes() => Some(Codec::MessagePack),
+        Some(_) => {
+            web.metrics.turned_away("subprotocol");
+            None
+        }
         None => {
             web.metrics.turned_away("subprotocol");
-            let hint = format!(
-                "this server speaks the WebSocket subprotocols {SUBPROTOCOL_MSGPACK} and {SUBPROTOCOL_JSON}\n"
-            );
-            return (StatusCode::BAD_REQUEST, hint).into_response();
+            return (StatusCode::BAD_REQUEST, format!("{}\n", spoken())).into_response();
         }
     };
     let address = web.door.address(peer.ip(), &headers);
@@ -294,10 +300,40 @@ async fn sync(
     let id = ConnectionId(web.connections.fetch_add(1, Ordering::Relaxed));
     let span = tracing::info_span!("connection", id = id.0, %address, user = tracing::field::Empty);
     let run = async move |socket| {
-        connection(&web, id, socket, codec).await;
+        match codec {
+            Some(codec) => connection(&web, id, socket, codec).await,
+            None => turn_away(socket).await,
+        }
         drop(pass);
     };
     upgrade.on_upgrade(move |socket| run(socket).instrument(span))
+}
+
+/// The subprotocols that a client of another version of Tidewire offers.
+fn of_our_family(headers: &HeaderMap) -> impl Iterator<Item = String> {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).into_iter();
+    offers
+        .filter_map(|offer| offer.to_str().ok())
+        .flat_map(|offer| offer.split(','))
+        .map(str::trim)
+        .filter(|offer| offer.starts_with(FAMILY))
+        .map(str::to_owned)
+}
+
+fn spoken() -> String {
+    format!("this server speaks the WebSocket subprotocols {SUBPROTOCOL_MSGPACK} and {SUBPROTOCOL_JSON}")
+}
+
+/// Tells a client of another version that it need not come back. A browser hides from it why an upgrade was refused, so
+/// it would try again for ever.
+async fn turn_away(mut socket: WebSocket) {
+    let close = CloseFrame { code: CloseCode::Unsupported.number(), reason: spoken().into() };
+    let ending = async {
+        socket.send(Message::Close(Some(close))).await.ok()?;
+        while let Some(Ok(_)) = socket.recv().await {}
+        Some(())
+    };
+    let _ = timeout(CLOSE_PATIENCE, ending).await;
 }
 
 /// How a connection ended.

@@ -1,7 +1,8 @@
 //! A million clients that come back: to what is left of a service after some of its nodes died, or to all of it.
 //!
 //! The sessions are real ones on a virtual clock. A node is a queue that lets so many clients in a second and refuses
-//! whom it has no place for. `cargo run --profile simulation -p tidewire-simulator --example storm -- 1000000` prints
+//! whom it has no place for. Either something in front of the nodes sends each dial to the next one that is there, or each
+//! client has the addresses of all nodes, dead ones too, and takes them in turn. `cargo run --profile simulation -p tidewire-simulator --example storm -- 1000000` prints
 //! the table of docs/scaling.md.
 
 #![allow(clippy::unwrap_used, reason = "a program that cannot go on says where")]
@@ -31,7 +32,25 @@ enum Event {
     Welcome(Generation),
 }
 
+/// How a dial finds its node.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// What stands in front of the nodes sends each dial to the next one that is there.
+    Balancer,
+    /// A client takes the addresses in turn, in an order of its own.
+    OwnOrder,
+    /// All clients take them in the same order.
+    SameOrder,
+}
+
 struct Storm {
+    way: Way,
+    /// How many nodes there are, dead ones too: those are the last.
+    nodes: usize,
+    /// Whether the clients were at any node, or only at those that are dead.
+    is_everywhere: bool,
+    /// How many dials each client has made.
+    turns: Vec<u32>,
     sessions: Vec<Session>,
     events: BinaryHeap<Reverse<(u64, usize, Event)>>,
     /// Until when each node is busy, in microseconds.
@@ -53,13 +72,17 @@ struct Told {
 }
 
 impl Storm {
-    /// Sessions that were live and lose their links at time zero; `nodes` are left.
-    fn new(clients: usize, nodes: usize) -> Self {
+    /// Sessions that were live and lose their links at time zero; of `nodes`, so many are left.
+    fn new(way: Way, clients: usize, is_everywhere: bool, nodes: usize, left: usize) -> Self {
         let now = Timestamp::from_millis(0);
         let mut storm = Self {
+            way,
+            nodes,
+            is_everywhere,
+            turns: vec![0; clients],
             sessions: Vec::with_capacity(clients),
             events: BinaryHeap::with_capacity(clients),
-            busy: vec![0; nodes],
+            busy: vec![0; left],
             live: vec![false; clients],
             dials: 0,
             refused: 0,
@@ -139,9 +162,12 @@ impl Storm {
         }
         self.rates[second] += 1;
         let now = Timestamp::from_millis(at);
-        let nodes = self.busy.len() as u64;
-        // What stands in front of the nodes sends each dial to the next one.
-        let node = usize::try_from(self.dials % nodes).unwrap();
+        let node = self.node(client);
+        if node >= self.busy.len() {
+            self.refused += 1;
+            self.sessions[client].handle_closed(now, link, 1006, "");
+            return;
+        }
         let busy = self.busy[node].max(at * 1_000);
         let waiting = (busy - at * 1_000) * RATE / 1_000_000;
         if at < outage || waiting >= BACKLOG {
@@ -151,6 +177,26 @@ impl Storm {
         }
         self.busy[node] = busy + 1_000_000 / RATE;
         self.events.push(Reverse((self.busy[node].div_ceil(1_000), client, Event::Welcome(link))));
+    }
+}
+
+impl Storm {
+    /// Where a client's next dial goes.
+    fn node(&mut self, client: usize) -> usize {
+        self.turns[client] += 1;
+        let (turn, left) = (self.turns[client] as usize, self.busy.len());
+        let first =
+            if self.is_everywhere { client % self.nodes } else { left + client % (self.nodes - left) };
+        match self.way {
+            Way::Balancer => usize::try_from(self.dials).unwrap() % left,
+            Way::SameOrder => (first + turn) % self.nodes,
+            Way::OwnOrder => {
+                let mut order: Vec<usize> = (0..self.nodes).collect();
+                fastrand::Rng::with_seed(client as u64).shuffle(&mut order);
+                let place = order.iter().position(|node| *node == first).unwrap();
+                order[(place + turn) % self.nodes]
+            }
+        }
     }
 }
 
@@ -167,18 +213,27 @@ fn main() {
     println!("{clients} clients, {nodes} nodes that let {RATE} in a second each");
     println!("| what happened | come back | half | 99 % | all | least | most dials/s | dials each |");
     println!("|---|---:|---:|---:|---:|---:|---:|---:|");
-    let row = |what: &str, lost: usize, left: usize, outage: u64| {
-        let told = Storm::new(lost, left).play(outage);
+    let row = |way, what: &str, lost: usize, left: usize, outage: u64| {
+        let told = Storm::new(way, lost, lost == clients, nodes, left).play(outage);
         let least = lost as f64 / (left as f64 * RATE as f64);
         let Told { half, most, all, peak, dials } = told;
         println!(
             "| {what} | {lost} | {half:.1} s | {most:.1} s | {all:.1} s | {least:.1} s | {peak} | {dials:.2} |"
         );
     };
-    row("one node dies", clients / nodes, nodes - 1, 0);
-    row("a third of the nodes die", clients / 3, nodes - nodes / 3, 0);
-    row("all links break at once, all nodes are there", clients, nodes, 0);
-    row("all nodes are away for ten seconds", clients, nodes, 10_000);
-    row("all nodes are away for two minutes", clients, nodes, 120_000);
-    row("all links break, half of the nodes are there", clients, nodes / 2, 0);
+    for (way, name) in [(Way::Balancer, "one address"), (Way::OwnOrder, "all addresses")] {
+        row(way, &format!("one node dies; {name}"), clients / nodes, nodes - 1, 0);
+        row(
+            way,
+            &format!("a third of the nodes die; {name}"),
+            clients / nodes * (nodes / 3),
+            nodes - nodes / 3,
+            0,
+        );
+        row(way, &format!("all links break at once, all nodes are there; {name}"), clients, nodes, 0);
+        row(way, &format!("all nodes are away for ten seconds; {name}"), clients, nodes, 10_000);
+        row(way, &format!("all nodes are away for two minutes; {name}"), clients, nodes, 120_000);
+        row(way, &format!("all links break, half of the nodes are there; {name}"), clients, nodes / 2, 0);
+    }
+    row(Way::SameOrder, "one node dies; all addresses, in the same order", clients / nodes, nodes - 1, 0);
 }

@@ -1,6 +1,6 @@
 // The transport over a session with a Tidewire server: what clients relay to each other on keys that no authority owns.
 
-import { type Client, connect, type ConnectOptions, type LinkSource, runtimeOf } from '../client.js';
+import { type Client, connect, type ConnectOptions, type ConnectTarget, runtimeOf } from '../client.js';
 import { Message, Target, Write } from '../core.js';
 import { invalid, TidewireError } from '../errors.js';
 import { Feed, type Fields } from '../feed.js';
@@ -49,7 +49,7 @@ export class WebSocketTransport implements Transport {
 
   /** A transport with a session of its own, which ends with it. Takes what `connect` takes. */
   static async connect(
-    target: string | URL | LinkSource, options: ConnectOptions & WebSocketTransportOptions = {},
+    target: ConnectTarget, options: ConnectOptions & WebSocketTransportOptions = {},
   ): Promise<WebSocketTransport> {
     return new WebSocketTransport(await connect(target, options), options, true);
   }

@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 pub use client::{ClientMessage, Open, OpenPool, Subscription, Target};
 pub use operation::{EncodedOperation, EncodedQuery, KvChange, Operation, Query, Subject};
 pub use relay::Relayed;
-pub use server::{Answer, Heard, KvEventKind, Row, ServerMessage};
+pub use server::{Announced, Answer, Heard, KvEventKind, Row, ServerMessage};
 
 use super::{
     msgpack::{DecodeError, Reader},

@@ -219,6 +219,41 @@ pub enum ServerMessage<'a> {
     Relayed(Relayed<'a>),
 }
 
+/// All of an object's change but the value, which comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced<'a> {
+    /// The history that changed.
+    pub topic: TopicId,
+    /// The change's number.
+    pub sequence: Sequence,
+    /// The subscriber's own previous position, where it is not `sequence - 1`.
+    pub prev: Option<Sequence>,
+    /// The schema version the value was written under.
+    pub version: Option<&'a str>,
+}
+
+impl<'a> Announced<'a> {
+    /// Reads what stands before the value, where the next message is an envelope with an object's value and without
+    /// fields that are not known here. Of any other the reader may be anywhere in it.
+    #[must_use]
+    pub fn decode(reader: &mut Reader<'a>) -> Option<Self> {
+        // An array of eight.
+        let [0x98, kind, ..] = reader.rest() else { return None };
+        if u64::from(*kind) != kind::ENVELOPE {
+            return None;
+        }
+        reader.pass(2);
+        let announced = Self {
+            topic: reader.u32().ok()?,
+            sequence: reader.sequence().ok()?,
+            prev: reader.optional(Reader::sequence).ok()?,
+            version: reader.optional(Reader::str).ok()?,
+        };
+        let is_object = reader.optional(Reader::key).ok()?.is_none();
+        (is_object && reader.bool().ok()?).then_some(announced)
+    }
+}
+
 /// What a client makes of a message. It needs no more of those that it hands on than whom they are for: their other
 /// fields are well-formed values, and whoever reads them may find that they are of another type.
 #[derive(Debug, Clone, PartialEq, Eq)]

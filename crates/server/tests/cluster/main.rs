@@ -12,7 +12,11 @@ mod one_history;
 mod schedules;
 mod trouble;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use nats::Nats;
 use rig::{Program, get};
@@ -20,6 +24,22 @@ use rig::{Program, get};
 /// A server that is part of the service.
 pub(crate) fn node(nats: &Nats, data: &Path, name: &str) -> Program {
     Program::start(data, &["--nats", &nats.url(), "--node", name])
+}
+
+/// The same on a disk that [`fill`] fills.
+pub(crate) fn node_with_a_disk(urls: &str, data: &Path, name: &str) -> Program {
+    let mut shell = Command::new("sh");
+    // Without the trap, the signal that comes with the limit would end the server.
+    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tidewire-server")]);
+    shell.stderr(Stdio::null());
+    Program::run(shell, data, &["--nats", urls, "--node", name])
+}
+
+/// Fills the disk of a node, or gives it room again: no file may grow beyond the limit, and none be written behind it.
+pub(crate) fn fill(node: u32, is_full: bool) {
+    let limit = if is_full { "--fsize=4096:" } else { "--fsize=unlimited:" };
+    let done = Command::new("prlimit").args(["--pid", &node.to_string(), limit]).status();
+    assert!(done.unwrap().success());
 }
 
 /// Asks again until it is so.

@@ -97,6 +97,25 @@ async fn a_client_goes_on_at_another_node_and_its_write_runs_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clients_that_know_all_nodes_go_on_when_one_dies() {
+    let nats = Nats::start();
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (one, other) = (node(&nats, one.path(), "one"), node(&nats, other.path(), "other"));
+    let urls = [&one.address, &other.address].map(|address| format!("ws://{address}/v1/sync"));
+    // That all of them begin with the same node happens once in 65,000 runs.
+    let connect = || tidewire_native::Client::connect_any(urls.iter().map(String::as_str), None).unwrap();
+    let clients: Vec<_> = (0..16).map(|_| connect()).collect();
+    for client in &clients {
+        client.put("k", &1).await.unwrap();
+    }
+    one.kill();
+    for (number, client) in clients.iter().enumerate() {
+        client.put("k", &(number + 2)).await.unwrap();
+    }
+    assert_eq!(object(&other.address, "k").unwrap().1, 32, "each write ran once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hello_at_another_node_ends_the_connection_before_it() {
     let nats = Nats::start();
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

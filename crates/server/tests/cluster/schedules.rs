@@ -1,4 +1,4 @@
-//! Three nodes over three servers of NATS under load, while they are killed, paused and started again.
+//! Three nodes over three servers of NATS under load, while they are killed, paused, started again, and their disks full.
 //!
 //! A schedule is what happens to whom and when, made of a seed. `cargo xtask test --cluster` runs ten of them;
 //! `TIDEWIRE_SCHEDULES` and `TIDEWIRE_SCHEDULE_SECONDS` say how many and how long, `TIDEWIRE_SCHEDULE` runs one seed.
@@ -13,7 +13,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
-use tidewire_native::{Client, Error, Open};
+use tidewire_native::{Client, Collection, Error, Open};
 use tokio::{
     task::{JoinSet, spawn_blocking},
     time::{sleep, timeout},
@@ -22,7 +22,9 @@ use tokio::{
 use crate::{
     appends::{self, Transaction},
     balancer::Balancer,
+    fill,
     nats::{Nats, signal},
+    node_with_a_disk,
     rig::Program,
 };
 
@@ -48,6 +50,8 @@ enum Strike {
     Kill,
     /// It is stopped in its tracks, and goes on after a while.
     Pause,
+    /// Its disk is full for a while.
+    Fill,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +86,7 @@ impl Service {
     async fn start_node(&mut self, node: usize) {
         let (data, urls) = (self.data[node].path().to_owned(), self.urls());
         let name = format!("node-{node}");
-        let program = spawn_blocking(move || Program::start(&data, &["--nats", &urls, "--node", &name]));
+        let program = spawn_blocking(move || node_with_a_disk(&urls, &data, &name));
         let program = timeout(RECOVERY, program).await.expect("a node becomes a member").unwrap();
         self.balancer.place(node, Some(program.address.clone()));
         self.nodes[node] = Some(program);
@@ -102,12 +106,18 @@ impl Service {
                 sleep(pause).await;
                 signal(id, "-CONT");
             }
+            (Strike::Fill, Victim::Node(node)) => {
+                let id = self.nodes[node].as_ref().unwrap().id();
+                fill(id, true);
+                sleep(pause).await;
+                fill(id, false);
+            }
             (Strike::Kill, Victim::Nats(server)) => {
                 self.nats[server].kill();
                 sleep(pause).await;
                 self.nats[server].start_again();
             }
-            (Strike::Pause, Victim::Nats(server)) => {
+            (Strike::Pause | Strike::Fill, Victim::Nats(server)) => {
                 signal(self.nats[server].id(), "-STOP");
                 sleep(pause).await;
                 signal(self.nats[server].id(), "-CONT");
@@ -145,10 +155,20 @@ fn contents(data: &Path) -> String {
     rows.collect::<Vec<_>>().join("\n")
 }
 
-/// Sets records of its own until `end`, and says which were acknowledged, and which may have been.
-async fn writer(url: String, number: u64, end: Instant) -> (Vec<String>, Vec<String>) {
+/// What a writer has done: which of its records were acknowledged, and which may have been.
+struct Written {
+    client: Client,
+    /// All records of everybody, as it has followed them from the beginning.
+    replica: Collection<Row>,
+    done: Vec<String>,
+    unknown: Vec<String>,
+}
+
+/// Sets records of its own until `end`.
+async fn writer(url: String, number: u64, end: Instant) -> Written {
     let client = Client::connect(&url, None).unwrap();
-    let todos = client.datastore::<Row>("load", Some(Open { permanent: true, primary: "id" })).await.unwrap();
+    let replica =
+        client.datastore::<Row>("load", Some(Open { permanent: true, primary: "id" })).await.unwrap();
     let (mut done, mut unknown) = (Vec::new(), Vec::new());
     let mut under_way: JoinSet<(String, Result<(), Error>)> = JoinSet::new();
     let mut count = 0;
@@ -169,9 +189,7 @@ async fn writer(url: String, number: u64, end: Instant) -> (Vec<String>, Vec<Str
             (id, Err(error)) => panic!("{id}: {error}"),
         }
     }
-    drop(todos);
-    client.close().await;
-    (done, unknown)
+    Written { client, replica, done, unknown }
 }
 
 async fn play(seed: u64, length: Duration) {
@@ -186,16 +204,17 @@ async fn play(seed: u64, length: Duration) {
     // A replica that is there from the beginning to the end.
     let watcher = Client::connect(&url, None).unwrap();
     let open = Some(Open { permanent: true, primary: "id" });
-    let mut replica = watcher.datastore::<Row>("load", open).await.unwrap();
+    let replica = watcher.datastore::<Row>("load", open).await.unwrap();
 
     let mut story = Vec::new();
     while Instant::now() < end {
-        let victim = if dice.u8(..3) > 0 {
-            Victim::Node(dice.usize(..NODES))
+        let (strike, victim) = if dice.u8(..3) > 0 {
+            let strike = [Strike::Kill, Strike::Pause, Strike::Fill][dice.usize(..3)];
+            (strike, Victim::Node(dice.usize(..NODES)))
         } else {
-            Victim::Nats(dice.usize(..NODES))
+            let strike = if dice.bool() { Strike::Kill } else { Strike::Pause };
+            (strike, Victim::Nats(dice.usize(..NODES)))
         };
-        let strike = if dice.bool() { Strike::Kill } else { Strike::Pause };
         // Sometimes for long enough to be expelled.
         let pause = Duration::from_millis(if dice.u8(..4) == 0 { 13_000 } else { dice.u64(200..2_500) });
         let pause = pause.min(length);
@@ -205,12 +224,15 @@ async fn play(seed: u64, length: Duration) {
     }
 
     let mut rows = BTreeMap::new();
-    let (mut acknowledged, mut unknown) = (0, 0);
+    let (mut acknowledged, mut unclear) = (0, 0);
+    let mut replicas = vec![(watcher, replica)];
     for writer in writers {
-        let (done, uncertain) = timeout(RECOVERY, writer).await.expect("writers end").unwrap();
+        let written = timeout(RECOVERY, writer).await.expect("writers end").unwrap();
+        let Written { client, replica, done, unknown } = written;
         acknowledged += done.len();
-        unknown += uncertain.len();
-        rows.extend(done.into_iter().map(|id| (id, true)).chain(uncertain.into_iter().map(|id| (id, false))));
+        unclear += unknown.len();
+        rows.extend(done.into_iter().map(|id| (id, true)).chain(unknown.into_iter().map(|id| (id, false))));
+        replicas.push((client, replica));
     }
     let mut history: Vec<Transaction> = Vec::new();
     for appender in appenders {
@@ -231,13 +253,25 @@ async fn play(seed: u64, length: Duration) {
     sequences.sort_unstable();
     sequences.dedup();
     assert_eq!(sequences.len(), last.rows.len(), "a sequence was given twice; seed {seed}, {story:?}");
-    let shows_all = async {
-        while replica.rows().len() < last.rows.len() {
-            replica.changed().await.unwrap();
-        }
-    };
-    timeout(RECOVERY, shows_all).await.expect("the replica shows every row");
-    drop(replica);
+    // All replicas are equal, those of the writers and of who only listened.
+    let mut shown: Option<Vec<Row>> = None;
+    for (client, mut replica) in replicas {
+        let shows_all = async {
+            while replica.rows().len() < last.rows.len() {
+                replica.changed().await.unwrap();
+            }
+        };
+        timeout(RECOVERY, shows_all).await.expect("every replica shows every row");
+        let mut rows: Vec<Row> = replica.rows().iter().map(|(_, row)| Row::clone(row)).collect();
+        rows.sort_by(|one, other| one.id.cmp(&other.id));
+        assert!(
+            rows.iter().map(|row| &row.id).eq(last.rows.keys()),
+            "a replica differs; seed {seed}, {story:?}"
+        );
+        assert!(shown.as_ref().is_none_or(|shown| *shown == rows), "replicas differ; seed {seed}, {story:?}");
+        shown = Some(rows);
+        client.close().await;
+    }
     let faults = appends::check(&history, &last.lists);
     assert!(faults.is_empty(), "seed {seed}, {story:?}:\n{}", faults.join("\n"));
     let contents = spawn_blocking(move || service.end()).await.unwrap();
@@ -249,7 +283,7 @@ async fn play(seed: u64, length: Duration) {
         panic!("two databases differ; seed {seed}, {story:?}; see {}", directory.display());
     }
     eprintln!(
-        "schedule {seed}: {} strikes, {acknowledged} writes acknowledged, {unknown} of unknown outcome, {} appends: {story:?}",
+        "schedule {seed}: {} strikes, {acknowledged} writes acknowledged, {unclear} of unknown outcome, {} appends: {story:?}",
         story.len(),
         history.len()
     );

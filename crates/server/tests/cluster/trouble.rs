@@ -1,12 +1,19 @@
 //! Nodes and logs that come and go.
 
-use std::time::Duration;
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{Ipv4Addr, TcpListener},
+    thread,
+    time::Duration,
+};
+
+use tidewire::protocol::{ClientMessage, CloseCode, EncodedValue, Operation, ServerMessage};
 
 use crate::{
-    eventually,
+    eventually, fill,
     nats::{Nats, signal},
-    node, object,
-    rig::{Client, Program, get},
+    node, node_with_a_disk, object,
+    rig::{Client, Program, get, messages},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,6 +34,58 @@ async fn a_node_that_starts_again_catches_up_and_a_new_one_has_everything() {
         eventually("it has caught up", || object(address, "k") == object(&first.address, "k")).await;
     }
     assert_eq!(object(&new.address, "k").unwrap().1, 2);
+}
+
+/// Says that it is a nats-server of some version, to everybody who connects.
+fn impostor(version: &str) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let about = format!(
+        r#"INFO {{"server_id":"x","server_name":"x","version":"{version}","proto":1,"go":"","host":"127.0.0.1","port":{},"headers":true,"max_payload":1048576,"jetstream":true,"client_id":1,"client_ip":"127.0.0.1","nonce":"","cluster":"","connect_urls":[],"ldm":false}}"#,
+        address.port()
+    );
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.write_all(format!("{about}\r\n").as_bytes());
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while let Some(Ok(line)) = lines.next() {
+                if line == "PING" {
+                    let _ = stream.write_all(b"PONG\r\n");
+                }
+            }
+        }
+    });
+    format!("nats://{address}")
+}
+
+#[test]
+fn a_nats_server_that_may_lose_what_it_acknowledged_is_refused() {
+    for (version, why) in [
+        ("2.10.20", "may lose what it has acknowledged"),
+        ("2.10.21", "may lose what it has acknowledged"),
+        ("2.10.22", "may lose what it has acknowledged"),
+        ("2.8.4", "is too old"),
+    ] {
+        let data = tempfile::tempdir().unwrap();
+        let (url, data) = (impostor(version), data.path().to_str().unwrap());
+        let (succeeded, said, complaint) =
+            crate::rig::run(&["serve", "--listen", "127.0.0.1:0", "--data", data, "--nats", &url]);
+        assert!(!succeeded && complaint.contains(why) && complaint.contains(version), "{complaint}");
+        assert!(!said.contains("listening"), "{said}");
+    }
+}
+
+#[test]
+fn a_node_says_what_its_acknowledgements_mean_and_what_it_is_called() {
+    let nats = Nats::start();
+    let data = tempfile::tempdir().unwrap();
+    let server = node(&nats, data.path(), "one");
+    let (head, body) = get(&server.address, "/readyz");
+    assert!(head.contains("x-tidewire-node: one"), "{head}");
+    let promise =
+        "acknowledged: in the log, which one server of NATS keeps, and committed to this node's disk";
+    assert_eq!(body, format!("ready\n{promise}\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,4 +192,62 @@ async fn a_node_that_is_further_behind_than_the_log_reaches_copies_another() {
     signal(second.id(), "-CONT");
     eventually("it has copied again", || object(&first.address, "k") == object(&second.address, "k")).await;
     assert_eq!(object(&second.address, "k").unwrap().1, 120);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_disk_is_full_acknowledges_nothing_and_has_everything_once_there_is_room() {
+    let nats = Nats::start();
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = node_with_a_disk(&nats.url(), one.path(), "one");
+    let second = node(&nats, other.path(), "other");
+    let mut here = Client::connect(&first.address, "here").await;
+    let mut there = Client::connect(&second.address, "there").await;
+    let before = here.put(1, "k", "1").await;
+    eventually("the other has it", || object(&second.address, "k").is_some()).await;
+
+    fill(first.id(), true);
+    let bytes = [0x02];
+    let operation = || Operation::Put { key: "k", value: EncodedValue::check(&bytes).unwrap() };
+    here.send(&[ClientMessage::Write { request: 2, operation: operation() }]).await;
+    // It is in the log, so the other has it; who asked for it hears nothing, and the first shows what it has on its disk.
+    eventually("the other has it", || object(&second.address, "k").unwrap().1 == 2).await;
+    eventually("it says so", || get(&first.address, "/readyz").1.starts_with("the storage fails")).await;
+    assert!(get(&first.address, "/readyz").0.starts_with("http/1.1 503"));
+    assert_eq!(object(&first.address, "k").unwrap().1, 1);
+    // What it cannot store holds nobody up.
+    there.put(1, "k", "3").await;
+    // Its clients are sent to where their writes are answered, with no answer before.
+    let goodbye = async {
+        loop {
+            match here.frame().await {
+                Ok(frame) => assert!(
+                    !messages(&frame).iter().any(|told| matches!(told, ServerMessage::Ack { .. })),
+                    "acknowledged by a node that could not store it"
+                ),
+                Err((code, _)) => return code,
+            }
+        }
+    };
+    let code = tokio::time::timeout(Duration::from_secs(15), goodbye).await.expect("it is sent away");
+    assert_eq!(code, CloseCode::Restarting.number());
+    let mut moved = Client::connect(&second.address, "here").await;
+    moved.send(&[ClientMessage::Write { request: 2, operation: operation() }]).await;
+    let repeated = moved.reply(2).await.unwrap().unwrap();
+    assert_eq!((repeated.epoch, repeated.sequence.get()), (before.epoch, 2), "repeated, not run again");
+
+    fill(first.id(), false);
+    eventually("it is well again", || get(&first.address, "/readyz").1.starts_with("ready")).await;
+    eventually("it has everything", || object(&first.address, "k") == object(&second.address, "k")).await;
+    assert_eq!(object(&first.address, "k").unwrap().1, 3);
+    let mut here = Client::connect(&first.address, "late").await;
+    assert_eq!(here.put(1, "k", "4").await.sequence.get(), 4);
+
+    // The same, and it dies before there is room.
+    fill(first.id(), true);
+    there.put(2, "k", "5").await;
+    eventually("it fails", || get(&first.address, "/readyz").1.starts_with("the storage fails")).await;
+    first.kill();
+    let first = node(&nats, one.path(), "one");
+    eventually("it has everything", || object(&first.address, "k") == object(&second.address, "k")).await;
+    assert_eq!(object(&first.address, "k").unwrap().1, 5);
 }

@@ -11,6 +11,8 @@
 //! | `{"$":["float","NaN"]}` | NaN, and so for `Infinity` and `-Infinity` |
 //! | `{"$":["map",{"$":1}]}` | a map with the only key `"$"` |
 
+mod transcode;
+
 use alloc::{
     borrow::ToOwned,
     string::{String, ToString},
@@ -21,21 +23,14 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
-    limits::MAX_DEPTH,
     message::{ClientMessage, ServerMessage},
-    msgpack::{DecodeError, EncodedValue, Reader, Writer},
+    msgpack::{DecodeError, EncodedValue, Reader},
     position::Epoch,
     tokens::Tokens,
 };
 
 /// The only key of an object that stands for what JSON lacks.
 const ESCAPE: &str = "$";
-
-/// Levels that a frame and its message add around a value.
-const MESSAGE_DEPTH: usize = 6;
-
-/// Levels of text that a frame can take: an escaped map takes three for one.
-const TEXT_DEPTH: usize = 3 * MAX_DEPTH + MESSAGE_DEPTH;
 
 /// Whether [`ESCAPE`] means anything.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,9 +54,7 @@ enum Escapes {
 /// # Errors
 /// If the text is no JSON, or nests too deeply.
 pub fn from_json(text: &str) -> Result<Vec<u8>, DecodeError> {
-    let mut writer = Writer::new();
-    write(&mut writer, &parse(text)?, MAX_DEPTH, Escapes::Plain)?;
-    Ok(writer.into_bytes())
+    transcode::value(text, Escapes::Plain)
 }
 
 /// Encodes a JSON frame, an array of messages, as a MessagePack frame.
@@ -79,114 +72,7 @@ pub fn from_json(text: &str) -> Result<Vec<u8>, DecodeError> {
 /// # Errors
 /// If the text is no JSON array, nests too deeply, or holds an escape that is none.
 pub fn frame_from_json(text: &str) -> Result<Vec<u8>, DecodeError> {
-    let Value::Array(messages) = parse(text)? else {
-        return Err(DecodeError::NotJson);
-    };
-    let mut writer = Writer::new();
-    for message in &messages {
-        write(&mut writer, message, MAX_DEPTH + MESSAGE_DEPTH, Escapes::Taken)?;
-    }
-    Ok(writer.into_bytes())
-}
-
-fn parse(text: &str) -> Result<Value, DecodeError> {
-    if depth(text) > TEXT_DEPTH {
-        return Err(DecodeError::TooDeep);
-    }
-    let mut parser = serde_json::Deserializer::from_str(text);
-    // Its own limit is below what escapes can take; the text was measured instead.
-    parser.disable_recursion_limit();
-    let mut values = parser.into_iter();
-    match (values.next(), values.next()) {
-        (Some(Ok(value)), None) => Ok(value),
-        _ => Err(DecodeError::NotJson),
-    }
-}
-
-/// How deep brackets nest outside of strings; of what is no JSON, at least as deep as a parser would go.
-fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest, mut is_string, mut is_escaped) = (0_usize, 0, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if is_string => is_escaped = true,
-            b'"' => is_string = !is_string,
-            b'[' | b'{' if !is_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !is_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-fn write(writer: &mut Writer, value: &Value, levels: usize, escapes: Escapes) -> Result<(), DecodeError> {
-    let inner = || levels.checked_sub(1).ok_or(DecodeError::TooDeep);
-    match value {
-        Value::Null => writer.nil(),
-        Value::Bool(value) => writer.bool(*value),
-        Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
-            (Some(number), _, _) => writer.u64(number),
-            (None, Some(number), _) => writer.i64(number),
-            (None, None, Some(number)) => writer.f64(number),
-            (None, None, None) => return Err(DecodeError::NotJson),
-        },
-        Value::String(text) => writer.str(text),
-        Value::Array(items) => {
-            let levels = inner()?;
-            writer.array(items.len());
-            for item in items {
-                write(writer, item, levels, escapes)?;
-            }
-        }
-        Value::Object(entries) => {
-            let levels = inner()?;
-            if escapes == Escapes::Taken
-                && entries.len() == 1
-                && let Some(escaped) = entries.get(ESCAPE)
-            {
-                return unescape(writer, escaped, levels);
-            }
-            map(writer, entries, levels, escapes)?;
-        }
-    }
-    Ok(())
-}
-
-fn map(
-    writer: &mut Writer,
-    entries: &serde_json::Map<String, Value>,
-    levels: usize,
-    escapes: Escapes,
-) -> Result<(), DecodeError> {
-    writer.map(entries.len());
-    for (key, value) in entries {
-        writer.str(key);
-        write(writer, value, levels, escapes)?;
-    }
-    Ok(())
-}
-
-fn unescape(writer: &mut Writer, escaped: &Value, levels: usize) -> Result<(), DecodeError> {
-    let [Value::String(kind), content] = escaped.as_array().map(Vec::as_slice).unwrap_or_default() else {
-        return Err(DecodeError::NotJson);
-    };
-    match (kind.as_str(), content) {
-        ("bin", Value::String(text)) => {
-            writer.bin(&STANDARD.decode(text).map_err(|_| DecodeError::NotJson)?);
-        }
-        ("float", Value::String(text)) => writer.f64(match text.as_str() {
-            "NaN" => f64::NAN,
-            "Infinity" => f64::INFINITY,
-            "-Infinity" => f64::NEG_INFINITY,
-            _ => return Err(DecodeError::NotJson),
-        }),
-        ("map", Value::Object(entries)) => map(writer, entries, levels, Escapes::Taken)?,
-        _ => return Err(DecodeError::NotJson),
-    }
-    Ok(())
+    transcode::messages(text)
 }
 
 /// Encodes the JSON text of a value as it stands in a JSON frame, with its escapes.
@@ -194,9 +80,7 @@ fn unescape(writer: &mut Writer, escaped: &Value, levels: usize) -> Result<(), D
 /// # Errors
 /// If the text is no JSON, nests too deeply, or holds an escape that is none.
 pub fn frame_value_from_json(text: &str) -> Result<Vec<u8>, DecodeError> {
-    let mut writer = Writer::new();
-    write(&mut writer, &parse(text)?, MAX_DEPTH, Escapes::Taken)?;
-    Ok(writer.into_bytes())
+    transcode::value(text, Escapes::Taken)
 }
 
 /// The JSON text of a value as it stands in a JSON frame, with its escapes.
