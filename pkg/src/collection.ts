@@ -76,6 +76,8 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
    * nobody reads is no more than a number here.
    */
   #unnamed: number[] = [];
+  /** Whether all that is not here is one of them: a first snapshot is announced as a whole. */
+  #hasHidden = false;
   /** How often one of them was asked for alone. */
   #singles = 0;
   #sorted = true;
@@ -137,12 +139,20 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
 
   protected takeValue(kind: Change, cell: number, ticket: number, previous: number): void {
     switch (kind) {
+      case Change.Table:
+        this.#hasHidden = true;
+        this.#membersChanged = true;
+        break;
       case Change.Row:
         this.#put(cell | 0, ticket, previous | 0);
         break;
       case Change.Gone: {
         const row = this.#known(cell);
-        if (row === undefined) return;
+        if (row === undefined) {
+          if (!this.#hasHidden) return;
+          this.#membersChanged = true;
+          break;
+        }
         this.#byCell.delete(cell);
         this.#rows.delete(row.key!);
         row.isExpected = false;
@@ -191,12 +201,13 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
       row.isExpected = false;
     }
     this.#unnamed = [];
+    this.#hasHidden = false;
     this.#byCell.clear();
     this.#isKept = true;
   }
 
   override take(kind: Change, a: number, b: number, c: number): void {
-    if (this.#isKept && (kind === Change.Row || (kind === Change.Meta && this.fact(MetaFact.Sequence) >= 0))) this.#letGo();
+    if (this.#isKept && (kind === Change.Row || kind === Change.Table || (kind === Change.Meta && this.fact(MetaFact.Sequence) >= 0))) this.#letGo();
     super.take(kind, a, b, c);
   }
 
@@ -214,6 +225,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
 
   protected leave(): void {
     this.#unnamed = [];
+    this.#hasHidden = false;
     for (const [key, row] of this.#rows) {
       // Records that were never read go with the bytes; reading them all now could take long.
       if (row.base === NO_CELL && !row.isOutput) this.#rows.delete(key);
@@ -229,14 +241,11 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
 
   #find(key: string): Row | undefined {
     const row = this.#rows.get(key);
-    if (row !== undefined || this.#unnamed.length === 0) return row;
-    if (this.#singles++ < MAX_SINGLES) {
+    if (row !== undefined || (this.#unnamed.length === 0 && !this.#hasHidden)) return row;
+    // Where a gate may have made something of it, its ticket is listed with all others.
+    if (this.#hasHidden && this.gate === undefined && this.#singles++ < MAX_SINGLES) {
       const cell = this.core.row(this.slot, key) | 0;
-      const place = this.#unnamed.indexOf(cell);
-      if (place >= 0) {
-        this.#unnamed.splice(place, 1);
-        return this.#enter(this.#rowOf(cell), key);
-      }
+      if (cell !== NO_CELL) return this.#enter(this.#rowOf(cell), key);
     }
     this.#name();
     return this.#rows.get(key);
@@ -245,7 +254,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
   /** What is there of a cell that was announced. */
   #known(cell: number): Row | undefined {
     const row = this.#byCell.get(cell);
-    if (row?.key !== undefined) return row;
+    if (row?.key !== undefined || this.#hasHidden) return row;
     this.#name();
     return this.#byCell.get(cell);
   }
@@ -264,10 +273,11 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
   #put(cell: number, ticket: number, previous: number): void {
     const row = previous === NO_CELL ? undefined : this.#known(previous);
     if (row === undefined) {
+      this.#membersChanged = true;
+      if (this.#hasHidden) return;
       // What a gate has made is kept by the cell.
       if (ticket !== 0) this.#rowOf(cell, ticket);
       this.#unnamed.push(cell);
-      this.#membersChanged = true;
     } else {
       this.#byCell.delete(previous);
       if (ticket !== 0) row.isExpected = false;
@@ -295,10 +305,20 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
 
   /** Finds out the keys of new rows. */
   #name(): void {
+    if (this.#hasHidden) {
+      this.#hasHidden = false;
+      this.#singles = 0;
+      const listed = this.runtime.words(this.core.rows(this.slot));
+      for (let i = 0; i < listed.length; i += 2) {
+        const cell = listed[i]!;
+        if (this.#byCell.get(cell)?.key !== undefined) continue;
+        if (listed[i + 1] !== 0) this.#rowOf(cell, listed[i + 1]);
+        this.#unnamed.push(cell);
+      }
+    }
     if (this.#unnamed.length === 0) return;
     const cells = this.#unnamed;
     this.#unnamed = [];
-    this.#singles = 0;
     const keys = this.runtime.maker.keys(cells);
     cells.forEach((cell, i) => this.#enter(this.#rowOf(cell), keys[i]!));
   }

@@ -19,7 +19,7 @@ export interface Link {
 /** @internal Kinds of change records. */
 export const enum Change {
   Value = 1, Row, Gone, Judge, Meta, Settled, Link, Install, Discard, Refetch, Abort, Event, Freed, JudgeOwn,
-  Fed, Answered,
+  Fed, Answered, Table,
   // What is to be done about links.
   Fetch = 64, Dial, Transmit, Hang,
 }
@@ -112,6 +112,7 @@ export interface Core {
   part(cell: number, base: number, path: Uint8Array): number;
   letGo(cell: number): void;
   cellSequence(cell: number): number;
+  rows(slot: number): number;
   row(slot: number, key: string): number;
   judged(ticket: number, ok: boolean): boolean;
   meta(slot: number): number;

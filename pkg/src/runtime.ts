@@ -251,6 +251,13 @@ export class Runtime implements LinkHost, Revivable {
     return new Float64Array(this.#memory.buffer, address);
   }
 
+  /** A copy of the words that the core wrote at `address`, behind their number. */
+  words(address: number): Uint32Array {
+    const { buffer } = this.#memory;
+    const [count] = new Uint32Array(buffer, address, 1) as unknown as [number];
+    return new Uint32Array(buffer, address + 4, count).slice();
+  }
+
   /** Starts a write, an encoded operation, and settles as the authority settles it. A notification's outcome is its trace. */
   write(operation: Uint8Array): Promise<unknown> {
     return this.#ask(this.#writes, () => this.core.write(operation), 'the value takes more than 256 KiB: split it into several records');

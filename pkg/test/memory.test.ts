@@ -26,8 +26,8 @@ function isLevel({ warm, replicas, held, heldAgain, clients, clientsAgain, forgo
   expect(heldAgain.wasm - held.wasm).toBeLessThanOrEqual(MIB);
   expect(heldAgain.heap - held.heap).toBeLessThan(SLACK);
   expect(heldAgain.heap - warm.heap).toBeLessThan(2 * SLACK);
-  // And what is taken once is enough for as much again.
-  expect(clients.wasm - heldAgain.wasm).toBeLessThanOrEqual(MIB);
+  // Five hundred clients take 8 KB each until they are collected; what is taken once is enough for as many again.
+  expect(clients.wasm - heldAgain.wasm).toBeLessThanOrEqual(5 * MIB);
   expect(clientsAgain.wasm).toBe(clients.wasm);
   expect(clientsAgain.heap - heldAgain.heap).toBeLessThan(SLACK);
   // Nobody disposed of these.

@@ -42,6 +42,12 @@ pub enum Change {
         /// The ticket of its verdict; 0 where it has no gate.
         ticket: HostTicket,
     },
+    /// A collection that showed no row shows a snapshot. [`Client::rows`](super::Client::rows) has them all, with what
+    /// other changes of the list say of them.
+    Table {
+        /// The collection's slot.
+        slot: SlotId,
+    },
     /// A collection shows a new or other row.
     Row {
         /// The collection's slot.

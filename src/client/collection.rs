@@ -122,9 +122,11 @@ impl Staging {
     }
 }
 
-/// What installing a row did.
+/// What installing a row, or a snapshot, did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Diff {
+    /// All rows are new.
+    All,
     /// The row is new or, where there was a cell in its place, has another value.
     Shown { cell: CellId, previous: Option<CellId> },
     /// The row is gone.
@@ -176,6 +178,9 @@ impl Rows {
     /// that was refused keeps its last good value, under the sequence at which it was refused: the one it was shown
     /// with may be of another epoch, and hold up all that follows.
     pub(super) fn replace(&mut self, cells: &mut Cells, staging: Staging) -> Vec<Diff> {
+        if self.rows.cells.is_empty() {
+            return self.fill(cells, staging);
+        }
         let mut diff = Vec::new();
         let empty = Table::new(self.rows.hasher.clone());
         let mut before = core::mem::replace(&mut self.rows, empty);
@@ -216,6 +221,19 @@ impl Rows {
             diff.push(Diff::Gone(gone));
         }
         diff
+    }
+}
+
+impl Rows {
+    /// Shows the first snapshot: that can be told without naming each row, of which there may be many.
+    fn fill(&mut self, cells: &mut Cells, staging: Staging) -> Vec<Diff> {
+        self.rows = staging.rows;
+        let is_tombstone = |id: &mut CellId| cells.get(*id).is_none_or(|cell| cell.value().is_none());
+        let gone: Vec<CellId> = self.rows.cells.extract_if(is_tombstone).collect();
+        for id in gone {
+            cells.retire(id);
+        }
+        if self.rows.cells.is_empty() { Vec::new() } else { [Diff::All].into() }
     }
 }
 

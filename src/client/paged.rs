@@ -32,7 +32,8 @@ impl<T> Paged<T> {
         match self.pages.last_mut().filter(|last| last.len() < PAGE) {
             Some(last) => last.push(item),
             None => {
-                let mut page = Vec::with_capacity(PAGE);
+                // The first page grows: many clients hold a few things.
+                let mut page = Vec::with_capacity(if self.pages.is_empty() { 0 } else { PAGE });
                 page.push(item);
                 self.pages.push(page);
             }

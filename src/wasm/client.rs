@@ -1,6 +1,6 @@
 //! The client as JavaScript sees it: numbers in, numbers out, values as bytes in WASM memory.
 
-use alloc::{borrow::ToOwned, boxed::Box, string::String, vec::Vec};
+use alloc::{borrow::ToOwned, boxed::Box, string::String, vec, vec::Vec};
 
 use js_sys::Function;
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
@@ -49,6 +49,7 @@ pub struct Core {
     host: Host,
     changes: Vec<Change>,
     words: Vec<[u32; 5]>,
+    listed: Vec<u32>,
     /// What [`Self::drain`] has found: how many changes there are, where they lie, and what to do with the timer.
     drained: [usize; 3],
     /// The frame that came in. Used again for the next one.
@@ -124,6 +125,7 @@ impl Core {
             host: Host::new(Client::new(seed, token), time),
             changes: Vec::new(),
             words: Vec::new(),
+            listed: Vec::new(),
             drained: [0; 3],
             frame: Vec::new(),
             wants: Box::new([[0; 2]; MAX_WANTS]),
@@ -363,6 +365,7 @@ impl Core {
     /// lie, five words each, and what to do with the timer (0 nothing, 1 take it back, else set it to as many
     /// milliseconds less two).
     pub fn drain(&mut self) -> *const usize {
+        self.listed = Vec::new();
         self.words.clear();
         self.host.tell_outputs(&mut self.words);
         self.host.edit(|client| {
@@ -440,6 +443,18 @@ impl Core {
     #[wasm_bindgen(js_name = cellSequence)]
     pub fn cell_sequence(&self, number: u32) -> f64 {
         float(Some(self.host.read(|client| client.cell_sequence(cell(number)))))
+    }
+
+    /// All rows of a collection. Returns where the words lie until changes are collected: how many follow, then each row's
+    /// cell and the ticket of its verdict.
+    pub fn rows(&mut self, slot: u32) -> *const u32 {
+        self.listed = vec![0];
+        self.host.read(|client| {
+            let rows = client.rows(SlotId::from_number(slot));
+            self.listed.extend(rows.flat_map(|row| [row.number(), client.ticket(row)]));
+        });
+        self.listed[0] = u32::try_from(self.listed.len() - 1).unwrap_or_default();
+        self.listed.as_ptr()
     }
 
     /// The cell of a collection's record by its key; 2^32-1 where there is no such record.
@@ -637,5 +652,6 @@ fn words(change: Change) -> [u32; 5] {
         Change::JudgeOwn { slot, token, ticket } => [14, slot.number(), token.0, ticket, 0],
         Change::Fed { slot, cell } => [15, slot.number(), cell.number(), 0, 0],
         Change::Answered { query, cell } => [16, query, number(cell), 0, 0],
+        Change::Table { slot } => [17, slot.number(), 0, 0, 0],
     }
 }

@@ -251,6 +251,11 @@ impl Driver {
                 update(slot, Update::Value(value));
                 update(slot, Update::Meta(self.meta(slot)));
             }
+            Change::Table { slot } => {
+                for cell in self.client.rows(slot).collect::<Vec<_>>() {
+                    self.change(Change::Row { slot, cell, previous: None, ticket: 0 }, updates);
+                }
+            }
             Change::Row { slot, cell, .. } => {
                 let key = self.client.key(cell).map(str::to_owned);
                 if let Some((key, row)) = key.zip(self.decode(slot, cell)) {

@@ -282,6 +282,7 @@ impl Peer {
                 }
             }
             Change::Value { .. }
+            | Change::Table { .. }
             | Change::Row { .. }
             | Change::Gone { .. }
             | Change::Meta { .. }
