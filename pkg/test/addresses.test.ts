@@ -72,7 +72,7 @@ if (SERVER_BIN !== undefined) {
     interface Todo { id: string; n: number }
 
     async function service(run: (nodes: [NativeServer, NativeServer], nats: NatsServer) => Promise<void>): Promise<void> {
-      const nats = await NatsServer.start('jetstream: enabled');
+      const nats = await NatsServer.startWithStreams();
       const started: NativeServer[] = [];
       try {
         for (const name of ['one', 'other']) started.push(await NativeServer.start({}, ['--nats', nats.url, '--node', name]));

@@ -24,6 +24,11 @@ export class NatsServer {
 
   private constructor(readonly port: number, readonly webSocketPort: number, readonly settings: string) {}
 
+  /** One with JetStream, over a directory of its own: without one it would find what others have left. */
+  static async startWithStreams(): Promise<NatsServer> {
+    return NatsServer.start('jetstream { store_dir: "streams" }');
+  }
+
   /** @param settings What its configuration has beside where it listens. */
   static async start(settings = ''): Promise<NatsServer> {
     const server = new NatsServer(await freePort(), await freePort(), settings);
@@ -43,7 +48,7 @@ export class NatsServer {
   async start(): Promise<void> {
     const file = join(this.#directory, 'nats.conf');
     writeFileSync(file, `listen: "127.0.0.1:${this.port}"\nwebsocket { listen: "127.0.0.1:${this.webSocketPort}", no_tls: true }\n${this.settings}\n`);
-    const child = spawn('nats-server', ['-c', file], { env: { ...process.env, PATH }, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn('nats-server', ['-c', file], { cwd: this.#directory, env: { ...process.env, PATH }, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#process = child;
     let said = '';
     await new Promise<void>((resolve, reject) => {

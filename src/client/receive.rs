@@ -316,10 +316,10 @@ impl Client {
         let Announced { sequence, prev, version, .. } = announced;
         let header = self.header(epoch, sequence, prev, version);
         let Some(entry) = self.slots.get_mut(slot.number()) else { return false };
-        let is_gated = entry.is_gated();
         if entry.tail().is_some() || !entry.replica.is_next(&header) {
             return false;
         }
+        let is_gated = entry.is_gated();
         let About::Object { shown: Some(shown), .. } = &mut entry.about else { return false };
         let before = *shown;
         let gate = entry.gate.filter(|_| is_gated).and_then(|gate| self.gates.get(gate));
@@ -640,7 +640,6 @@ impl Client {
                     Change::Row { slot, cell, previous, ticket }
                 }
                 Diff::Gone(cell) => Change::Gone { slot, cell },
-                Diff::All => Change::Table { slot },
             });
         }
     }

@@ -121,7 +121,7 @@ fn the_backoff_grows_until_something_useful_came_and_not_only_a_welcome() {
         let mut session = Session::new("client".into(), None, seed);
         session.start(at(0));
         let mut now = at(0);
-        for _ in 0..8 {
+        for _ in 0..10 {
             let link = actions(&mut session)
                 .into_iter()
                 .find_map(|action| if let Action::Dial(link) = action { Some(link) } else { None })

@@ -13,6 +13,8 @@ mod schedules;
 mod trouble;
 
 use std::{
+    env,
+    fs::File,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -31,7 +33,12 @@ pub(crate) fn node_with_a_disk(urls: &str, data: &Path, name: &str) -> Program {
     let mut shell = Command::new("sh");
     // Without the trap, the signal that comes with the limit would end the server.
     shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tidewire-server")]);
-    shell.stderr(Stdio::null());
+    // Where a schedule fails, what its nodes said is worth reading.
+    let log = env::var_os("TIDEWIRE_SCHEDULE_LOGS").and_then(|directory| {
+        let file = Path::new(&directory).join(format!("{name}.log"));
+        File::options().create(true).append(true).open(file).ok()
+    });
+    shell.stderr(log.map_or_else(Stdio::null, Stdio::from));
     Program::run(shell, data, &["--nats", urls, "--node", name])
 }
 

@@ -1,7 +1,8 @@
 //! Three nodes over three servers of NATS under load, while they are killed, paused, started again, and their disks full.
 //!
 //! A schedule is what happens to whom and when, made of a seed. `cargo xtask test --cluster` runs ten of them;
-//! `TIDEWIRE_SCHEDULES` and `TIDEWIRE_SCHEDULE_SECONDS` say how many and how long, `TIDEWIRE_SCHEDULE` runs one seed.
+//! `TIDEWIRE_SCHEDULES` and `TIDEWIRE_SCHEDULE_SECONDS` say how many and how long, `TIDEWIRE_SCHEDULE` runs one seed,
+//! and `TIDEWIRE_SCHEDULE_LOGS` names a directory for what the nodes say.
 
 use std::{
     collections::BTreeMap,
@@ -241,9 +242,10 @@ async fn play(seed: u64, length: Duration) {
     assert!(acknowledged > 0, "nothing was written; {story:?}");
 
     // All nodes come to the same, and so does the replica.
-    let settled = timeout(RECOVERY, settle(&service)).await;
-    let last =
-        settled.unwrap_or_else(|_| panic!("the nodes do not come to the same; seed {seed}, {story:?}"));
+    let Ok(last) = timeout(RECOVERY, settle(&service)).await else {
+        let stand = stand(&service).await;
+        panic!("the nodes do not come to the same: {stand}; seed {seed}, {story:?}");
+    };
     for (id, is_acknowledged) in &rows {
         let is_there = last.rows.contains_key(id);
         assert!(is_there || !is_acknowledged, "{id} was acknowledged and is lost; seed {seed}, {story:?}");
@@ -262,7 +264,7 @@ async fn play(seed: u64, length: Duration) {
             }
         };
         timeout(RECOVERY, shows_all).await.expect("every replica shows every row");
-        let mut rows: Vec<Row> = replica.rows().iter().map(|(_, row)| Row::clone(row)).collect();
+        let mut rows: Vec<Row> = replica.rows().values().map(|row| Row::clone(row)).collect();
         rows.sort_by(|one, other| one.id.cmp(&other.id));
         assert!(
             rows.iter().map(|row| &row.id).eq(last.rows.keys()),
@@ -300,7 +302,7 @@ async fn settle(service: &Service) -> Last {
     loop {
         let mut seen = Vec::new();
         for address in service.balancer.up() {
-            seen.push(look(&address).await);
+            seen.push(timeout(RECOVERY / 6, look(&address)).await.ok().flatten());
         }
         if seen.len() == NODES
             && let Some(first) = &seen[0]
@@ -311,6 +313,20 @@ async fn settle(service: &Service) -> Last {
         }
         sleep(Duration::from_millis(300)).await;
     }
+}
+
+/// How each node is, for people.
+async fn stand(service: &Service) -> String {
+    let mut told = Vec::new();
+    for address in service.balancer.up() {
+        let ready = crate::balancer::request(&address, "GET", "/readyz", None, "");
+        let ready = timeout(Duration::from_secs(5), ready).await.ok().flatten();
+        let ready = ready.map_or_else(|| "no answer".to_owned(), |answer| answer.body);
+        let seen = timeout(Duration::from_secs(5), look(&address)).await.ok().flatten();
+        let seen = seen.map(|(rows, lists)| (rows.len(), lists.values().map(Vec::len).collect::<Vec<_>>()));
+        told.push(format!("{address} {:?} {seen:?}", ready.lines().next()));
+    }
+    told.join(", ")
 }
 
 type Seen = (BTreeMap<String, u64>, BTreeMap<u64, Vec<u64>>);
