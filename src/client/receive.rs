@@ -640,6 +640,7 @@ impl Client {
                     Change::Row { slot, cell, previous, ticket }
                 }
                 Diff::Gone(cell) => Change::Gone { slot, cell },
+                Diff::All => Change::Table { slot },
             });
         }
     }
