@@ -110,7 +110,7 @@ impl fmt::Display for Resource<'_> {
 /// A text is no pattern of permissions.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "{0:?} is no pattern; one looks like object:user:*, datastore:todos, pool:*, kv:settings, mailbox:*, relay:*, or * for \
+    "`{0}` is no pattern; one looks like object:user:*, datastore:todos, pool:*, kv:settings, mailbox:*, relay:*, or * for \
      everything"
 )]
 pub struct PatternError(String);

@@ -10,14 +10,12 @@ use core::{
     time::Duration,
 };
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use super::{
     ConnectionId, Server, WriteError,
     apply::Change,
     hub::{Cursor, Name, Subject},
     object::{check_key, check_value},
+    ordered::Lookup,
     replicated::is_pool,
     rules::{Projection, Rule},
     storage::{Storage, StorageError, Stored, StoredDatastore, Value},
@@ -119,7 +117,7 @@ impl Table {
 /// The datastores in use, each under a number that holds until they are put away.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
-    numbers: HashMap<Arc<str>, usize, RandomState>,
+    numbers: Lookup<Arc<str>, usize>,
     opened: Vec<Opened>,
 }
 

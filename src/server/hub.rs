@@ -5,7 +5,6 @@
 
 use alloc::{boxed::Box, collections::VecDeque, format, string::String, sync::Arc, vec::Vec};
 
-use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 
 use super::{
@@ -17,7 +16,7 @@ use super::{
     query::Questions,
 };
 use crate::protocol::{Epoch, Position, Sequence, SubscriptionId, Timestamp, TopicId};
-use crate::server::ordered::{OrderedMap, OrderedSet};
+use crate::server::ordered::{Lookup, OrderedMap, OrderedSet, Seed};
 
 /// What a topic or subscription is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -198,9 +197,9 @@ fn leave(followers: &mut Followers, name: &str, who: (ConnectionId, Subscription
 pub(super) struct Hub {
     connections: OrderedMap<ConnectionId, Connection>,
     /// The connection that each client said hello on.
-    clients: HashMap<Arc<str>, ConnectionId, RandomState>,
+    clients: Lookup<Arc<str>, ConnectionId>,
     topics: OrderedMap<TopicId, Topic>,
-    current: HashMap<Subject, TopicId, RandomState>,
+    current: HashMap<Subject, TopicId, Seed>,
     /// Who follows the mailbox of a user.
     mailboxes: Followers,
     /// Who follows what clients relay on a key.

@@ -10,6 +10,20 @@ pub(super) use alloc::collections::{BTreeMap as OrderedMap, BTreeSet as OrderedS
 #[cfg(feature = "bare")]
 pub(super) use list::{OrderedMap, OrderedSet};
 
+/// What hash tables are seeded with. A page's server has nobody to choose keys that collide.
+#[cfg(not(feature = "bare"))]
+pub(super) use foldhash::fast::RandomState as Seed;
+
+#[cfg(feature = "bare")]
+pub(super) use foldhash::fast::FixedState as Seed;
+
+/// A map whose order nobody asks for: a hash table, of which every kind would take as much of the page's download.
+#[cfg(not(feature = "bare"))]
+pub(super) type Lookup<K, V> = hashbrown::HashMap<K, V, Seed>;
+
+#[cfg(feature = "bare")]
+pub(super) use list::OrderedMap as Lookup;
+
 #[cfg(any(test, feature = "bare"))]
 #[cfg_attr(not(feature = "bare"), expect(dead_code, reason = "the tests need no other way to do the same"))]
 mod list {

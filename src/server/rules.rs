@@ -12,7 +12,7 @@
     expect(clippy::arc_with_non_send_sync, reason = "a page has one thread; elsewhere they are shared")
 )]
 
-use alloc::{borrow::ToOwned, collections::BTreeMap, format, string::String, sync::Arc, vec::Vec};
+use alloc::{borrow::ToOwned, format, string::String, sync::Arc, vec::Vec};
 use core::fmt;
 
 use crate::protocol::{EncodedValue, Timestamp, Writer};
@@ -140,7 +140,7 @@ impl fmt::Debug for Rule {
 /// before, so that its sequences have no gaps; that something changed is no secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Projection {
-    fields: BTreeMap<String, String>,
+    fields: OrderedMap<String, String>,
     others: Option<String>,
 }
 

@@ -262,7 +262,7 @@ impl ServerCore {
                 Err(GetError::Storage(error)) => Err(unread(&error)),
             };
         }
-        let entries = kv.get_all(group).map_err(|error| unread(&error))?;
+        let entries = kv.entries(group).map_err(|error| unread(&error))?;
         Ok(Some(write_entries(entries.iter().map(|(key, value)| (&**key, value)))))
     }
 }

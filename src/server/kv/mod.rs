@@ -214,7 +214,7 @@ impl<'s, S: Storage> Kv<'s, S> {
     }
 
     /// The same in the order of the keys.
-    fn entries(&self, group: &str) -> Result<Vec<(Arc<str>, Value)>, StorageError> {
+    pub(crate) fn entries(&self, group: &str) -> Result<Vec<(Arc<str>, Value)>, StorageError> {
         let mut entries = Vec::new();
         self.server.durable.kv_entries(self.now, group, &mut |key, value| {
             entries.push((key.into(), value.clone()));

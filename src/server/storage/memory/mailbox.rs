@@ -3,14 +3,11 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::ops::{Bound, ControlFlow};
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use super::{
     super::mailbox::{MailboxStorage, Notification, Trace, VisitPending},
     Memory, StorageError, Undo,
 };
-use crate::server::ordered::{OrderedMap, OrderedSet};
+use crate::server::ordered::{Lookup, OrderedMap, OrderedSet};
 use crate::{protocol::Timestamp, server::storage::Value};
 
 /// A notification under the number of its arrival.
@@ -18,7 +15,7 @@ pub(super) type Arrived = (u64, Notification);
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Mailboxes {
-    known: HashMap<Trace, Arrived, RandomState>,
+    known: Lookup<Trace, Arrived>,
     pending: OrderedMap<Arc<str>, OrderedMap<u64, Trace>>,
     by_expiry: OrderedSet<(Timestamp, Trace)>,
     /// The last number given. A rollback does not take it back: numbers only have to rise.

@@ -11,30 +11,36 @@ mod table;
 use alloc::{sync::Arc, vec, vec::Vec};
 use core::ops::ControlFlow;
 
-use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use thiserror::Error;
 
 use super::{
     KEPT_REPLIES, KvEntry, Recollection, Reply, Storage, StorageError, Stored, StoredDatastore,
     StoredHistory, Trace, Visit,
 };
 use crate::protocol::{Lineage, RequestId, Sequence, Timestamp};
-use crate::server::ordered::{OrderedMap, OrderedSet};
+use crate::server::ordered::{Lookup, OrderedMap, OrderedSet, Seed};
 use mailbox::{Arrived, Mailboxes};
 use table::{Before, Slot, Table};
 
 /// Room for the changes of a usual transaction, kept from one to the next.
 const KEPT_UNDO: usize = 1_024;
 
+/// A record without a datastore. (A text would bring along what escapes texts, for people who debug.)
+#[derive(Debug, Error)]
+#[error("its datastore is not stored")]
+struct NoDatastore;
+
 /// A storage in memory. Cheap to clone the values of: they are shared, never copied.
 #[derive(Debug, Default)]
 pub struct Memory {
     history: Option<StoredHistory>,
-    objects: HashMap<Arc<str>, Stored, RandomState>,
+    /// Of these even a page may have a hundred thousand.
+    objects: HashMap<Arc<str>, Stored, Seed>,
     /// Where objects stood before the history was renewed.
-    lineages: HashMap<Arc<str>, Lineage, RandomState>,
-    datastores: HashMap<Arc<str>, Table, RandomState>,
-    clients: HashMap<Arc<str>, Client, RandomState>,
+    lineages: Lookup<Arc<str>, Lineage>,
+    datastores: Lookup<Arc<str>, Table>,
+    clients: Lookup<Arc<str>, Client>,
     groups: OrderedMap<Arc<str>, kv::Group>,
     mailboxes: Mailboxes,
     transaction: Option<Vec<Undo>>,
@@ -209,10 +215,9 @@ impl Storage for Memory {
 
     fn expiring(&self) -> Result<Vec<(Arc<str>, Timestamp)>, StorageError> {
         let ends = |table: &Table| Some((table.id.clone(), table.about.expires?));
-        let mut expiring: Vec<_> = self.datastores.values().filter_map(ends).collect();
-        // A run that is repeated tells their followers in the same order.
-        expiring.sort_unstable();
-        Ok(expiring)
+        // In order: a run that is repeated tells their followers in the same one.
+        let expiring: OrderedSet<_> = self.datastores.values().filter_map(ends).collect();
+        Ok(expiring.into_iter().collect())
     }
 
     fn remove_datastore(&mut self, id: &str) -> Result<(), StorageError> {
@@ -228,7 +233,7 @@ impl Storage for Memory {
 
     fn set_record(&mut self, datastore: &str, key: &str, record: Stored) -> Result<(), StorageError> {
         let Some(table) = self.datastores.get_mut(datastore) else {
-            return Err(StorageError::new("writing a record", "its datastore is not stored"));
+            return Err(StorageError::new("writing a record", NoDatastore));
         };
         let (slot, before) = table.put(key, record);
         if table.is_stale() {

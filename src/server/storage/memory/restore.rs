@@ -1,9 +1,12 @@
 //! A storage in memory as a backup of itself.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::sync::Arc;
 
 use super::Memory;
-use crate::protocol::{Epoch, Lineage, Position, Sequence};
+use crate::{
+    protocol::{Epoch, Lineage, Position, Sequence},
+    server::ordered::OrderedSet,
+};
 
 impl Memory {
     /// What was committed, as a storage of its own. Values are shared, not copied.
@@ -38,8 +41,7 @@ impl Memory {
             history.epoch = fresh();
         }
         // A run that is repeated draws the same epochs for the same datastores.
-        let mut ids: Vec<Arc<str>> = self.datastores.keys().cloned().collect();
-        ids.sort_unstable();
+        let ids: OrderedSet<Arc<str>> = self.datastores.keys().cloned().collect();
         for id in ids {
             if let Some(table) = self.datastores.get_mut(&id) {
                 let last = Position { epoch: table.about.epoch, sequence: table.about.head };

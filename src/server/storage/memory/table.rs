@@ -8,13 +8,15 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::hash::BuildHasher;
 
-use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table::Entry};
 
 use super::chunks::Chunks;
 use crate::{
     protocol::Sequence,
-    server::storage::{Stored, StoredDatastore},
+    server::{
+        ordered::Seed,
+        storage::{Stored, StoredDatastore},
+    },
 };
 
 /// Where a record lies.
@@ -41,7 +43,7 @@ pub(super) enum Before {
 pub(super) struct Table {
     pub(super) id: Arc<str>,
     pub(super) about: StoredDatastore,
-    hasher: RandomState,
+    hasher: Seed,
     index: HashTable<Slot>,
     slots: Chunks<Record>,
     free: Vec<Slot>,
@@ -53,7 +55,7 @@ impl Table {
         Self {
             id,
             about,
-            hasher: RandomState::default(),
+            hasher: Seed::default(),
             index: HashTable::new(),
             slots: Chunks::default(),
             free: Vec::new(),
@@ -166,7 +168,7 @@ fn has_key(slots: &Chunks<Record>, slot: Slot, key: &str) -> bool {
     slots[slot as usize].as_ref().is_some_and(|(held, _)| **held == *key)
 }
 
-fn hash_of(hasher: &RandomState, slots: &Chunks<Record>, slot: Slot) -> u64 {
+fn hash_of(hasher: &Seed, slots: &Chunks<Record>, slot: Slot) -> u64 {
     let (key, _) = slots[slot as usize].as_ref().expect(HELD);
     hasher.hash_one(&**key)
 }
