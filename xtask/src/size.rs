@@ -11,7 +11,17 @@ use crate::{
     stamp,
 };
 
-/// The client: wasm, glue and facade as one page downloads them.
+/// What a page imports that has a session and replicas: everything but the transports that are not the session's own, the
+/// HTTP refetch among them.
+const PAGE: &str = "export { TidewireError, configureSynced, connect, createClientReplica, init, synced } from 'tidewire';\n";
+
+/// The same, with the server in the page.
+const PAGE_SERVER: &str = "export { ReferenceServer } from 'tidewire/server';\n";
+
+/// Namespaces keep every export alive, and apart what two entry points call the same.
+const WHOLE: &str = "export * as client from 'tidewire';\nexport * as server from 'tidewire/server';\n";
+
+/// The client: wasm and facade as one page downloads them.
 const CLIENT_BUDGET: usize = 40 * 1024;
 
 /// The client with the reference server in the page.
@@ -41,11 +51,12 @@ pub(crate) fn measure(shell: &Shell) -> anyhow::Result<()> {
         }
         let wasm = |which: Wasm| read(&shell.root().join(which.shipped()));
         let (client, server) = (wasm(Wasm::Client)?, wasm(Wasm::Server)?);
-        let facade = bundle(shell, &["tidewire"])?;
-        let both_facades = bundle(shell, &["tidewire", "tidewire/server"])?;
+        let facade = bundle(shell, PAGE)?;
+        let both_facades = bundle(shell, &format!("{PAGE}{PAGE_SERVER}"))?;
         let alone = Row::of("client download", &[&facade, &client])?;
         let with_server = Row::of("with the server", &[&both_facades, &client, &server])?;
         let verdict = verdict(&[(&alone, CLIENT_BUDGET), (&with_server, WITH_SERVER_BUDGET)]);
+        table.push(Row::of("every export of both", &[&bundle(shell, WHOLE)?, &client, &server])?);
         table.extend([alone, with_server]);
         print_table(shell, &table);
         verdict.map(Outcome::Done)
@@ -100,16 +111,13 @@ fn is_shipped_code(file: &Path) -> bool {
     file.extension().is_some_and(|kind| ["js", "mjs", "cjs", "wasm"].iter().any(|shipped| kind == *shipped))
 }
 
-/// All exports of these entry points, bundled and minified the way an application would: what the page fetches at first,
-/// without what it fetches when it comes to need it.
-fn bundle(shell: &Shell, entries: &[&str]) -> anyhow::Result<Vec<u8>> {
+/// What such an entry imports, bundled and minified the way an application would: what the page fetches at first, without
+/// what it fetches when it comes to need it.
+fn bundle(shell: &Shell, entry: &str) -> anyhow::Result<Vec<u8>> {
     let dir = shell.scratch().join("size");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let (input, output) = (dir.join("entry.mjs"), dir.join("bundle"));
-    // Namespaces keep every export alive, and keep apart what two entry points call the same.
-    let lines = entries.iter().enumerate().map(|(n, entry)| format!("export * as part{n} from '{entry}';\n"));
-    fs::write(&input, lines.collect::<String>())
-        .with_context(|| format!("cannot write {}", input.display()))?;
+    fs::write(&input, entry).with_context(|| format!("cannot write {}", input.display()))?;
     let mut esbuild = shell.command("esbuild");
     esbuild.arg(&input).args([
         "--bundle",
