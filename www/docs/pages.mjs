@@ -10,7 +10,7 @@ export const SECTIONS = [
     ],
   },
   { title: 'Reference', pages: ['api', 'docs/errors.md', 'PROTOCOL.md', 'docs/gate.md', 'docs/operating.md', 'docs/scaling.md'] },
-  { title: 'Measured', pages: ['docs/bench.md', 'docs/load.md', 'docs/cost.md', 'docs/mutants.md'] },
+  { title: 'Measured', pages: ['docs/bench.md', 'docs/load.md', 'docs/cost.md', 'docs/size.md', 'docs/mutants.md'] },
   { title: 'Inside', pages: ['ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md'] },
 ]
 
@@ -29,6 +29,7 @@ export const NAMES = {
   'docs/bench.md': 'The client',
   'docs/load.md': 'The server',
   'docs/cost.md': 'The reconciler',
+  'docs/size.md': 'The download',
   'docs/mutants.md': 'Mutants',
   'PROTOCOL.md': 'The protocol',
   'CONTRIBUTING.md': 'Contributing',
