@@ -239,21 +239,6 @@ fn every_changed_field_has_its_sequence_and_a_merge_that_changes_nothing_has_non
 }
 
 #[test]
-fn where_a_name_comes_twice_in_one_merge_the_last_value_counts() {
-    let mut rig = rig(PLAIN);
-    let mut writer = Writer::new();
-    writer.map(2);
-    for n in [1, 2] {
-        writer.str("a");
-        writer.u64(n);
-    }
-    let bytes = writer.into_bytes();
-    let position = rig.server.merge(rig.now, "p", value(&bytes)).unwrap().unwrap();
-    assert_eq!(position.sequence.get(), 1);
-    assert_eq!(authority(&rig), BTreeMap::from([("a".to_owned(), number(2))]));
-}
-
-#[test]
 fn a_merge_over_a_limit_is_refused_with_its_field_and_limit_and_nothing_of_it_counts() {
     let mut rig = rig(PLAIN);
     let client = rig.client("c");

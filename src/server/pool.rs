@@ -594,7 +594,7 @@ fn about_pool(id: Arc<str>, about: &StoredDatastore, known: Known) -> Pool {
     }
 }
 
-/// The fields of a merge by name, the last one where a name comes twice; `None` where it is no map.
+/// The fields of a merge by name; `None` where it is no map.
 fn read_fields(value: EncodedValue<'_>) -> Option<OrderedMap<&str, Option<EncodedValue<'_>>>> {
     let mut reader = Reader::new(value.as_bytes());
     let mut fields = OrderedMap::new();

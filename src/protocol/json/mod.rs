@@ -52,7 +52,7 @@ enum Escapes {
 /// ```
 ///
 /// # Errors
-/// If the text is no JSON, or nests too deeply.
+/// If the text is no JSON, nests too deeply, or has an object with a name twice.
 pub fn from_json(text: &str) -> Result<Vec<u8>, DecodeError> {
     transcode::value(text, Escapes::Plain)
 }
@@ -78,7 +78,7 @@ pub fn frame_from_json(text: &str) -> Result<Vec<u8>, DecodeError> {
 /// Encodes the JSON text of a value as it stands in a JSON frame, with its escapes.
 ///
 /// # Errors
-/// If the text is no JSON, nests too deeply, or holds an escape that is none.
+/// If the text is no JSON, nests too deeply, has an object with a name twice, or holds an escape that is none.
 pub fn frame_value_from_json(text: &str) -> Result<Vec<u8>, DecodeError> {
     transcode::value(text, Escapes::Taken)
 }

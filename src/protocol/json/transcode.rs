@@ -7,7 +7,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{ESCAPE, Escapes};
-use crate::protocol::{limits::MAX_DEPTH, msgpack::DecodeError, msgpack::Writer};
+use crate::protocol::{
+    limits::MAX_DEPTH,
+    msgpack::{DecodeError, EncodedValue, Writer},
+    unique::has_repeats,
+};
 
 /// Levels that a frame and its message add around a value.
 const MESSAGE_DEPTH: usize = 6;
@@ -17,7 +21,13 @@ const TEXT_DEPTH: usize = 3 * MAX_DEPTH + MESSAGE_DEPTH;
 
 /// The value that a text is.
 pub(super) fn value(text: &str, escapes: Escapes) -> Result<Vec<u8>, DecodeError> {
-    transcode(text, |transcoder, parser| Token { transcoder, levels: MAX_DEPTH, escapes }.deserialize(parser))
+    let bytes = transcode(text, |transcoder, parser| {
+        Token { transcoder, levels: MAX_DEPTH, escapes }.deserialize(parser)
+    })?;
+    if has_repeats(EncodedValue::trusted(&bytes)) {
+        return Err(DecodeError::RepeatedName);
+    }
+    Ok(bytes)
 }
 
 /// The messages of the array that a text is.
