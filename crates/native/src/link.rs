@@ -22,6 +22,9 @@ pub(crate) const ABNORMAL: u16 = 1006;
 /// Frames that may wait for the wire. A link that is further behind is given up; the next one resumes.
 const WAITING_FRAMES: usize = 1_024;
 
+/// What is read at once. The library's 128 KiB would be fetched from the system for every link, and given back after it.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
+
 /// Where to connect.
 #[derive(Debug, Clone)]
 pub(crate) struct Address(Uri);
@@ -131,6 +134,7 @@ async fn run(
     let mut request = address.0.into_client_request()?;
     request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL_MSGPACK));
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(MAX_FRAME_BYTES))
         .max_frame_size(Some(MAX_FRAME_BYTES));
     let connecting = connect_async_with_config(request, Some(config), true);
