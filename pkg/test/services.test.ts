@@ -106,6 +106,7 @@ if (SERVER_BIN !== undefined) {
     bob.inbox.subscribe(({ pack }) => heard.push(pack));
     const kinds: string[] = [];
     bob.kv('g').watch('*', ({ kind }) => kinds.push(kind));
+    await until(() => kinds.length === 1, 'the watch');
     await ada.notify('bob', 1);
     await ada.kv('g').set('k', 1);
     await until(() => heard.length === 1 && kinds.length === 2, 'what came before');
