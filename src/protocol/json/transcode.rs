@@ -1,4 +1,4 @@
-//! From JSON text to MessagePack, token by token: a tree of a hostile frame would take seventy times its room.
+//! From JSON text to MessagePack, token by token: a tree of a hostile frame would take many times its room.
 
 use alloc::{borrow::Cow, vec, vec::Vec};
 use core::fmt;

@@ -13,7 +13,7 @@ use tokio_tungstenite::{MaybeTlsStream, tungstenite::Message};
 
 use crate::rig::{Client, Program, messages};
 
-/// What these may cost: the allocator's habits, and frames of a megabyte; one of JSON takes up to four times its size
+/// What these may cost: the allocator's habits, and frames of a megabyte; one of JSON takes a few times its size
 /// while it is read, where it is nothing but empty arrays.
 const MEMORY: u64 = 8 * 1024 * 1024;
 
