@@ -30,9 +30,11 @@ import { strict as assert } from 'node:assert'
 import { join } from 'node:path'
 import { chromium } from 'playwright-core'
 import { axe, checkDocs, checkPlayground, shifts, watchShifts } from './playground.mjs'
+import { waiting } from './until.mjs'
 
 const WHOLE = 180_000
 const STEP = 10_000
+const until = waiting(STEP)
 /** The client's backoff is capped well below this. */
 const BACK = 30_000
 /** A code that ISO 3166 leaves to its users, so that no country has it. */
@@ -341,15 +343,6 @@ function focused(tab) {
 async function order(path) {
   const answer = await fetch(new URL(path, control), { method: 'POST', signal: AbortSignal.timeout(20_000) })
   assert.ok(answer.ok, `POST ${path}: ${answer.status} ${await answer.text()}`)
-}
-
-/** Waits for a condition. An assertion inside it fails at once: waiting would not mend it. */
-async function until(what, condition, within = STEP) {
-  const end = Date.now() + within
-  while (!(await condition())) {
-    if (Date.now() > end) throw new Error(`waited ${within / 1000} s in vain until ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 40))
-  }
 }
 
 async function asserting(sentence, run) {

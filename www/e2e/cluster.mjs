@@ -15,9 +15,11 @@ import { strict as assert } from 'node:assert'
 import { join } from 'node:path'
 import { chromium } from 'playwright-core'
 import { axe } from './playground.mjs'
+import { waiting } from './until.mjs'
 
 const WHOLE = 150_000
 const STEP = 15_000
+const until = waiting(STEP)
 /** A node that was killed is away for three seconds, and then joins. */
 const BACK = 60_000
 
@@ -146,14 +148,6 @@ async function open(context, name) {
   await page.goto(url)
   await until(`${name} has its list`, async () => (await tab.rows()) > 0 && (await tab.node()) !== undefined)
   return tab
-}
-
-async function until(what, condition, within = STEP) {
-  const end = Date.now() + within
-  while (!(await condition())) {
-    if (Date.now() > end) throw new Error(`waited ${within / 1000} s in vain until ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 40))
-  }
 }
 
 async function asserting(sentence, run) {
