@@ -52,7 +52,7 @@ const sources = (wasm) => ({
     // The client's generated module is a function, as in the package.
     onLoad({ filter: /wasm[\\/]client[\\/]tidewire\.js$/ }, ({ path }) => {
       const inner = readFileSync(path, 'utf8').replace('export class Core', 'class Core').replace(/^export \{ initSync.*$/m, 'return { Core, initSync };');
-      return { contents: `export function glue() {\n${inner}\n}\n`, loader: 'js' };
+      return { contents: `export function glue(host) {\n${inner}\n}\n`, loader: 'js' };
     });
     onResolve({ filter: /^tidewire$/ }, () => ({ path: join(pkg, 'src/index.ts') }));
     onResolve({ filter: /^#loader$/ }, () => ({ path: join(pkg, 'src/loader/inline.ts') }));

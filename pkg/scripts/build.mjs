@@ -44,11 +44,15 @@ function fail(message) {
   process.exit(1);
 }
 
-/** A generated module as a function `glue` that returns what the module exports. */
-function factory(text) {
-  const inner = text.replace('export class Core', 'class Core').replace(/^export \{ initSync, __wbg_init as default \};$/m, 'return { Core, initSync };');
-  if (/^export |^import /m.test(inner) || !inner.includes('return { Core, initSync };')) fail('the generated module of the client has another form than before');
-  return `export function glue() {\n${inner}\n}\n`;
+/** A generated module, without what nobody asks it for, as a function `glue` that returns what the module exports. */
+async function factory(path) {
+  const { outputFiles: [{ text }] } = await build({
+    stdin: { contents: `export { Core, initSync } from ${JSON.stringify(path)};`, resolveDir: root },
+    bundle: true, write: false, format: 'esm', logLevel: 'error',
+  });
+  const inner = text.replace(/^export \{\s*Core,\s*initSync\s*\};$/m, 'return { Core, initSync };');
+  if (/^export |^import /m.test(inner) || inner === text) fail('the generated module of the client has another form than before');
+  return `export function glue(host) {\n${inner}\n}\n`;
 }
 
 /** Finds the loader of a bundle and the generated modules; keeps references to the wasm as they are. */
@@ -58,7 +62,7 @@ function resolver({ loader, alone, adapter }, extension) {
     setup({ onResolve, onLoad }) {
       onResolve({ filter: /^#(server-)?loader$/ }, () => ({ path: join(root, 'src/loader', `${loader}.ts`) }));
       // The client's as a function that makes one module after another: what a trap leaves behind is of no use.
-      onLoad({ filter: /wasm[\\/]client[\\/]tidewire\.js$/ }, ({ path }) => ({ contents: factory(readFileSync(path, 'utf8')), loader: 'js' }));
+      onLoad({ filter: /wasm[\\/]client[\\/]tidewire\.js$/ }, async ({ path }) => ({ contents: await factory(path), loader: 'js' }));
       onResolve({ filter: /^#glue\// }, ({ path }) => ({
         path: join(dist, 'wasm', path.slice('#glue/'.length), 'tidewire.js'),
       }));

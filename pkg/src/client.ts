@@ -216,7 +216,7 @@ class SessionClient implements Client {
     });
     this.#unlisten = listen(() => runtime.input(() => runtime.core.nudge()), () => this.#announceStatus());
     runtime.open(() => dialer.dial(), isAsked ? (link, reason) => {
-      const tell = (ok: boolean, text: string): void => runtime.input(() => runtime.core.token(link, ok, text));
+      const tell = (ok: boolean, text: string): void => runtime.input(() => runtime.core.token(link, ok, runtime.memory.put(text)));
       // In a microtask: users' code never runs inside the core.
       void Promise.resolve(TOKEN_REASONS[reason]!).then(token).then(
         (text) => typeof text === 'string' ? tell(true, text) : tell(false, 'no token came: the function gave no string'),
@@ -318,8 +318,9 @@ class SessionClient implements Client {
     const runtime = this.#open();
     const number = runtime.gate(gate);
     const seed = this.#seeds?.of(target, key);
+    runtime.tick();
     if (seed) runtime.core.hold(true);
-    const slot = runtime.core.subscribe(target, key, primary, number);
+    const slot = runtime.subscribe(target, key, primary, number);
     if (slot === 0) {
       runtime.core.hold(false);
       throw badKey();
@@ -343,12 +344,12 @@ class SessionClient implements Client {
   }
 
   #readStatus(): ClientStatus {
-    const { core } = this.#runtime;
-    const facts = this.#runtime.facts(core.link());
+    const { core, memory } = this.#runtime;
+    const facts = memory.facts(core.link());
     const state = facts[LinkFact.State];
     const code = facts[LinkFact.Code]!;
     const wait = facts[LinkFact.RetryIn]!;
-    const reason = core.text(Text.LinkReason, 0) ?? '';
+    const reason = memory.text(Text.LinkReason) ?? '';
     if (this.#closed) return { state: 'closed', error: null };
     if (state === 4) return { state: 'closed', error: closure(code, reason) };
     if (state === 2) return { state: 'live', address: this.#dialer.address };

@@ -187,7 +187,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
 
   protected enter(): number {
     const [target, primary] = this.origin;
-    return this.core.subscribe(target, this.id, primary, this.runtime.gate(this.gate));
+    return this.runtime.subscribe(target, this.id, primary, this.runtime.gate(this.gate));
   }
 
   save(): void {
@@ -244,7 +244,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
     if (row !== undefined || (this.#unnamed.length === 0 && !this.#hasHidden)) return row;
     // Where a gate may have made something of it, its ticket is listed with all others.
     if (this.#hasHidden && this.gate === undefined && this.#singles++ < MAX_SINGLES) {
-      const cell = this.core.row(this.slot, key) | 0;
+      const cell = this.core.row(this.slot, this.runtime.memory.put(key)) | 0;
       if (cell !== NO_CELL) return this.#enter(this.#rowOf(cell), key);
     }
     this.#name();
@@ -308,7 +308,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
     if (this.#hasHidden) {
       this.#hasHidden = false;
       this.#singles = 0;
-      const listed = this.runtime.words(this.core.rows(this.slot));
+      const listed = this.runtime.memory.list(this.core.rows(this.slot));
       for (let i = 0; i < listed.length; i += 2) {
         const cell = listed[i]!;
         if (this.#byCell.get(cell)?.key !== undefined) continue;

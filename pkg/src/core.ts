@@ -1,6 +1,7 @@
-// The WebAssembly core as the facade sees it: numbers in, numbers out. The Rust side is src/wasm/client.rs.
+// The WebAssembly core as the facade sees it: numbers in, numbers out. Texts and bytes lie in its memory, and their ends
+// and lengths cross (memory.ts). The Rust side is src/wasm/client.rs.
 
-import type { Environment } from './environment.js';
+import type { host } from './patterns.js';
 
 /** A connection that carries frames: a WebSocket, or one to the server in the page. */
 export interface Link {
@@ -59,8 +60,8 @@ export const enum LinkFact { State, RetryIn, Code }
 /** @internal What `Core.meta` finds; the counters follow. */
 export const enum MetaFact { Sequence, Cursor, Status, IsReady, IsIdle, Stats }
 
-/** @internal What `Core.text` tells of the link, a slot, a write, a refused schema or value. */
-export const enum Text { LinkReason, Denial, Settlement, Epoch, SchemaVersion, Unsupported, Fault }
+/** @internal What `Core.text` tells of the link, a slot, a write, what was refused, a value that broke a rule. */
+export const enum Text { LinkReason, Denial, Settlement, Epoch, SchemaVersion, Refusal, Fault }
 
 /** @internal What `Core.subscribe` takes in the place of a gate. */
 export const enum NoGate { Host = -2, Trust }
@@ -82,43 +83,44 @@ export const enum Source { Seed = -2, Receipt }
 
 /** @internal */
 export interface Core {
-  open(asksForTokens: boolean): void;
-  opened(link: number): void;
-  closed(link: number, code: number, reason: string): void;
+  tick(wall: number): void;
   room(length: number): number;
+  open(asksForTokens: boolean, length: number): void;
+  opened(link: number): void;
+  closed(link: number, code: number, length: number): void;
   frame(link: number, length: number): void;
   timeout(): void;
-  token(link: number, ok: boolean, text: string): void;
+  token(link: number, ok: boolean, length: number): void;
   close(): void;
   nudge(): void;
   link(): number;
-  text(which: Text, number: number): string | undefined;
+  text(which: Text, number: number): number;
 
-  gate(schema: Uint8Array, isLibrary: boolean, regexes: (pattern: string | number, text?: string) => number | boolean): number;
-  check(gate: number, value: Uint8Array): string | undefined;
-  subscribe(kind: Target, key: string, primary: string, gate: number): number;
+  gate(length: number, isLibrary: boolean): number;
+  check(gate: number, length: number): boolean;
+  subscribe(kind: Target, middle: number, end: number, gate: number): number;
   adopt(slot: number, gate: number): void;
   hold(isOn: boolean): void;
-  seed(slot: number, epoch: string, sequence: number, version: string, value: Uint8Array, isRows: boolean): void;
+  seed(slot: number, sequence: number, first: number, second: number, end: number, isRows: boolean): void;
   release(slot: number): void;
   refresh(slot: number): void;
-  write(operation: Uint8Array): number;
-  query(question: Uint8Array): number;
-  taken(traces: Uint8Array, ok: boolean): void;
+  write(length: number): number;
+  query(length: number): number;
+  taken(length: number, ok: boolean): void;
 
   drain(): number;
   wantsPtr(): number;
   build(count: number): number;
-  part(cell: number, base: number, path: Uint8Array): number;
+  part(cell: number, base: number, length: number): number;
   letGo(cell: number): void;
   cellSequence(cell: number): number;
   rows(slot: number): number;
-  row(slot: number, key: string): number;
+  row(slot: number, length: number): number;
   judged(ticket: number, ok: boolean): boolean;
   meta(slot: number): number;
 
   replica(isGated: boolean, schemaMajor: number, onGap: number, hasRefetch: boolean, retry: boolean): number;
-  intern(isVersion: boolean, text: string): number;
+  intern(isVersion: boolean, length: number): number;
   offer(
     slot: number, attempt: number, token: number, epoch: number, sequence: number, prev: number, version: number,
     judged: Judged,
@@ -128,7 +130,10 @@ export interface Core {
 }
 
 /** @internal */
-export type CoreConstructor = new (seed: Uint8Array, token?: string, time?: Environment) => Core;
+export type CoreConstructor = new (a: number, b: number, c: number, d: number, wall: number) => Core;
+
+/** @internal What the core calls. */
+export type Host = typeof host;
 
 /** @internal The instantiated module. */
 export interface Loaded {

@@ -38,12 +38,12 @@ export class Feed implements Slot {
   }
 
   #enter(): number {
-    return this.runtime.core.subscribe(this.target, this.group, this.key, NoGate.Trust);
+    return this.runtime.subscribe(this.target, this.group, this.key, NoGate.Trust);
   }
 
   /** Whether nothing is missed at the moment. */
   get isFollowing(): boolean {
-    return !this.#ended && this.runtime.facts(this.runtime.core.meta(this.#slot))[MetaFact.IsReady] !== 0;
+    return !this.#ended && this.runtime.memory.facts(this.runtime.core.meta(this.#slot))[MetaFact.IsReady] !== 0;
   }
 
   take(kind: Change, a: number): void {
@@ -52,7 +52,7 @@ export class Feed implements Slot {
       const message = this.runtime.maker.once(a) as Fields;
       this.#due.push(() => this.listener.hear(message));
     } else if (kind === Change.Event && a === 3) {
-      const reason = this.runtime.core.text(Text.Denial, this.#slot) || 'the server denied the subscription';
+      const reason = this.runtime.memory.text(Text.Denial, this.#slot) || 'the server denied the subscription';
       this.#due.push(() => this.listener.deny(new TidewireError('denied', reason)));
     }
   }

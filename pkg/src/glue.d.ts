@@ -1,7 +1,7 @@
 // The generated modules, as the bundler sees them. Their shape is written by hand in core.ts.
 declare module '#glue/client' {
   /** A new module each time, without an instance. */
-  export function glue(): {
+  export function glue(host: import('./core.js').Host): {
     initSync(input: { module: WebAssembly.Module }): { memory: WebAssembly.Memory };
     readonly Core: import('./core.js').CoreConstructor;
   };

@@ -302,7 +302,7 @@ export class SessionInbox implements Inbox {
   }
 
   #say(traces: readonly string[], ok: boolean): void {
-    this.#runtime.input(() => this.#runtime.core.taken(encode(traces), ok));
+    this.#runtime.input(() => this.#runtime.core.taken(this.#runtime.memory.put(encode(traces)), ok));
   }
 }
 

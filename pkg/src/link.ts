@@ -2,6 +2,7 @@
 // is the core's business, and so is when there is to be another link.
 
 import { type Core, Change, type Link } from './core.js';
+import type { Memory } from './memory.js';
 
 /** `WebSocket.OPEN`. */
 const OPEN = 1;
@@ -23,6 +24,7 @@ const LOOK = 50;
 /** What links tell their client. */
 export interface LinkHost {
   readonly core: Core;
+  readonly memory: Memory;
   /** Runs an input of the core, and deals with what comes of it. */
   input(run: () => void): void;
   /** Takes a frame in. */
@@ -71,7 +73,7 @@ export class Links {
     try {
       link = this.#dial();
     } catch (error) {
-      core.closed(number, ABNORMAL, error instanceof Error ? error.message : 'the link could not be opened');
+      this.#closed(number, ABNORMAL, error instanceof Error ? error.message : 'the link could not be opened');
       return;
     }
     this.#link = link;
@@ -80,10 +82,14 @@ export class Links {
     link.onopen = () => this.#host.input(() => core.opened(number));
     link.onmessage = ({ data }) => this.#receive(number, data);
     link.onclose = ({ code, reason }) => {
-      this.#host.input(() => core.closed(number, code ?? ABNORMAL, reason ?? ''));
+      this.#host.input(() => this.#closed(number, code ?? ABNORMAL, reason ?? ''));
     };
     // A link without `readyState`, such as the one within the page, is open from the start.
     if ((link.readyState ?? OPEN) === OPEN) core.opened(number);
+  }
+
+  #closed(number: number, code: number, reason: string): void {
+    this.#host.core.closed(number, code, this.#host.memory.put(reason));
   }
 
   #receive(number: number, data: unknown): void {
@@ -94,7 +100,7 @@ export class Links {
       this.#host.receive(number, new ArrayBuffer(0));
     } else if (data.byteLength > MAX_FRAME_BYTES) {
       this.#hang();
-      this.#host.input(() => this.#host.core.closed(number, TOO_LARGE, 'the server sent a frame over the limit'));
+      this.#host.input(() => this.#closed(number, TOO_LARGE, 'the server sent a frame over the limit'));
     } else {
       this.#host.receive(number, data);
     }
@@ -119,7 +125,7 @@ export class Links {
     } catch {
       const number = this.#number;
       this.#drop();
-      this.#host.core.closed(number, ABNORMAL, 'the link could not send');
+      this.#closed(number, ABNORMAL, 'the link could not send');
     }
   }
 

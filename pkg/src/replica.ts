@@ -299,15 +299,15 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   protected abstract leave(): void;
 
   protected epoch(): string | null {
-    return this.core.text(Text.Epoch, this.slot) ?? null;
+    return this.runtime.memory.text(Text.Epoch, this.slot) ?? null;
   }
 
   protected schemaVersion(): string | null {
-    return this.core.text(Text.SchemaVersion, this.slot) ?? null;
+    return this.runtime.memory.text(Text.SchemaVersion, this.slot) ?? null;
   }
 
   protected fact(which: number): number {
-    return this.runtime.facts(this.core.meta(this.slot))[which]!;
+    return this.runtime.memory.facts(this.core.meta(this.slot))[which]!;
   }
 
   meta(): ReplicaMeta {
@@ -530,11 +530,11 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   #event(kind: number, fault: number): void {
     if (kind === 1) this.emit('rollback', { epoch: this.epoch(), sequence: this.fact(MetaFact.Sequence) });
     else if (kind === 2) {
-      const text = fault > 0 ? this.core.text(Text.Fault, fault) : undefined;
+      const text = fault > 0 ? this.runtime.memory.text(Text.Fault, fault) : undefined;
       if (text !== undefined) this.refused(gateFault(text));
       this.emit('quarantine', this.#aside?.error ?? new TidewireError('gate_failed', 'the value did not pass the schema'));
     } else {
-      const error = new TidewireError('denied', this.core.text(Text.Denial, this.slot) || 'the server denied the subscription');
+      const error = new TidewireError('denied', this.runtime.memory.text(Text.Denial, this.slot) || 'the server denied the subscription');
       this.refused(error);
       this.emit('error', error);
       const aside = this.#seldom();
@@ -547,7 +547,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   }
 
   #readMeta(): ReplicaMeta {
-    const facts = this.runtime.facts(this.core.meta(this.slot));
+    const facts = this.runtime.memory.facts(this.core.meta(this.slot));
     const sequence = facts[MetaFact.Sequence]!;
     const cursor = facts[MetaFact.Cursor]!;
     const status = STATUS[facts[MetaFact.Status]!] ?? 'stale';

@@ -5,11 +5,13 @@
 // outermost call returns.
 
 import { batch } from '@preact/signals-core';
-import { type Core, Change, Drained, type Link, type Loaded, NO_CELL, NoGate, Text, TimerWord } from './core.js';
+import { type Core, Change, Drained, type Link, type Loaded, NO_CELL, NoGate, type Target, Text, TimerWord } from './core.js';
 import { type Environment, page } from './environment.js';
 import { badKey, gateFault, refusal, TidewireError, tooMany, unanswered } from './errors.js';
 import { core as loadedCore } from './init.js';
 import { type LinkHost, Links } from './link.js';
+import { Memory } from './memory.js';
+import { making } from './patterns.js';
 import { enlist, recover, type Revivable } from './revival.js';
 import { explain, type Gate, type Verdict } from './schema.js';
 import { encode } from './value/encode.js';
@@ -78,16 +80,14 @@ export interface Shown extends Made {
 const PLACE = 0xfffff;
 
 export class Runtime implements LinkHost, Revivable {
-  core: Core;
-  maker: Maker;
+  core!: Core;
+  memory!: Memory;
+  maker!: Maker;
   outputs = new Outputs();
   loaded: Loaded;
   /** Counts the cores that this has lived in. */
   generation = 0;
-  #memory: WebAssembly.Memory;
   readonly #token: string | undefined;
-  /** What was asked for; the page's own has no clock that the core would be given. */
-  readonly #own: Environment | undefined;
   readonly #leave: () => void;
   /** By the place in their number; and the numbers, because a place is used again. */
   readonly #handlers: (Slot | undefined)[] = [];
@@ -105,29 +105,28 @@ export class Runtime implements LinkHost, Revivable {
   #isRetired = false;
   #timer: unknown;
   readonly #environment: Environment;
-  /** Where frames are written, and how long they may be there. */
-  #room = 0;
-  #roomBytes = 0;
   #reading = false;
   #judging = false;
   #deferred: (() => boolean | void)[] = [];
   #running = false;
   #due: Slot[] = [];
-  /** The change list under way, and a view of the core's memory that is renewed when the memory moves. */
+  /** The change list under way. */
   #words: number[] = [];
-  #view = new Uint32Array(0);
-  #bytes = new Uint8Array(0);
   #queue: (() => void)[] = [];
 
-  constructor(token?: string, environment?: Environment, loaded: Loaded = loadedCore()) {
+  constructor(token?: string, environment: Environment = page, loaded: Loaded = loadedCore()) {
     this.#token = token;
-    this.#own = environment;
-    this.#environment = environment ?? page;
+    this.#environment = environment;
     this.loaded = loaded;
-    this.#memory = loaded.memory;
-    this.core = new loaded.Core(this.#environment.randomBytes(16), token, environment);
-    this.maker = new Maker(this.core, this.#memory);
+    this.#begin();
     this.#leave = enlist(this);
+  }
+
+  #begin(): void {
+    const [a, b, c, d] = new Uint32Array(this.#environment.randomBytes(16).slice().buffer) as unknown as [number, number, number, number];
+    this.core = new this.loaded.Core(a, b, c, d, this.#environment.now());
+    this.memory = new Memory(this.core, this.loaded.memory);
+    this.maker = new Maker(this.core, this.memory);
   }
 
   save(): void {
@@ -136,9 +135,7 @@ export class Runtime implements LinkHost, Revivable {
 
   revive(loaded: Loaded): void {
     this.loaded = loaded;
-    this.#memory = loaded.memory;
-    this.core = new loaded.Core(this.#environment.randomBytes(16), this.#token, this.#own);
-    this.maker = new Maker(this.core, this.#memory);
+    this.#begin();
     this.outputs = new Outputs();
     this.generation++;
     this.#epochs.clear();
@@ -147,9 +144,6 @@ export class Runtime implements LinkHost, Revivable {
     this.#forgotten = undefined;
     this.#expected = [];
     this.#deferred = [];
-    this.#view = new Uint32Array(0);
-    this.#bytes = new Uint8Array(0);
-    this.#room = this.#roomBytes = 0;
     this.#reading = false;
     this.#environment.clearTimeout(this.#timer);
     this.#abandon('the core failed before the write was acknowledged; it may have been done');
@@ -158,7 +152,7 @@ export class Runtime implements LinkHost, Revivable {
     for (const handler of handlers) handler.revive();
     if (this.#links === undefined) return;
     this.#links.end();
-    this.core.open(this.#links.asksForTokens);
+    this.#start();
     this.#link?.take(Change.Link, 0, 0, 0);
     if (this.#link) this.due(this.#link);
   }
@@ -166,20 +160,15 @@ export class Runtime implements LinkHost, Revivable {
   /** Starts the session, over links that `dial` opens; with `fetch`, each after a token was asked for. */
   open(dial: () => Link, fetch?: (link: number, reason: number) => void): void {
     this.#links = new Links(this, dial, fetch);
-    this.input(() => this.core.open(fetch !== undefined));
+    this.input(() => this.#start());
+  }
+
+  #start(): void {
+    this.core.open(this.#links!.asksForTokens, this.memory.put(this.#token ?? ''));
   }
 
   receive(link: number, frame: ArrayBuffer): void {
-    this.input(() => {
-      const length = frame.byteLength;
-      if (length > this.#roomBytes) {
-        this.#room = this.core.room(length);
-        this.#roomBytes = length;
-      }
-      this.#look();
-      this.#bytes.set(new Uint8Array(frame), this.#room);
-      this.core.frame(link, length);
-    });
+    this.input(() => this.core.frame(link, this.memory.put(new Uint8Array(frame))));
   }
 
   /** Tells `handler` whenever the state of the link changed. */
@@ -246,26 +235,20 @@ export class Runtime implements LinkHost, Revivable {
     this.maker.make(due);
   }
 
-  /** The floats that the core wrote at `address`. Read before the next call into the core. */
-  facts(address: number): Float64Array {
-    return new Float64Array(this.#memory.buffer, address);
-  }
-
-  /** A copy of the words that the core wrote at `address`, behind their number. */
-  words(address: number): Uint32Array {
-    const { buffer } = this.#memory;
-    const [count] = new Uint32Array(buffer, address, 1) as unknown as [number];
-    return new Uint32Array(buffer, address + 4, count).slice();
+  /** The slot of a new subscription, to two names at most; 0 where one is over its limit. */
+  subscribe(target: Target, key: string, other: string, gate: number): number {
+    const middle = this.memory.put(key);
+    return this.core.subscribe(target, middle, this.memory.put(other, middle), gate);
   }
 
   /** Starts a write, an encoded operation, and settles as the authority settles it. A notification's outcome is its trace. */
   write(operation: Uint8Array): Promise<unknown> {
-    return this.#ask(this.#writes, () => this.core.write(operation), 'the value takes more than 256 KiB: split it into several records');
+    return this.#ask(this.#writes, () => this.core.write(this.memory.put(operation)), 'the value takes more than 256 KiB: split it into several records');
   }
 
   /** Asks an encoded question, and resolves with the answer; `undefined` says that there is no such value. */
   query(question: Uint8Array): Promise<unknown> {
-    return this.#ask(this.#queries, () => this.core.query(question), 'the question takes more than 256 KiB');
+    return this.#ask(this.#queries, () => this.core.query(this.memory.put(question)), 'the question takes more than 256 KiB');
   }
 
   #ask(pending: Map<number, Pending>, start: () => number, tooLarge: string): Promise<unknown> {
@@ -310,11 +293,11 @@ export class Runtime implements LinkHost, Revivable {
   }
 
   internEpoch(text: string): number {
-    return interned(this.#epochs, text, () => this.core.intern(false, text));
+    return interned(this.#epochs, text, () => this.core.intern(false, this.memory.put(text)));
   }
 
   internVersion(text: string): number {
-    return interned(this.#versions, text, () => this.core.intern(true, text));
+    return interned(this.#versions, text, () => this.core.intern(true, this.memory.put(text)));
   }
 
   /**
@@ -340,9 +323,9 @@ export class Runtime implements LinkHost, Revivable {
 
   #compile({ compiled }: Gate): number {
     if (compiled === undefined) return NoGate.Host;
-    const number = this.core.gate(compiled.bytes, compiled.isLibrary, compiled.regexes);
+    const number = making(compiled.regex, () => this.core.gate(this.memory.put(compiled.bytes), compiled.isLibrary));
     if (number >= 0) return number;
-    const text = this.core.text(Text.Unsupported, 0) ?? '';
+    const text = this.memory.text(Text.Refusal) ?? '';
     const keyword = text.split('\n', 1)[0]!;
     const reason = `the gate does not support "${keyword}" at "${text.slice(keyword.length + 1)}"`;
     if (!compiled.isLibrary) throw new TidewireError('unsupported_schema', `${reason} of this JSON Schema`);
@@ -364,8 +347,9 @@ export class Runtime implements LinkHost, Revivable {
   /** Has the core judge a value that it does not hold. */
   #check(gate: Gate, value: unknown): Verdict {
     try {
-      const fault = this.core.check(this.gate(gate), encode(value));
-      return fault === undefined ? { ok: true, value } : { ok: false, error: gateFault(fault) };
+      return this.core.check(this.gate(gate), this.memory.put(encode(value)))
+        ? { ok: true, value }
+        : { ok: false, error: gateFault(this.memory.text(Text.Refusal) ?? '') };
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       return { ok: false, error: new TidewireError('gate_failed', message, { cause: error }) };
@@ -383,11 +367,17 @@ export class Runtime implements LinkHost, Revivable {
     }
     let isKnown: boolean | void = undefined;
     try {
+      this.tick();
       isKnown = run();
     } catch (error) {
       if (!recover(error, this.loaded)) throw error;
     }
     this.settle(isKnown === true && this.#deferred.length === 0);
+  }
+
+  /** Tells the core what time it is, before what is no input of its own. */
+  tick(): void {
+    this.core.tick(this.#environment.now());
   }
 
   /** `slot` is to be shown. */
@@ -439,8 +429,8 @@ export class Runtime implements LinkHost, Revivable {
     do {
       isMore = false;
       const drained = this.core.drain() / 4;
-      this.#look();
-      const view = this.#view;
+      this.memory.look();
+      const view = this.memory.words;
       const timer = view[drained + Drained.Timer]!;
       if (timer !== TimerWord.Keep) this.#setTimer(timer);
       const length = view[drained + Drained.Count]! * WORDS;
@@ -458,15 +448,6 @@ export class Runtime implements LinkHost, Revivable {
     } while (isMore);
   }
 
-  /** Renews the views of the core's memory if it has moved. */
-  #look(): void {
-    // A memory that grows takes what it was away from its views. To ask the memory itself is a call into the engine.
-    if (this.#view.length > 0) return;
-    const { buffer } = this.#memory;
-    this.#view = new Uint32Array(buffer);
-    this.#bytes = new Uint8Array(buffer);
-  }
-
   #setTimer(word: number): void {
     this.#environment.clearTimeout(this.#timer);
     if (word >= TimerWord.Set) this.#timer = this.#environment.setTimeout(() => this.input(() => this.core.timeout()), word - TimerWord.Set);
@@ -475,8 +456,8 @@ export class Runtime implements LinkHost, Revivable {
   #take(kind: Change, slot: number, a: number, b: number, c: number): void {
     if (kind >= Change.Fetch) {
       this.#links?.take(kind, slot, a, () => {
-        this.#look();
-        return this.#bytes.subarray(a, a + b);
+        this.memory.look();
+        return this.memory.bytes.subarray(a, a + b);
       });
       return;
     }
@@ -505,7 +486,7 @@ export class Runtime implements LinkHost, Revivable {
   #settled(request: number, code: number): void {
     const write = this.#writes.get(request);
     this.#writes.delete(request);
-    const text = this.core.text(Text.Settlement, request);
+    const text = this.memory.text(Text.Settlement, request);
     if (code === 0) write?.resolve(text);
     else write?.reject(refusal(code, text ?? ''));
   }

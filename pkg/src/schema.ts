@@ -57,8 +57,8 @@ export interface Compiled {
   readonly bytes: Uint8Array;
   /** Whether a library stands behind it, which is asked about values that do not pass. */
   readonly isLibrary: boolean;
-  /** Makes a regular expression and returns its number or -1; with a text, whether the one of a number occurs in it. */
-  readonly regexes: (pattern: string | number, text?: string) => number | boolean;
+  /** The regular expression that a pattern of `bytes` stands for. It may throw. */
+  readonly regex: (pattern: string) => RegExp;
 }
 
 /** @internal A schema made ready to run. It never throws. */
@@ -120,18 +120,9 @@ export function runner(schema: Schema): Gate | undefined {
 }
 
 function compileJson(schema: object): Gate {
-  const made: RegExp[] = [];
-  const regexes = (pattern: string | number, text?: string): number | boolean => {
-    if (text !== undefined) return made[pattern as number]!.test(text);
-    try {
-      return made.push(new RegExp(pattern as string, 'u')) - 1;
-    } catch {
-      return -1;
-    }
-  };
   let compiled: Compiled;
   try {
-    compiled = { bytes: encode(schema), isLibrary: false, regexes };
+    compiled = { bytes: encode(schema), isLibrary: false, regex: (pattern) => new RegExp(pattern, 'u') };
   } catch (cause) {
     throw new TidewireError('unsupported_schema', 'this is no JSON Schema: it holds what JSON has not', { cause });
   }
@@ -159,11 +150,7 @@ function compileLibrary(gate: Gate, schema: object, vendor: string): Gate {
 function convertWith({ convert, Lossy }: Library, schema: object, vendor: string): { compiled?: Compiled } {
   try {
     const { schema: converted, patterns } = convert(schema, vendor);
-    const regexes = (pattern: string | number, text?: string): number | boolean => {
-      if (text === undefined) return Number.parseInt(pattern as string, 10);
-      return patterns[pattern as number]!.test(text);
-    };
-    return { compiled: { bytes: encode(converted), isLibrary: true, regexes } };
+    return { compiled: { bytes: encode(converted), isLibrary: true, regex: (pattern) => patterns[Number.parseInt(pattern, 10)]! } };
   } catch (reason) {
     explain(reason instanceof Lossy ? reason.message : 'its definition is of no known form');
     return {};

@@ -89,7 +89,7 @@ export class Seeds {
 }
 
 /** @internal Gives a replica, whose subscription is held back, its seed. */
-export function plant({ core }: Runtime, slot: number, seed: Seed, replica: Planted): void {
+export function plant({ core, memory }: Runtime, slot: number, seed: Seed, replica: Planted): void {
   seed.first ??= replica;
   const { data } = seed;
   if (data.epoch === null) return;
@@ -103,5 +103,7 @@ export function plant({ core }: Runtime, slot: number, seed: Seed, replica: Plan
     return;
   }
   const version = isRows ? null : data.schema_version;
-  core.seed(slot, data.epoch, data.sequence, version ?? '', bytes, isRows);
+  const first = memory.put(data.epoch);
+  const second = memory.put(version ?? '', first);
+  core.seed(slot, data.sequence, first, second, memory.put(bytes, second), isRows);
 }

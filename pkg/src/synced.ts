@@ -91,7 +91,7 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
   }
 
   protected enter(): number {
-    return this.core.subscribe(Target.Object, this.key, '', this.runtime.gate(this.gate));
+    return this.runtime.subscribe(Target.Object, this.key, '', this.runtime.gate(this.gate));
   }
 
   save(): void {

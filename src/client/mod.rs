@@ -314,6 +314,11 @@ impl Client {
 
     // ---- commands
 
+    /// From now on every link is opened with this token.
+    pub fn use_token(&mut self, token: &str) {
+        self.session.use_token(token);
+    }
+
     /// From now on the host is asked for a token before every link, and when the one in use is about to expire.
     pub fn ask_for_tokens(&mut self) {
         self.session.ask_for_tokens();

@@ -165,6 +165,11 @@ impl Session {
         }
     }
 
+    /// From now on every link is opened with this token.
+    pub fn use_token(&mut self, token: &str) {
+        self.credential = Credential::Fixed(Some(token.to_owned()));
+    }
+
     /// From now on the host is asked for a token before every link, and when the one in use is about to expire.
     pub fn ask_for_tokens(&mut self) {
         self.credential = Credential::Asked { token: None, was_refused: false };

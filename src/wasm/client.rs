@@ -2,10 +2,9 @@
 
 use alloc::{borrow::ToOwned, boxed::Box, string::String, vec, vec::Vec};
 
-use js_sys::Function;
-use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
+use wasm_bindgen::prelude::wasm_bindgen;
 
-use super::host::{Host, OwnTime};
+use super::host::Host;
 use crate::{
     client::{
         CellId, Change, Client, GateId, Offered, OwnOptions, QueryError, Seed, SlotId, Want, WriteError,
@@ -41,8 +40,20 @@ const MAX_WANTS: usize = 512;
 /// of it in memory.
 const TEXT_TARGET: usize = 8 * 1024;
 
+#[wasm_bindgen(js_namespace = host)]
+extern "C" {
+    /// Makes a regular expression of a text, as the gate that is compiled now has it, and returns its number or -1.
+    fn prepare(pattern: &str) -> i32;
+    /// Whether a regular expression occurs in a text.
+    #[wasm_bindgen(js_name = isMatch)]
+    fn is_match(pattern: u32, text: &str) -> bool;
+}
+
 /// One client: a session, its replicas, and replicas over own transports. The facade holds one per `connect`, and one
 /// for all replicas over own transports.
+///
+/// Only numbers cross. Texts and bytes lie in WASM memory: the facade writes them into the [`room`](Core::room) and says
+/// where in it they end, and it is told where they lie.
 #[wasm_bindgen]
 #[derive(Debug)]
 pub struct Core {
@@ -52,8 +63,12 @@ pub struct Core {
     listed: Vec<u32>,
     /// What [`Self::drain`] has found: how many changes there are, where they lie, and what to do with the timer.
     drained: [usize; 3],
-    /// The frame that came in. Used again for the next one.
-    frame: Vec<u8>,
+    /// What the facade says: frames, texts, encoded values. Used again for the next.
+    room: Vec<u8>,
+    /// What [`Self::text`] has found, ...
+    said: String,
+    /// ... and where it lies, with its length.
+    found: [usize; 2],
     /// What the facade wants built: it writes here, so it never moves.
     wants: Box<[[u32; 2]; MAX_WANTS]>,
     tape: Tape,
@@ -62,23 +77,20 @@ pub struct Core {
     built: [usize; 7],
     /// What [`Self::link`] and [`Self::meta`] have found.
     facts: [f64; 14],
-    /// Why the last schema was not compiled.
+    /// Why the last schema was not compiled, or the last value did not pass.
     refusal: String,
 }
 
-/// The regular expressions of one gate: a function that makes one of a text and returns its number or -1 and, called
-/// with a number and a text, says whether the one occurs in the other.
-struct Regexes(Function);
+/// JavaScript's own regular expressions.
+struct Regexes;
 
 impl Patterns for Regexes {
     fn prepare(&mut self, pattern: &str) -> Option<u32> {
-        let number = self.0.call1(&JsValue::UNDEFINED, &pattern.into()).ok()?.as_f64()?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
-        (number >= 0.0).then_some(number as u32)
+        u32::try_from(prepare(pattern)).ok()
     }
 
     fn is_match(&self, pattern: u32, text: &str) -> bool {
-        self.0.call2(&JsValue::UNDEFINED, &pattern.into(), &text.into()).is_ok_and(|found| found.is_truthy())
+        is_match(pattern, text)
     }
 }
 
@@ -116,18 +128,21 @@ fn header(epoch: u32, number: f64, prev: f64, version: u32) -> Header {
 
 #[wasm_bindgen]
 impl Core {
-    /// A client with 16 random bytes. After every call that may change something the facade calls `drain`. `time` takes
-    /// the place of the page's clock.
+    /// A client with 16 random bytes, as four words, at a time of the wall clock.
     #[wasm_bindgen(constructor)]
-    pub fn new(seed: &[u8], token: Option<String>, time: Option<OwnTime>) -> Self {
-        let seed = core::array::from_fn(|index| seed.get(index).copied().unwrap_or_default());
+    pub fn new(a: u32, b: u32, c: u32, d: u32, wall: f64) -> Self {
+        let words = [a, b, c, d].map(u32::to_le_bytes);
+        let mut seed = [0; 16];
+        seed.copy_from_slice(words.as_flattened());
         Self {
-            host: Host::new(Client::new(seed, token), time),
+            host: Host::new(Client::new(seed, None), wall),
             changes: Vec::new(),
             words: Vec::new(),
             listed: Vec::new(),
             drained: [0; 3],
-            frame: Vec::new(),
+            room: Vec::new(),
+            said: String::new(),
+            found: [0; 2],
             wants: Box::new([[0; 2]; MAX_WANTS]),
             tape: Tape::new(),
             built: [0; 7],
@@ -136,65 +151,81 @@ impl Core {
         }
     }
 
+    /// What time it is. The facade says so before every input; after it, it calls `drain`.
+    pub fn tick(&mut self, wall: f64) {
+        self.host.advance(wall);
+    }
+
+    /// Where the facade writes what it says, at most `length` bytes, until it asks again.
+    pub fn room(&mut self, length: usize) -> *mut u8 {
+        if length > self.room.len() {
+            self.room.resize(length, 0);
+        }
+        self.room.as_mut_ptr()
+    }
+
     // ---- session
 
     /// Starts the session. If it `asks_for_tokens`, the facade is told to fetch one before each link, and when the one
-    /// in use is about to expire.
-    pub fn open(&self, asks_for_tokens: bool) {
+    /// in use is about to expire; else the room holds the one for all links, if it has a `length`.
+    pub fn open(&mut self, asks_for_tokens: bool, length: usize) {
+        let now = self.host.now();
+        let Host { client, .. } = &mut self.host;
         if asks_for_tokens {
-            self.host.edit(Client::ask_for_tokens);
+            client.ask_for_tokens();
+        } else if length > 0 {
+            client.use_token(text(&self.room, 0, length));
         }
-        self.host.run(Client::start);
+        client.start(now);
     }
 
     /// The link is open.
-    pub fn opened(&self, link: u32) {
-        self.host.run(|client, now| client.handle_opened(now, Generation::from_number(link)));
+    pub fn opened(&mut self, link: u32) {
+        let now = self.host.now();
+        self.host.client.handle_opened(now, Generation::from_number(link));
     }
 
-    /// The link is closed, by whomever.
-    pub fn closed(&self, link: u32, code: u16, reason: &str) {
-        self.host.run(|client, now| client.handle_closed(now, Generation::from_number(link), code, reason));
-    }
-
-    /// Where the facade writes a frame of at most `length` bytes, until it asks again.
-    pub fn room(&mut self, length: usize) -> *mut u8 {
-        self.frame.resize(length, 0);
-        self.frame.as_mut_ptr()
+    /// The link is closed, by whomever; the room says why.
+    pub fn closed(&mut self, link: u32, code: u16, length: usize) {
+        let (now, reason) = (self.host.now(), text(&self.room, 0, length));
+        self.host.client.handle_closed(now, Generation::from_number(link), code, reason);
     }
 
     /// A frame came: the first `length` bytes of the room.
     #[wasm_bindgen(js_name = frame)]
-    pub fn take_frame(&self, link: u32, length: usize) {
-        let frame = self.frame.get(..length).unwrap_or_default();
-        self.host.run(|client, now| client.handle_frame(now, Generation::from_number(link), frame));
+    pub fn take_frame(&mut self, link: u32, length: usize) {
+        let (now, frame) = (self.host.now(), bytes(&self.room, 0, length));
+        self.host.client.handle_frame(now, Generation::from_number(link), frame);
     }
 
     /// The timer has fired.
-    pub fn timeout(&self) {
+    pub fn timeout(&mut self) {
         self.host.fired();
     }
 
-    /// A token has been fetched or, if not `ok`, could not be: `text` says why.
-    pub fn token(&self, link: u32, ok: bool, text: &str) {
+    /// A token has been fetched or, if not `ok`, could not be: the room says why.
+    pub fn token(&mut self, link: u32, ok: bool, length: usize) {
+        let (now, text) = (self.host.now(), text(&self.room, 0, length));
         let fetched = if ok { Ok(text) } else { Err(text) };
-        self.host.run(|client, now| client.handle_token(now, Generation::from_number(link), fetched));
+        self.host.client.handle_token(now, Generation::from_number(link), fetched);
     }
 
     /// Ends the session; what is shown stays readable.
-    pub fn close(&self) {
-        self.host.run(Client::close);
+    pub fn close(&mut self) {
+        let now = self.host.now();
+        self.host.client.close(now);
     }
 
     /// The network or the page came back.
-    pub fn nudge(&self) {
-        self.host.run(Client::nudge);
+    pub fn nudge(&mut self) {
+        let now = self.host.now();
+        self.host.client.nudge(now);
     }
 
     /// Where three floats lie in WASM memory, until the next call: the state (0 idle, 1 connecting, 2 live,
     /// 3 reconnecting, 4 closed), milliseconds until the next attempt or -1, and the close code of the last link or 0.
     pub fn link(&mut self) -> *const f64 {
-        let phase = self.host.read(Client::phase);
+        let phase = self.host.client.phase();
         let wait = match phase {
             Phase::Reconnecting { at } => at.since(self.host.now()).as_secs_f64() * 1_000.0,
             Phase::Idle | Phase::Connecting | Phase::Live | Phase::Closed => -1.0,
@@ -207,33 +238,31 @@ impl Core {
             Phase::Closed => 4.0,
         };
         self.facts[1] = wait;
-        self.facts[2] = f64::from(self.host.read(Client::close_code));
+        self.facts[2] = f64::from(self.host.client.close_code());
         self.facts.as_ptr()
     }
 
-    /// A text about slot or request `number`: 0 why the last link ended, 1 why a subscription was denied, 2 the
-    /// message of a refused write or the trace of a notification (once), 3 the epoch and 4 the schema version of the shown value, 5 the keyword that
-    /// the last schema was refused for and, after a line feed, where it is, 6 in the same way the rule that a value of
-    /// the present change list broke. Those who need more than a number are few, so they share one way out.
-    pub fn text(&self, which: u32, number: u32) -> Option<String> {
-        if which == 2 {
-            return self.host.edit(|client| client.settlement(RequestId::from(number)));
-        }
-        if which == 5 {
-            return Some(self.refusal.clone());
-        }
-        if which == 6 {
-            return self.host.read(|client| client.fault(number).map(fault_text));
-        }
-        self.host.read(|client| {
-            let text = match which {
-                0 => Some(client.reason()),
-                1 => client.denial(slot(number)),
-                3 => client.epoch(slot(number)),
-                _ => client.schema_version(slot(number)),
-            };
-            text.map(str::to_owned)
-        })
+    /// Where a text about slot or request `number` lies, and its length, until the next call; nowhere if there is none:
+    /// 0 why the last link ended, 1 why a subscription was denied, 2 the message of a refused write or the trace of a
+    /// notification (once), 3 the epoch and 4 the schema version of the shown value, 5 the keyword that the last schema was
+    /// refused for and, after a line feed, where it is, or in the same way the rule that the last checked value broke, 6
+    /// in the same way the rule that a value of the present change list broke. Those who need more than a number are
+    /// few, so they share one way out.
+    pub fn text(&mut self, which: u32, number: u32) -> *const usize {
+        let Host { client, .. } = &mut self.host;
+        let found = match which {
+            0 => Some(client.reason().to_owned()),
+            1 => client.denial(slot(number)).map(str::to_owned),
+            2 => client.settlement(RequestId::from(number)),
+            3 => client.epoch(slot(number)).map(str::to_owned),
+            4 => client.schema_version(slot(number)).map(str::to_owned),
+            5 => Some(self.refusal.clone()),
+            _ => client.fault(number).map(fault_text),
+        };
+        let Some(found) = found else { return core::ptr::null() };
+        self.said = found;
+        self.found = [self.said.as_ptr().addr(), self.said.len()];
+        self.found.as_ptr()
     }
 
     // ---- replicas of the session
@@ -241,42 +270,42 @@ impl Core {
     /// Subscribes and returns the slot; 0: a key is over its limit. `kind` is 0 for an object, 1 for a datastore that
     /// exists, 2 for one that is made temporary and 3 for one that is made permanent where it does not; 4 for a pool that
     /// exists, 5 for one that is made where it does not and 6 for one that is made with presence; 7 for what is relayed on a
-    /// key, 8 for the mailbox, 9 for a watch of the group `key` and the key `primary`. `gate` is -1 where values are
-    /// trusted, -2 where the host judges them, else the one that does.
-    pub fn subscribe(&self, kind: u32, key: &str, primary: &str, gate: i32) -> u32 {
+    /// key, 8 for the mailbox, 9 for a watch of a group and a key. The room holds the key or group up to `middle`, and the
+    /// primary field or the key of a watch up to `end`. `gate` is -1 where values are trusted, -2 where the host judges
+    /// them, else the one that does.
+    pub fn subscribe(&mut self, kind: u32, middle: usize, end: usize, gate: i32) -> u32 {
         let gated = gate != -1;
-        let slot = self.host.run(|client, _| {
-            let slot = match kind {
-                0 => client.subscribe_object(key, gated),
-                1 => client.subscribe_datastore(key, None, primary, gated),
-                2 | 3 => client.subscribe_datastore(key, Some(kind == 3), primary, gated),
-                4 => client.subscribe_pool(key, None, gated),
-                5 | 6 => client.subscribe_pool(key, Some(OpenPool { presence: kind == 6 }), gated),
-                7 => client.follow_relay(key),
-                8 => Ok(client.follow_mailbox()),
-                _ => Ok(client.watch(key, primary)),
-            }?;
-            if let Ok(gate) = u32::try_from(gate) {
-                client.use_gate(slot, GateId::from_number(gate));
-            }
-            Ok::<_, WriteError>(slot)
-        });
-        slot.map_or(0, SlotId::number)
+        let (key, other) = (text(&self.room, 0, middle), text(&self.room, middle, end));
+        let Host { client, .. } = &mut self.host;
+        let subscribed = match kind {
+            0 => client.subscribe_object(key, gated),
+            1 => client.subscribe_datastore(key, None, other, gated),
+            2 | 3 => client.subscribe_datastore(key, Some(kind == 3), other, gated),
+            4 => client.subscribe_pool(key, None, gated),
+            5 | 6 => client.subscribe_pool(key, Some(OpenPool { presence: kind == 6 }), gated),
+            7 => client.follow_relay(key),
+            8 => Ok(client.follow_mailbox()),
+            _ => Ok(client.watch(key, other)),
+        };
+        let Ok(slot) = subscribed else { return 0 };
+        if let Ok(gate) = u32::try_from(gate) {
+            client.use_gate(slot, GateId::from_number(gate));
+        }
+        slot.number()
     }
 
     /// Has a gate judge the values of a gated replica from now on, in the place of the host.
-    pub fn adopt(&self, number: u32, gate: u32) {
-        self.host.edit(|client| client.use_gate(slot(number), GateId::from_number(gate)));
+    pub fn adopt(&mut self, number: u32, gate: u32) {
+        self.host.client.use_gate(slot(number), GateId::from_number(gate));
     }
 
-    /// Compiles a schema, encoded as a value, and returns the number of its gate, or -1 if it cannot be compiled. If
-    /// `is_library`, the host is asked about what does not pass. `regexes` makes and runs regular expressions.
-    pub fn gate(&mut self, schema: &[u8], is_library: bool, regexes: Function) -> i32 {
+    /// Compiles the schema in the room, encoded as a value, and returns the number of its gate, or -1 if it cannot be
+    /// compiled. If `is_library`, the host is asked about what does not pass.
+    pub fn gate(&mut self, length: usize, is_library: bool) -> i32 {
         self.refusal.clear();
         let dialect = if is_library { Dialect::Library } else { Dialect::Json };
-        let Ok(schema) = EncodedValue::check(schema) else { return -1 };
-        let added = self.host.edit(|client| client.add_gate(schema, dialect, Box::new(Regexes(regexes))));
-        match added {
+        let Ok(schema) = EncodedValue::check(bytes(&self.room, 0, length)) else { return -1 };
+        match self.host.client.add_gate(schema, dialect, Box::new(Regexes)) {
             Ok(gate) => i32::try_from(gate.number()).unwrap_or(-1),
             Err(refusal) => {
                 self.refusal = [refusal.keyword.as_str(), &refusal.path].join("\n");
@@ -285,26 +314,40 @@ impl Core {
         }
     }
 
-    /// What of `value` a gate refuses, as `text` says it; none where it passes.
-    pub fn check(&self, gate: u32, value: &[u8]) -> Option<String> {
-        let Ok(value) = EncodedValue::check(value) else { return Some(String::new()) };
+    /// Whether the value in the room passes a gate; what the gate refuses of it, `text` says.
+    pub fn check(&mut self, gate: u32, length: usize) -> bool {
+        let checked = EncodedValue::check(bytes(&self.room, 0, length)).map_err(|_| String::new());
         let gate = GateId::from_number(gate);
-        self.host.read(|client| client.check(gate, value).err().map(|fault| fault_text(&fault)))
+        let verdict =
+            checked.and_then(|value| self.host.client.check(gate, value).map_err(|fault| fault_text(&fault)));
+        verdict.map_err(|refusal| self.refusal = refusal).is_ok()
     }
 
     /// Keeps subscriptions back or, if not `is_on`, sends those that were.
-    pub fn hold(&self, is_on: bool) {
-        self.host.run(|client, _| if is_on { client.hold_subscriptions() } else { client.send_subscribed() });
+    pub fn hold(&mut self, is_on: bool) {
+        let Host { client, .. } = &mut self.host;
+        if is_on { client.hold_subscriptions() } else { client.send_subscribed() }
     }
 
     /// Gives a replica that is kept back what was shown elsewhere at this position: an object's value, nothing where it
-    /// was deleted, or the rows of a datastore as an array of arrays of sequence, key and value. The version is empty
-    /// where there is none. What is none of these changes nothing.
-    pub fn seed(&self, number: u32, epoch: &str, sequence: f64, version: &str, value: &[u8], is_rows: bool) {
+    /// was deleted, or the rows of a datastore as an array of arrays of sequence, key and value. The room holds the
+    /// epoch up to `first`, the version up to `second`, which is empty where there is none, and the value up to `end`.
+    /// What is none of these changes nothing.
+    pub fn seed(
+        &mut self,
+        number: u32,
+        sequence: f64,
+        first: usize,
+        second: usize,
+        end: usize,
+        is_rows: bool,
+    ) {
+        let (epoch, version) = (text(&self.room, 0, first), text(&self.room, first, second));
+        let value = bytes(&self.room, second, end);
         let (Ok(epoch), Some(sequence)) = (epoch.parse(), Sequence::from_float(sequence)) else { return };
         let position = Position { epoch, sequence };
-        let plant =
-            |seed: Seed<'_>| self.host.run(|client, now| client.seed(now, slot(number), position, seed));
+        let (now, slot) = (self.host.now(), slot(number));
+        let mut plant = |seed: Seed<'_>| self.host.client.seed(now, slot, position, seed);
         if !is_rows {
             let version = (!version.is_empty()).then_some(version);
             plant(Seed::Object { version, value: EncodedValue::check(value).ok() });
@@ -314,49 +357,51 @@ impl Core {
     }
 
     /// Forgets a replica.
-    pub fn release(&self, number: u32) {
-        self.host.run(|client, _| client.release(slot(number)));
+    pub fn release(&mut self, number: u32) {
+        self.host.client.release(slot(number));
     }
 
     /// Asks the authority again.
-    pub fn refresh(&self, number: u32) {
-        self.host.run(|client, now| client.refresh(now, slot(number)));
+    pub fn refresh(&mut self, number: u32) {
+        let now = self.host.now();
+        self.host.client.refresh(now, slot(number));
     }
 
     // ---- writes
 
-    /// Asks for a change by an operation of the wire and returns its request, or -1: a key is over its limit, -2: a
-    /// value is or the operation is none, -3: too many writes wait already.
-    pub fn write(&self, operation: &[u8]) -> f64 {
-        let operation = match EncodedOperation::check(operation) {
+    /// Asks for a change by the operation of the wire that lies in the room, and returns its request, or -1: a key is over
+    /// its limit, -2: a value is or the operation is none, -3: too many writes wait already.
+    pub fn write(&mut self, length: usize) -> f64 {
+        let operation = match EncodedOperation::check(bytes(&self.room, 0, length)) {
             Ok(operation) => operation,
             Err(DecodeError::BadKey) => return -1.0,
             Err(_) => return -2.0,
         };
-        match self.host.run(|client, now| client.write_encoded(now, operation)) {
+        let now = self.host.now();
+        match self.host.client.write_encoded(now, operation) {
             Ok(request) => float(Some(request)),
             Err(WriteError::Waiting(_)) => -3.0,
             Err(WriteError::Key(_) | WriteError::Value(_) | WriteError::Large(_)) => -2.0,
         }
     }
 
-    /// Asks a question of the wire and returns its number, or -2: it is too long or none, -3: too many wait already.
-    pub fn query(&self, question: &[u8]) -> f64 {
-        let Ok(question) = EncodedQuery::check(question) else { return -2.0 };
-        match self.host.run(|client, now| client.query_encoded(now, question)) {
+    /// Asks the question of the wire that lies in the room and returns its number, or -2: it is too long or none, -3: too
+    /// many wait already.
+    pub fn query(&mut self, length: usize) -> f64 {
+        let Ok(question) = EncodedQuery::check(bytes(&self.room, 0, length)) else { return -2.0 };
+        let now = self.host.now();
+        match self.host.client.query_encoded(now, question) {
             Ok(query) => f64::from(query),
             Err(QueryError::Long(_)) => -2.0,
             Err(QueryError::Waiting(_)) => -3.0,
         }
     }
 
-    /// The application has taken these notifications or, if not `ok`, failed to. `traces` is an array of strings,
-    /// encoded as values are.
-    pub fn taken(&self, traces: &[u8], ok: bool) {
-        let mut reader = Reader::new(traces);
-        let count = reader.array().unwrap_or_default();
-        let traces: Vec<_> = (0..count).map_while(|_| reader.str().ok()).collect();
-        self.host.run(|client, _| client.taken(&traces, ok));
+    /// The application has taken these notifications or, if not `ok`, failed to. The room holds their traces, an array of
+    /// strings that is encoded as values are.
+    pub fn taken(&mut self, length: usize, ok: bool) {
+        let traces = strings(bytes(&self.room, 0, length));
+        self.host.client.taken(&traces, ok);
     }
 
     // ---- changes
@@ -368,22 +413,21 @@ impl Core {
         self.listed = Vec::new();
         self.words.clear();
         self.host.tell_outputs(&mut self.words);
-        self.host.edit(|client| {
-            client.poll_changes(&mut self.changes);
-            self.words.extend(self.changes.iter().enumerate().filter_map(|(index, change)| {
-                let previous = index.checked_sub(1).and_then(|index| self.changes.get(index));
-                let is_news = match change {
-                    // Of a shown value the facade takes that its meta changed too.
-                    Change::Meta { slot: changed } => !matches!(previous,
-                        Some(Change::Value { slot, .. } | Change::Row { slot, .. } | Change::Install { slot, .. })
-                            if slot == changed),
-                    // It keeps nothing of a cell that no gate judged.
-                    Change::Freed { cell } => client.ticket(*cell) != 0,
-                    _ => true,
-                };
-                is_news.then(|| words(*change))
-            }));
-        });
+        let Host { client, .. } = &mut self.host;
+        client.poll_changes(&mut self.changes);
+        self.words.extend(self.changes.iter().enumerate().filter_map(|(index, change)| {
+            let previous = index.checked_sub(1).and_then(|index| self.changes.get(index));
+            let is_news = match change {
+                // Of a shown value the facade takes that its meta changed too.
+                Change::Meta { slot: changed } => !matches!(previous,
+                    Some(Change::Value { slot, .. } | Change::Row { slot, .. } | Change::Install { slot, .. })
+                        if slot == changed),
+                // It keeps nothing of a cell that no gate judged.
+                Change::Freed { cell } => client.ticket(*cell) != 0,
+                _ => true,
+            };
+            is_news.then(|| words(*change))
+        }));
         self.drained = [self.words.len(), self.words.as_ptr().addr(), self.host.tell_timer() as usize];
         self.drained.as_ptr()
     }
@@ -404,73 +448,68 @@ impl Core {
     pub fn build(&mut self, count: usize) -> *const usize {
         self.tape.clear();
         let mut met = 0;
-        self.host.edit(|client| {
-            for [number, base] in self.wants.iter().take(count) {
-                let want = match *base {
-                    NO_CELL => Want::Kept { base: None },
-                    ONCE => Want::Once,
-                    KEY => Want::Key,
-                    base => Want::Kept { base: Some(cell(base)) },
-                };
-                client.write_value(&mut self.tape, cell(*number), want);
-                met += 1;
-                if self.tape.text().len() + self.tape.wide().len() >= TEXT_TARGET {
-                    break;
-                }
+        for [number, base] in self.wants.iter().take(count) {
+            let want = match *base {
+                NO_CELL => Want::Kept { base: None },
+                ONCE => Want::Once,
+                KEY => Want::Key,
+                base => Want::Kept { base: Some(cell(base)) },
+            };
+            self.host.client.write_value(&mut self.tape, cell(*number), want);
+            met += 1;
+            if self.tape.text().len() + self.tape.wide().len() >= TEXT_TARGET {
+                break;
             }
-        });
+        }
         self.built(met)
     }
 
-    /// As [`Self::build`], of a part of one value. `path` is an array of strings, encoded as values are.
-    pub fn part(&mut self, number: u32, base: u32, path: &[u8]) -> *const usize {
-        let mut reader = Reader::new(path);
-        let count = reader.array().unwrap_or_default();
-        let path = Path::new((0..count).map_while(|_| reader.str().ok()));
+    /// As [`Self::build`], of a part of one value. The room holds the path, an array of strings that is encoded as values
+    /// are.
+    pub fn part(&mut self, number: u32, base: u32, length: usize) -> *const usize {
+        let path = Path::new(strings(bytes(&self.room, 0, length)));
         let base = (base != NO_CELL).then(|| cell(base));
         self.tape.clear();
-        self.host.edit(|client| client.write_part(&mut self.tape, cell(number), base, &path));
+        self.host.client.write_part(&mut self.tape, cell(number), base, &path);
         self.built(1)
     }
 
     /// The facade will not give this cell as a base any more.
     #[wasm_bindgen(js_name = letGo)]
-    pub fn let_go(&self, number: u32) {
-        self.host.edit(|client| client.let_go(cell(number)));
+    pub fn let_go(&mut self, number: u32) {
+        self.host.client.let_go(cell(number));
     }
 
     /// The sequence of a cell.
     #[wasm_bindgen(js_name = cellSequence)]
-    pub fn cell_sequence(&self, number: u32) -> f64 {
-        float(Some(self.host.read(|client| client.cell_sequence(cell(number)))))
+    pub fn cell_sequence(&mut self, number: u32) -> f64 {
+        float(Some(self.host.client.cell_sequence(cell(number))))
     }
 
     /// All rows of a collection. Returns where the words lie until changes are collected: how many follow, then each row's
     /// cell and the ticket of its verdict.
     pub fn rows(&mut self, slot: u32) -> *const u32 {
         self.listed = vec![0];
-        self.host.read(|client| {
-            let rows = client.rows(SlotId::from_number(slot));
-            self.listed.extend(rows.flat_map(|row| [row.number(), client.ticket(row)]));
-        });
+        let client = &self.host.client;
+        let rows = client.rows(SlotId::from_number(slot));
+        self.listed.extend(rows.flat_map(|row| [row.number(), client.ticket(row)]));
         self.listed[0] = u32::try_from(self.listed.len() - 1).unwrap_or_default();
         self.listed.as_ptr()
     }
 
-    /// The cell of a collection's record by its key; 2^32-1 where there is no such record.
-    pub fn row(&self, slot: u32, key: &str) -> u32 {
-        let row = self.host.read(|client| client.row(SlotId::from_number(slot), key));
+    /// The cell of a collection's record by its key, which is in the room; 2^32-1 where there is no such record.
+    pub fn row(&mut self, slot: u32, length: usize) -> u32 {
+        let row = self.host.client.row(SlotId::from_number(slot), text(&self.room, 0, length));
         row.map_or(u32::MAX, CellId::number)
     }
 
     /// Answers a JUDGE change or an offer. Returns whether all that came of an offer is that its value is shown: then no
     /// change will name it.
-    pub fn judged(&self, ticket: u32, ok: bool) -> bool {
+    pub fn judged(&mut self, ticket: u32, ok: bool) -> bool {
         let verdict = if ok { Verdict::Accepted } else { Verdict::Refused };
-        self.host.run(|client, now| {
-            client.judged(now, ticket, verdict);
-            client.take_install()
-        })
+        let now = self.host.now();
+        self.host.client.judged(now, ticket, verdict);
+        self.host.client.take_install()
     }
 
     // ---- meta
@@ -481,7 +520,8 @@ impl Core {
     /// gaps, parse errors, refetches, schema skews, quarantined, buffered, retries.
     pub fn meta(&mut self, number: u32) -> *const f64 {
         let slot = slot(number);
-        self.facts = self.host.read(|client| {
+        self.facts = {
+            let client = &self.host.client;
             let stats = client.stats(slot);
             let status = match client.status(slot) {
                 Status::Ok => 0.0,
@@ -505,7 +545,7 @@ impl Core {
                 count(stats.buffered),
                 count(stats.retries),
             ]
-        });
+        };
         self.facts.as_ptr()
     }
 
@@ -514,7 +554,7 @@ impl Core {
     /// Adds a replica whose values stay in JavaScript and returns its slot. `schema_major` is -1 where none is
     /// declared; `on_gap` is 0 for refetch, 1 for commit.
     pub fn replica(
-        &self,
+        &mut self,
         is_gated: bool,
         schema_major: i32,
         on_gap: u32,
@@ -524,13 +564,14 @@ impl Core {
         let on_gap = if on_gap == 1 { OnGap::Commit } else { OnGap::Refetch };
         let declared_major = u32::try_from(schema_major).ok();
         let options = OwnOptions { is_gated, declared_major, on_gap, has_refetch, retry };
-        self.host.edit(|client| client.add_own(options)).number()
+        self.host.client.add_own(options).number()
     }
 
-    /// The number of a schema version or, if not `is_version`, of an epoch; 0 is none.
-    pub fn intern(&self, is_version: bool, text: &str) -> u32 {
-        self.host
-            .edit(|client| if is_version { client.intern_version(text) } else { client.intern_epoch(text) })
+    /// The number of the text in the room: of a schema version or, if not `is_version`, of an epoch; 0 is none.
+    pub fn intern(&mut self, is_version: bool, length: usize) -> u32 {
+        let text = text(&self.room, 0, length);
+        let Host { client, .. } = &mut self.host;
+        if is_version { client.intern_version(text) } else { client.intern_epoch(text) }
     }
 
     /// Offers a value by its header; `attempt` is that of the refetch that it answers, -1 for a receipt, -2 for a seed.
@@ -545,7 +586,7 @@ impl Core {
         reason = "only numbers cross, so that no object is taken apart per envelope"
     )]
     pub fn offer(
-        &self,
+        &mut self,
         number: u32,
         attempt: f64,
         token: u32,
@@ -563,40 +604,57 @@ impl Core {
         };
         let header = header(epoch, sequence, prev, version);
         let (slot, token) = (slot(number), Token(token));
+        let now = self.host.now();
+        let Host { client, .. } = &mut self.host;
         if source == Source::Receipt {
             // The short way: the gate runs while the core is as it was, so that there is nothing to remember.
             match verdict {
-                0 if self.host.read(|client| client.is_next(slot, header)) => return ASK,
-                1 if self.host.run(|client, now| client.show_own(now, slot, header, token)) => return SHOWN,
+                0 if client.is_next(slot, header) => return ASK,
+                1 if client.show_own(now, slot, header, token) => return SHOWN,
                 _ => {}
             }
         }
-        self.host.run(|client, now| {
-            let mut kept = KEPT;
-            match client.offer(now, slot, source, header, token) {
-                Offered::Dropped => return 0,
-                Offered::Kept => {}
-                Offered::Judge(ticket) if verdict == 0 => return ticket,
-                Offered::Judge(ticket) if verdict == 1 => client.judged(now, ticket, Verdict::Accepted),
-                Offered::Judge(ticket) => {
-                    client.judged(now, ticket, Verdict::Refused);
-                    kept = 0;
-                }
+        let mut kept = KEPT;
+        match client.offer(now, slot, source, header, token) {
+            Offered::Dropped => return 0,
+            Offered::Kept => {}
+            Offered::Judge(ticket) if verdict == 0 => return ticket,
+            Offered::Judge(ticket) if verdict == 1 => client.judged(now, ticket, Verdict::Accepted),
+            Offered::Judge(ticket) => {
+                client.judged(now, ticket, Verdict::Refused);
+                kept = 0;
             }
-            if client.take_install() { SHOWN } else { kept }
-        })
+        }
+        if client.take_install() { SHOWN } else { kept }
     }
 
     /// A refetch failed or, if not `has_failed`, found no value.
-    pub fn missed(&self, number: u32, attempt: u32, has_failed: bool) {
-        self.host.run(|client, now| {
-            if has_failed {
-                client.refetch_failed(now, slot(number), attempt);
-            } else {
-                client.refetch_null(now, slot(number), attempt);
-            }
-        });
+    pub fn missed(&mut self, number: u32, attempt: u32, has_failed: bool) {
+        let now = self.host.now();
+        let Host { client, .. } = &mut self.host;
+        if has_failed {
+            client.refetch_failed(now, slot(number), attempt);
+        } else {
+            client.refetch_null(now, slot(number), attempt);
+        }
     }
+}
+
+/// What the facade has written into the room.
+fn bytes(room: &[u8], from: usize, end: usize) -> &[u8] {
+    room.get(from..end).unwrap_or_default()
+}
+
+/// The same, as text: the facade writes no other.
+fn text(room: &[u8], from: usize, end: usize) -> &str {
+    core::str::from_utf8(bytes(room, from, end)).unwrap_or_default()
+}
+
+/// An encoded array of strings.
+fn strings(encoded: &[u8]) -> Vec<&str> {
+    let mut reader = Reader::new(encoded);
+    let count = reader.array().unwrap_or_default();
+    (0..count).map_while(|_| reader.str().ok()).collect()
 }
 
 /// The rows of a seed.

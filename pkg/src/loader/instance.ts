@@ -2,11 +2,12 @@
 
 import { glue } from '#glue/client';
 import type { Loaded } from '../core.js';
+import { host } from '../patterns.js';
 
 /** @internal An instance of the client's program. Another may be asked for, after a trap. */
 export function instance(program: WebAssembly.Module | BufferSource): Loaded {
   const module = program instanceof WebAssembly.Module ? program : new WebAssembly.Module(program);
-  const { Core, initSync } = glue();
+  const { Core, initSync } = glue(host);
   const { memory } = initSync({ module });
   return { Core, memory, again: () => instance(module) };
 }

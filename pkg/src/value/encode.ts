@@ -5,7 +5,8 @@ import { invalid, TidewireError } from '../errors.js';
 /** Deepest nesting, as on the wire. */
 export const MAX_DEPTH = 64;
 
-const utf8 = new TextEncoder();
+/** @internal */
+export const utf8 = new TextEncoder();
 
 // In `u` mode only a surrogate without its partner is a code point of its own.
 const LONE_SURROGATE = /\p{Surrogate}/u;

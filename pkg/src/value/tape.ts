@@ -5,6 +5,7 @@
 // number of values, and names of fields are not decoded at all.
 
 import { type Core, NO_CELL } from '../core.js';
+import type { Memory } from '../memory.js';
 
 /** Set by the bundler: whether this is a development build, in which values are frozen. */
 declare const DEVELOPMENT: boolean;
@@ -55,9 +56,6 @@ export interface Made {
 
 type Fields = Record<string, unknown>;
 
-// A leading U+FEFF is part of the string.
-const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
-
 const halves = new Uint32Array(2);
 const float = new Float64Array(halves.buffer);
 const signed = new BigInt64Array(halves.buffer);
@@ -81,14 +79,12 @@ const codes: number[] = [];
 /** Makes values of the cells of one core. */
 export class Maker {
   readonly #core: Core;
-  readonly #memory: WebAssembly.Memory;
+  readonly #memory: Memory;
   /** Where the core reads what is wanted. */
   readonly #wants: number;
   readonly #names: string[] = [];
-  #words = new Uint32Array(0);
-  #bytes = new Uint8Array(0);
 
-  constructor(core: Core, memory: WebAssembly.Memory) {
+  constructor(core: Core, memory: Memory) {
     this.#core = core;
     this.#memory = memory;
     this.#wants = core.wantsPtr() / 4;
@@ -98,7 +94,7 @@ export class Maker {
   make(list: readonly Made[]): void {
     for (let from = 0; from < list.length;) {
       const count = Math.min(list.length - from, MAX_WANTS);
-      this.#look();
+      this.#memory.look();
       for (let i = 0; i < count; i++) this.#want(i, list[from + i]!.cell, list[from + i]!.base);
       const met = this.#open(this.#core.build(count));
       for (let i = 0; i < met; i++) update(list[from + i]!);
@@ -108,7 +104,7 @@ export class Maker {
 
   /** Makes or patches one value. */
   makeOne(made: Made): void {
-    this.#look();
+    this.#memory.look();
     this.#want(0, made.cell, made.base);
     this.#open(this.#core.build(1));
     update(made);
@@ -116,7 +112,7 @@ export class Maker {
 
   /** Makes or patches one part of a value, the one at the end of an encoded path. */
   makePart(made: Made, path: Uint8Array): void {
-    this.#open(this.#core.part(made.cell, made.base, path));
+    this.#open(this.#core.part(made.cell, made.base, this.#memory.put(path)));
     made.value = node(made.value);
     // The core keeps the bytes also where there is no such part in them.
     made.base = made.cell;
@@ -124,7 +120,7 @@ export class Maker {
 
   /** The value in `cell`, to be looked at once; `undefined` where there is none. */
   once(cell: number): unknown {
-    this.#look();
+    this.#memory.look();
     this.#want(0, cell, ONCE);
     this.#open(this.#core.build(1));
     return node(undefined);
@@ -135,7 +131,7 @@ export class Maker {
     const keys: string[] = [];
     while (keys.length < cells.length) {
       const count = Math.min(cells.length - keys.length, MAX_WANTS);
-      this.#look();
+      this.#memory.look();
       for (let i = 0; i < count; i++) this.#want(i, cells[keys.length + i]!, KEY);
       const met = this.#open(this.#core.build(count));
       for (let i = 0; i < met; i++) keys.push((node(undefined) as string | undefined) ?? '');
@@ -149,25 +145,17 @@ export class Maker {
     made.base = NO_CELL;
   }
 
-  /** Renews the views of the core's memory if it has moved. */
-  #look(): void {
-    // A memory that grows takes what it was away from its views.
-    if (this.#words.length > 0) return;
-    const { buffer } = this.#memory;
-    this.#words = new Uint32Array(buffer);
-    this.#bytes = new Uint8Array(buffer);
-  }
-
   #want(index: number, cell: number, base: number): void {
     const place = this.#wants + index * 2;
-    this.#words[place] = cell;
-    this.#words[place + 1] = base;
+    const { words } = this.#memory;
+    words[place] = cell;
+    words[place + 1] = base;
   }
 
   /** Begins to read the tape that the core has written, and returns how many wants it meets. */
   #open(header: number): number {
-    this.#look();
-    words = this.#words;
+    this.#memory.look();
+    words = this.#memory.words;
     names = this.#names;
     const from = header / 4;
     at = words[from + 1]! / 4;
@@ -180,7 +168,7 @@ export class Maker {
   /** A text of ASCII. A call of TextDecoder takes 200 ns whatever it decodes, so short texts are spelt. */
   #ascii(address: number, length: number): string {
     if (length > MAX_SPELT) return this.#decoded(address, length);
-    const bytes = this.#bytes;
+    const { bytes } = this.#memory;
     const end = address + length;
     let text = '';
     for (; address + 3 < end; address += 4) {
@@ -191,7 +179,7 @@ export class Maker {
   }
 
   #decoded(address: number, length: number): string {
-    return length === 0 ? '' : utf8.decode(this.#bytes.subarray(address, address + length));
+    return length === 0 ? '' : this.#memory.decode(address, length);
   }
 }
 
