@@ -143,8 +143,12 @@ fn rust_flags(shell: &Shell, which: Wasm) -> Vec<String> {
     });
     // Half of the level's limit for inlining: a twentieth fewer bytes, and frames are taken in as fast. Level "z" has a
     // far lower limit of its own, which the flag would raise.
-    let inlining = (which == Wasm::Client).then(|| "-Cllvm-args=--inline-threshold=25".to_owned());
-    remapped.chain(inlining).collect()
+    let inlining = (which == Wasm::Client).then_some("--inline-threshold=25");
+    // Loops that count with more variables than they have, and loads that are repeated so that one of them may be left
+    // out: what LLVM does there to be fast takes bytes and brings nothing in an engine, which compiles it all again.
+    let plain = ["--disable-lsr", "--enable-pre=false"];
+    let backend = inlining.into_iter().chain(plain).map(|argument| format!("-Cllvm-args={argument}"));
+    remapped.chain(backend).collect()
 }
 
 fn wasm(shell: &Shell, which: Wasm) -> anyhow::Result<Outcome> {
