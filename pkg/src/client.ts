@@ -2,7 +2,7 @@
 
 import { type Collection, DatastoreCollection, type DatastoreOptions, RowsReplica } from './collection.js';
 import { Lazy, signalCell } from './cell.js';
-import { type Link, LinkFact, Target, Text, Write } from './core.js';
+import { Ask, type Link, LinkFact, Target, Text, Write } from './core.js';
 import { type Environment, page } from './environment.js';
 import { badKey, closure, invalid, TidewireError } from './errors.js';
 import { type Inbox, notify, type NotifyOptions, SessionInbox } from './inbox.js';
@@ -214,9 +214,9 @@ class SessionClient implements Client {
       save() {},
       revive() {},
     });
-    this.#unlisten = listen(() => runtime.input(() => runtime.core.nudge()), () => this.#announceStatus());
+    this.#unlisten = listen(() => runtime.input(() => runtime.core.ask(Ask.Nudge)), () => this.#announceStatus());
     runtime.open(() => dialer.dial(), isAsked ? (link, reason) => {
-      const tell = (ok: boolean, text: string): void => runtime.input(() => runtime.core.token(link, ok, runtime.memory.put(text)));
+      const tell = (ok: boolean, text: string): void => runtime.input(() => runtime.core.ask(Ask.Token, link, ok, runtime.memory.put(text)));
       // In a microtask: users' code never runs inside the core.
       void Promise.resolve(TOKEN_REASONS[reason]!).then(token).then(
         (text) => typeof text === 'string' ? tell(true, text) : tell(false, 'no token came: the function gave no string'),
@@ -297,7 +297,7 @@ class SessionClient implements Client {
     this.#closed = true;
     this.#unlisten();
     this.#inbox?.close();
-    this.#runtime.input(() => this.#runtime.core.close());
+    this.#runtime.input(() => this.#runtime.core.ask(Ask.Close));
     this.#runtime.retire();
   }
 
@@ -319,10 +319,10 @@ class SessionClient implements Client {
     const number = runtime.gate(gate);
     const seed = this.#seeds?.of(target, key);
     runtime.tick();
-    if (seed) runtime.core.hold(true);
+    if (seed) runtime.core.ask(Ask.Hold, true);
     const slot = runtime.subscribe(target, key, primary, number);
     if (slot === 0) {
-      runtime.core.hold(false);
+      runtime.core.ask(Ask.Hold, false);
       throw badKey();
     }
     runtime.adopt(slot, gate);
@@ -332,7 +332,7 @@ class SessionClient implements Client {
       plant(runtime, slot, seed, replica);
       // The gate gives its verdicts; then the position to subscribe from is known.
       runtime.settle();
-      runtime.core.hold(false);
+      runtime.core.ask(Ask.Hold, false);
     }
     runtime.settle();
     return replica;
@@ -345,7 +345,7 @@ class SessionClient implements Client {
 
   #readStatus(): ClientStatus {
     const { core, memory } = this.#runtime;
-    const facts = memory.facts(core.link());
+    const facts = memory.facts(core.ask(Ask.Link));
     const state = facts[LinkFact.State];
     const code = facts[LinkFact.Code]!;
     const wait = facts[LinkFact.RetryIn]!;

@@ -1,7 +1,7 @@
 // A replica over a transport of the application's own. Values stay JavaScript objects; only numbers cross to the core.
 
 import { type Cell, type CreateCell, signalCell } from './cell.js';
-import { ASK, Change, INSTALLED, Judged, KEPT, MetaFact, Source } from './core.js';
+import { ASK, Ask, Change, INSTALLED, Judged, KEPT, MetaFact, Own, Source } from './core.js';
 import { invalid, TidewireError } from './errors.js';
 import { BaseReplica, bindOnUse, type Position, type Replica } from './replica.js';
 import { type Runtime, sharedRuntime } from './runtime.js';
@@ -63,8 +63,10 @@ export function createClientReplica(options: ClientReplicaOptions<Schema | undef
   const runtime = sharedRuntime(transport.environment);
   // Says at once what of a JSON Schema cannot be compiled.
   runtime.gate(gate);
+  const flags = (gate === undefined ? 0 : Own.IsGated) + (onGap === 'commit' ? Own.Commits : 0)
+    + (options.refetch === undefined ? 0 : Own.HasRefetch) + (retry ? Own.Retries : 0);
   const enter = (): number => (
-    runtime.core.replica(gate !== undefined, declared, onGap === 'commit' ? 1 : 0, options.refetch !== undefined, retry)
+    runtime.core.ask(Ask.Replica, flags, declared)
   );
   const replica = new ClientReplica(runtime, enter, gate, key, options);
   replica.listen(transport, key);
@@ -211,12 +213,12 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
       // It has passed the gate, and is shown already.
       if (core.offer(slot, Source.Seed, 0, epoch, held.sequence, -1, version, Judged.Good) === KEPT) this.#held.set(0, held);
     }
-    if (this.#refetch) core.refresh(slot);
+    if (this.#refetch) core.ask(Ask.Refresh, slot);
   }
 
   protected leave(): void {
     this.#unsubscribe?.();
-    this.core.release(this.slot);
+    this.core.ask(Ask.Release, this.slot);
     this.#held.clear();
     for (const attempt of this.#attempts.values()) attempt.abort();
     this.#attempts.clear();
@@ -283,18 +285,18 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
   async #attempt(attempt: number, signal: AbortSignal): Promise<void> {
     const { core, slot } = this;
     const { generation } = this.runtime;
-    let answer: () => boolean | void;
+    let answer: () => unknown;
     try {
       const sequence = this.fact(MetaFact.Sequence);
       const position = sequence < 0 ? null : { epoch: this.epoch(), sequence };
       const snapshot = await this.#refetch!({ signal, position });
       answer = snapshot === null || snapshot === undefined
-        ? () => core.missed(slot, attempt, false)
+        ? () => core.ask(Ask.Missed, slot, attempt, false)
         : () => this.#offer(attempt, snapshot, undefined);
     } catch (cause) {
       answer = () => {
         this.refused(new TidewireError('unavailable', `the refetch failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, retryable: true }));
-        core.missed(slot, attempt, true);
+        core.ask(Ask.Missed, slot, attempt, true);
       };
     }
     // The core that asked is gone.

@@ -1,7 +1,7 @@
 // The replica of a datastore: rows that lie in WebAssembly memory until somebody reads them.
 
 import { type Cell, type CreateCell, Lazy, signalCell } from './cell.js';
-import { Change, MetaFact, NO_CELL, Target, Write } from './core.js';
+import { Ask, Change, MetaFact, NO_CELL, Target, Write } from './core.js';
 import { BaseReplica, type Observable } from './replica.js';
 import type { Runtime, Shown } from './runtime.js';
 import type { Gate } from './schema.js';
@@ -236,7 +236,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
       this.runtime.maker.drop(row);
       row.isOutput = true;
     }
-    this.core.release(this.slot);
+    this.core.ask(Ask.Release, this.slot);
   }
 
   #find(key: string): Row | undefined {
@@ -244,7 +244,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
     if (row !== undefined || (this.#unnamed.length === 0 && !this.#hasHidden)) return row;
     // Where a gate may have made something of it, its ticket is listed with all others.
     if (this.#hasHidden && this.gate === undefined && this.#singles++ < MAX_SINGLES) {
-      const cell = this.core.row(this.slot, this.runtime.memory.put(key)) | 0;
+      const cell = this.core.ask(Ask.Row, this.slot, this.runtime.memory.put(key)) | 0;
       if (cell !== NO_CELL) return this.#enter(this.#rowOf(cell), key);
     }
     this.#name();
@@ -308,7 +308,7 @@ export abstract class RowsReplica<V> extends BaseReplica<V> {
     if (this.#hasHidden) {
       this.#hasHidden = false;
       this.#singles = 0;
-      const listed = this.runtime.memory.list(this.core.rows(this.slot));
+      const listed = this.runtime.memory.list(this.core.ask(Ask.Rows, this.slot));
       for (let i = 0; i < listed.length; i += 2) {
         const cell = listed[i]!;
         if (this.#byCell.get(cell)?.key !== undefined) continue;

@@ -81,51 +81,82 @@ export const enum Message { Following = 74, Notification, Reply, Event, Dropped,
 /** @internal What `Core.offer` calls an offer that answers no refetch. */
 export const enum Source { Seed = -2, Receipt }
 
+/**
+ * @internal What `Core.ask` is asked, with what each takes. `length`, `middle` and such are ends in the room; what lies in
+ * memory is told by its address.
+ */
+export const enum Ask {
+  /** asksForTokens, length (of the token for all links) */
+  Open,
+  /** link */
+  Opened,
+  /** link, code, length */
+  Closed,
+  Timeout,
+  /** link, ok, length */
+  Token,
+  Close,
+  Nudge,
+  /** Gives `LinkFact`s. */
+  Link,
+  /** which, number: gives the address and length of a text, or nothing. */
+  Text,
+  /** length, isLibrary: gives a gate, or -1. */
+  Gate,
+  /** gate, length: gives whether it passes. */
+  Check,
+  /** target, middle, end, gate: gives a slot, or 0. */
+  Subscribe,
+  /** slot, gate */
+  Adopt,
+  /** isOn */
+  Hold,
+  /** slot */
+  Release,
+  /** slot */
+  Refresh,
+  /** length: gives the number of the question, or one below 0. */
+  Query,
+  /** length, ok */
+  Taken,
+  /** Gives where wants are written. */
+  Wants,
+  /** cell, base, length: gives a tape. */
+  Part,
+  /** slot: gives a list. */
+  Rows,
+  /** slot, length: gives a cell. */
+  Row,
+  /** slot: gives `MetaFact`s. */
+  Meta,
+  /** `Own`, schemaMajor: gives a slot. */
+  Replica,
+  /** isVersion, length: gives a number. */
+  Intern,
+  /** slot, attempt, hasFailed */
+  Missed,
+}
+
+/** @internal What a replica over an own transport is, as a sum. */
+export const enum Own { IsGated = 1, Commits = 2, HasRefetch = 4, Retries = 8 }
+
 /** @internal */
 export interface Core {
   tick(wall: number): void;
   room(length: number): number;
-  open(asksForTokens: boolean, length: number): void;
-  opened(link: number): void;
-  closed(link: number, code: number, length: number): void;
+  ask(what: Ask, a?: number | boolean, b?: number | boolean, c?: number | boolean, d?: number): number;
   frame(link: number, length: number): void;
-  timeout(): void;
-  token(link: number, ok: boolean, length: number): void;
-  close(): void;
-  nudge(): void;
-  link(): number;
-  text(which: Text, number: number): number;
-
-  gate(length: number, isLibrary: boolean): number;
-  check(gate: number, length: number): boolean;
-  subscribe(kind: Target, middle: number, end: number, gate: number): number;
-  adopt(slot: number, gate: number): void;
-  hold(isOn: boolean): void;
-  seed(slot: number, sequence: number, first: number, second: number, end: number, isRows: boolean): void;
-  release(slot: number): void;
-  refresh(slot: number): void;
   write(length: number): number;
-  query(length: number): number;
-  taken(length: number, ok: boolean): void;
-
+  seed(slot: number, sequence: number, first: number, second: number, end: number, isRows: boolean): void;
   drain(): number;
-  wantsPtr(): number;
   build(count: number): number;
-  part(cell: number, base: number, length: number): number;
   letGo(cell: number): void;
   cellSequence(cell: number): number;
-  rows(slot: number): number;
-  row(slot: number, length: number): number;
   judged(ticket: number, ok: boolean): boolean;
-  meta(slot: number): number;
-
-  replica(isGated: boolean, schemaMajor: number, onGap: number, hasRefetch: boolean, retry: boolean): number;
-  intern(isVersion: boolean, length: number): number;
   offer(
     slot: number, attempt: number, token: number, epoch: number, sequence: number, prev: number, version: number,
     judged: Judged,
   ): number;
-  missed(slot: number, attempt: number, hasFailed: boolean): void;
   free(): void;
 }
 

@@ -1,6 +1,6 @@
 // What has no history: relays, the mailbox, watches. Messages come as the core got them, each told once.
 
-import { Change, MetaFact, NoGate, type Target, Text } from './core.js';
+import { Ask, Change, MetaFact, NoGate, type Target, Text } from './core.js';
 import { badKey, TidewireError } from './errors.js';
 import type { Runtime, Slot } from './runtime.js';
 
@@ -43,7 +43,7 @@ export class Feed implements Slot {
 
   /** Whether nothing is missed at the moment. */
   get isFollowing(): boolean {
-    return !this.#ended && this.runtime.memory.facts(this.runtime.core.meta(this.#slot))[MetaFact.IsReady] !== 0;
+    return !this.#ended && this.runtime.memory.facts(this.runtime.core.ask(Ask.Meta, this.#slot))[MetaFact.IsReady] !== 0;
   }
 
   take(kind: Change, a: number): void {
@@ -80,6 +80,6 @@ export class Feed implements Slot {
     if (this.#ended) return;
     this.#ended = true;
     this.runtime.detach(this.#slot, this);
-    this.runtime.input(() => this.runtime.core.release(this.#slot));
+    this.runtime.input(() => this.runtime.core.ask(Ask.Release, this.#slot));
   }
 }

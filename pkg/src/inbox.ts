@@ -1,6 +1,6 @@
 // The mailbox of a client's user, and what becomes of the notifications that the client sent.
 
-import { Message, Question, Target, Write } from './core.js';
+import { Ask, Message, Question, Target, Write } from './core.js';
 import { invalid, TidewireError } from './errors.js';
 import { Feed, type Fields } from './feed.js';
 import { report, type Runtime } from './runtime.js';
@@ -302,7 +302,7 @@ export class SessionInbox implements Inbox {
   }
 
   #say(traces: readonly string[], ok: boolean): void {
-    this.#runtime.input(() => this.#runtime.core.taken(this.#runtime.memory.put(encode(traces)), ok));
+    this.#runtime.input(() => this.#runtime.core.ask(Ask.Taken, this.#runtime.memory.put(encode(traces)), ok));
   }
 }
 

@@ -1,7 +1,7 @@
 // The links of one client: opened, fed and closed as the core says. Bytes and lifecycle, nothing else; what the bytes mean
 // is the core's business, and so is when there is to be another link.
 
-import { type Core, Change, type Link } from './core.js';
+import { Ask, Change, type Core, type Link } from './core.js';
 import type { Memory } from './memory.js';
 
 /** `WebSocket.OPEN`. */
@@ -79,17 +79,17 @@ export class Links {
     this.#link = link;
     this.#number = number;
     link.binaryType = 'arraybuffer';
-    link.onopen = () => this.#host.input(() => core.opened(number));
+    link.onopen = () => this.#host.input(() => core.ask(Ask.Opened, number));
     link.onmessage = ({ data }) => this.#receive(number, data);
     link.onclose = ({ code, reason }) => {
       this.#host.input(() => this.#closed(number, code ?? ABNORMAL, reason ?? ''));
     };
     // A link without `readyState`, such as the one within the page, is open from the start.
-    if ((link.readyState ?? OPEN) === OPEN) core.opened(number);
+    if ((link.readyState ?? OPEN) === OPEN) core.ask(Ask.Opened, number);
   }
 
   #closed(number: number, code: number, reason: string): void {
-    this.#host.core.closed(number, code, this.#host.memory.put(reason));
+    this.#host.core.ask(Ask.Closed, number, code, this.#host.memory.put(reason));
   }
 
   #receive(number: number, data: unknown): void {

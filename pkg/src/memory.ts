@@ -1,6 +1,6 @@
 // The memory of a core, which numbers alone cannot say: what is written there for it, and what it has written.
 
-import type { Core, Text } from './core.js';
+import { Ask, type Core, type Text } from './core.js';
 import { utf8 } from './value/encode.js';
 
 // A leading U+FEFF is part of the string.
@@ -54,7 +54,7 @@ export class Memory {
 
   /** What the core says, if it says anything. */
   text(which: Text, number = 0): string | undefined {
-    const at = this.#core.text(which, number) / 4;
+    const at = this.#core.ask(Ask.Text, which, number) / 4;
     this.look();
     return at === 0 ? undefined : this.decode(this.words[at]!, this.words[at + 1]!);
   }

@@ -1,7 +1,7 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 // What every replica has, whatever feeds it: meta, counters, observers, events and its end.
 
-import { type Core, Change, MetaFact, STATS, Text } from './core.js';
+import { Ask, Change, type Core, MetaFact, STATS, Text } from './core.js';
 import { type CreateCell, Lazy, signalCell } from './cell.js';
 import { gateFault, TidewireError } from './errors.js';
 import { failure, report, type Runtime, type Slot } from './runtime.js';
@@ -307,7 +307,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   }
 
   protected fact(which: number): number {
-    return this.runtime.memory.facts(this.core.meta(this.slot))[which]!;
+    return this.runtime.memory.facts(this.core.ask(Ask.Meta, this.slot))[which]!;
   }
 
   meta(): ReplicaMeta {
@@ -344,7 +344,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   }
 
   refresh(): Promise<void> {
-    if (!this.disposed) this.runtime.input(() => this.core.refresh(this.slot));
+    if (!this.disposed) this.runtime.input(() => this.core.ask(Ask.Refresh, this.slot));
     return this.whenIdle();
   }
 
@@ -547,7 +547,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   }
 
   #readMeta(): ReplicaMeta {
-    const facts = this.runtime.memory.facts(this.core.meta(this.slot));
+    const facts = this.runtime.memory.facts(this.core.ask(Ask.Meta, this.slot));
     const sequence = facts[MetaFact.Sequence]!;
     const cursor = facts[MetaFact.Cursor]!;
     const status = STATUS[facts[MetaFact.Status]!] ?? 'stale';

@@ -5,7 +5,7 @@
 // outermost call returns.
 
 import { batch } from '@preact/signals-core';
-import { type Core, Change, Drained, type Link, type Loaded, NO_CELL, NoGate, type Target, Text, TimerWord } from './core.js';
+import { Ask, Change, type Core, Drained, type Link, type Loaded, NO_CELL, NoGate, type Target, Text, TimerWord } from './core.js';
 import { type Environment, page } from './environment.js';
 import { badKey, gateFault, refusal, TidewireError, tooMany, unanswered } from './errors.js';
 import { core as loadedCore } from './init.js';
@@ -107,7 +107,7 @@ export class Runtime implements LinkHost, Revivable {
   readonly #environment: Environment;
   #reading = false;
   #judging = false;
-  #deferred: (() => boolean | void)[] = [];
+  #deferred: (() => unknown)[] = [];
   #running = false;
   #due: Slot[] = [];
   /** The change list under way. */
@@ -164,7 +164,7 @@ export class Runtime implements LinkHost, Revivable {
   }
 
   #start(): void {
-    this.core.open(this.#links!.asksForTokens, this.memory.put(this.#token ?? ''));
+    this.core.ask(Ask.Open, this.#links!.asksForTokens, this.memory.put(this.#token ?? ''));
   }
 
   receive(link: number, frame: ArrayBuffer): void {
@@ -185,7 +185,7 @@ export class Runtime implements LinkHost, Revivable {
   attachWeakly(slot: number, handler: Slot): void {
     this.attach(slot, new WeakSlot(handler));
     this.#forgotten ??= new FinalizationRegistry((lost) => {
-      this.input(() => this.core.release(lost));
+      this.input(() => this.core.ask(Ask.Release, lost));
       if (this.#at(lost) instanceof WeakSlot) this.#handlers[lost & PLACE] = undefined;
     });
     this.#forgotten.register(handler, slot, handler);
@@ -238,7 +238,7 @@ export class Runtime implements LinkHost, Revivable {
   /** The slot of a new subscription, to two names at most; 0 where one is over its limit. */
   subscribe(target: Target, key: string, other: string, gate: number): number {
     const middle = this.memory.put(key);
-    return this.core.subscribe(target, middle, this.memory.put(other, middle), gate);
+    return this.core.ask(Ask.Subscribe, target, middle, this.memory.put(other, middle), gate);
   }
 
   /** Starts a write, an encoded operation, and settles as the authority settles it. A notification's outcome is its trace. */
@@ -248,7 +248,7 @@ export class Runtime implements LinkHost, Revivable {
 
   /** Asks an encoded question, and resolves with the answer; `undefined` says that there is no such value. */
   query(question: Uint8Array): Promise<unknown> {
-    return this.#ask(this.#queries, () => this.core.query(this.memory.put(question)), 'the question takes more than 256 KiB');
+    return this.#ask(this.#queries, () => this.core.ask(Ask.Query, this.memory.put(question)), 'the question takes more than 256 KiB');
   }
 
   #ask(pending: Map<number, Pending>, start: () => number, tooLarge: string): Promise<unknown> {
@@ -293,11 +293,11 @@ export class Runtime implements LinkHost, Revivable {
   }
 
   internEpoch(text: string): number {
-    return interned(this.#epochs, text, () => this.core.intern(false, this.memory.put(text)));
+    return interned(this.#epochs, text, () => this.core.ask(Ask.Intern, false, this.memory.put(text)));
   }
 
   internVersion(text: string): number {
-    return interned(this.#versions, text, () => this.core.intern(true, this.memory.put(text)));
+    return interned(this.#versions, text, () => this.core.ask(Ask.Intern, true, this.memory.put(text)));
   }
 
   /**
@@ -317,13 +317,13 @@ export class Runtime implements LinkHost, Revivable {
   adopt(slot: number, gate: Gate | undefined): void {
     void gate?.loading?.then(() => {
       const number = this.gate(gate);
-      if (number >= 0) this.input(() => this.core.adopt(slot, number));
+      if (number >= 0) this.input(() => this.core.ask(Ask.Adopt, slot, number));
     });
   }
 
   #compile({ compiled }: Gate): number {
     if (compiled === undefined) return NoGate.Host;
-    const number = making(compiled.regex, () => this.core.gate(this.memory.put(compiled.bytes), compiled.isLibrary));
+    const number = making(compiled.regex, () => this.core.ask(Ask.Gate, this.memory.put(compiled.bytes), compiled.isLibrary));
     if (number >= 0) return number;
     const text = this.memory.text(Text.Refusal) ?? '';
     const keyword = text.split('\n', 1)[0]!;
@@ -347,7 +347,7 @@ export class Runtime implements LinkHost, Revivable {
   /** Has the core judge a value that it does not hold. */
   #check(gate: Gate, value: unknown): Verdict {
     try {
-      return this.core.check(this.gate(gate), this.memory.put(encode(value)))
+      return this.core.ask(Ask.Check, this.gate(gate), this.memory.put(encode(value)))
         ? { ok: true, value }
         : { ok: false, error: gateFault(this.memory.text(Text.Refusal) ?? '') };
     } catch (error) {
@@ -360,12 +360,12 @@ export class Runtime implements LinkHost, Revivable {
    * Hands an input to the core now, or after the gate that is running. `run` returns `true` if it knows that nothing came
    * of it but what it told `due`.
    */
-  input(run: () => boolean | void): void {
+  input(run: () => unknown): void {
     if (this.#judging) {
       this.#deferred.push(run);
       return;
     }
-    let isKnown: boolean | void = undefined;
+    let isKnown: unknown;
     try {
       this.tick();
       isKnown = run();
@@ -450,7 +450,7 @@ export class Runtime implements LinkHost, Revivable {
 
   #setTimer(word: number): void {
     this.#environment.clearTimeout(this.#timer);
-    if (word >= TimerWord.Set) this.#timer = this.#environment.setTimeout(() => this.input(() => this.core.timeout()), word - TimerWord.Set);
+    if (word >= TimerWord.Set) this.#timer = this.#environment.setTimeout(() => this.input(() => this.core.ask(Ask.Timeout)), word - TimerWord.Set);
   }
 
   #take(kind: Change, slot: number, a: number, b: number, c: number): void {

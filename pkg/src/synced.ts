@@ -2,7 +2,7 @@
 // after a change only what changed is made anew.
 
 import { type Cell, type CreateCell, signalCell } from './cell.js';
-import { Change, NO_CELL, Target } from './core.js';
+import { Ask, Change, NO_CELL, Target } from './core.js';
 import { BaseReplica, bindOnUse, Mark, type Replica } from './replica.js';
 import type { Runtime, Shown } from './runtime.js';
 import type { Gate } from './schema.js';
@@ -108,7 +108,7 @@ export class SyncedReplica extends BaseReplica<unknown> implements Replica<unkno
     this.#read();
     this.isExpected = false;
     this.runtime.maker.drop(this);
-    this.core.release(this.slot);
+    this.core.ask(Ask.Release, this.slot);
   }
 
   #hasOutput(): boolean {

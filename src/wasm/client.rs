@@ -26,6 +26,11 @@ const ONCE: u32 = u32::MAX - 1;
 /// In the place of a base: it is the key that is wanted.
 const KEY: u32 = u32::MAX - 2;
 
+/// In the place of a gate: values are trusted, ...
+const TRUSTED: u32 = u32::MAX;
+/// ... or judged by the host.
+const BY_HOST: u32 = u32::MAX - 1;
+
 /// What becomes of an offered value: it is kept until a change names it, ...
 const KEPT: u32 = u32::MAX;
 /// ... it is to be shown, which no change will say, ...
@@ -69,7 +74,8 @@ pub struct Core {
     said: String,
     /// ... and where it lies, with its length.
     found: [usize; 2],
-    /// What the facade wants built: it writes here, so it never moves.
+    /// What the facade wants built: it writes here, so it never moves. Pairs of words, a cell and a base. A base is the cell
+    /// of the value that the facade has kept and gives up for this one, or [`NO_CELL`], [`ONCE`], [`KEY`].
     wants: Box<[[u32; 2]; MAX_WANTS]>,
     tape: Tape,
     /// What [`Self::build`] has written: how many wants are met, then where words, text and other text lie, each with
@@ -151,6 +157,40 @@ impl Core {
         }
     }
 
+    /// What is not asked often, which shares one way in: each way of its own would be as long as what it leads to. `what` is
+    /// one of the numbers below; what they take and give say the methods that they name.
+    pub fn ask(&mut self, what: u32, a: u32, b: u32, c: u32, d: u32) -> f64 {
+        match what {
+            0 => self.open(a != 0, b as usize),
+            1 => self.opened(a),
+            2 => self.closed(a, b, c as usize),
+            3 => self.host.fired(),
+            4 => self.token(a, b != 0, c as usize),
+            5 => self.close(),
+            6 => self.nudge(),
+            7 => return place(self.link()),
+            8 => return place(self.text(a, b)),
+            9 => return f64::from(self.gate(a as usize, b != 0)),
+            10 => return f64::from(u8::from(self.check(a, b as usize))),
+            11 => return f64::from(self.subscribe(a, b as usize, c as usize, d)),
+            12 => self.host.client.use_gate(slot(a), GateId::from_number(b)),
+            13 => self.hold(a != 0),
+            14 => self.host.client.release(slot(a)),
+            15 => self.refresh(a),
+            16 => return self.query(a as usize),
+            17 => self.taken(a as usize, b != 0),
+            18 => return place(self.wants.as_ptr()),
+            19 => return place(self.part(a, b, c as usize)),
+            20 => return place(self.rows(a)),
+            21 => return f64::from(self.row(a, b as usize)),
+            22 => return place(self.meta(a)),
+            23 => return f64::from(self.replica(a, b)),
+            24 => return f64::from(self.intern(a != 0, b as usize)),
+            _ => self.missed(a, b, c != 0),
+        }
+        0.0
+    }
+
     /// What time it is. The facade says so before every input; after it, it calls `drain`.
     pub fn tick(&mut self, wall: f64) {
         self.host.advance(wall);
@@ -164,247 +204,12 @@ impl Core {
         self.room.as_mut_ptr()
     }
 
-    // ---- session
-
-    /// Starts the session. If it `asks_for_tokens`, the facade is told to fetch one before each link, and when the one
-    /// in use is about to expire; else the room holds the one for all links, if it has a `length`.
-    pub fn open(&mut self, asks_for_tokens: bool, length: usize) {
-        let now = self.host.now();
-        let Host { client, .. } = &mut self.host;
-        if asks_for_tokens {
-            client.ask_for_tokens();
-        } else if length > 0 {
-            client.use_token(text(&self.room, 0, length));
-        }
-        client.start(now);
-    }
-
-    /// The link is open.
-    pub fn opened(&mut self, link: u32) {
-        let now = self.host.now();
-        self.host.client.handle_opened(now, Generation::from_number(link));
-    }
-
-    /// The link is closed, by whomever; the room says why.
-    pub fn closed(&mut self, link: u32, code: u16, length: usize) {
-        let (now, reason) = (self.host.now(), text(&self.room, 0, length));
-        self.host.client.handle_closed(now, Generation::from_number(link), code, reason);
-    }
-
     /// A frame came: the first `length` bytes of the room.
     #[wasm_bindgen(js_name = frame)]
     pub fn take_frame(&mut self, link: u32, length: usize) {
         let (now, frame) = (self.host.now(), bytes(&self.room, 0, length));
         self.host.client.handle_frame(now, Generation::from_number(link), frame);
     }
-
-    /// The timer has fired.
-    pub fn timeout(&mut self) {
-        self.host.fired();
-    }
-
-    /// A token has been fetched or, if not `ok`, could not be: the room says why.
-    pub fn token(&mut self, link: u32, ok: bool, length: usize) {
-        let (now, text) = (self.host.now(), text(&self.room, 0, length));
-        let fetched = if ok { Ok(text) } else { Err(text) };
-        self.host.client.handle_token(now, Generation::from_number(link), fetched);
-    }
-
-    /// Ends the session; what is shown stays readable.
-    pub fn close(&mut self) {
-        let now = self.host.now();
-        self.host.client.close(now);
-    }
-
-    /// The network or the page came back.
-    pub fn nudge(&mut self) {
-        let now = self.host.now();
-        self.host.client.nudge(now);
-    }
-
-    /// Where three floats lie in WASM memory, until the next call: the state (0 idle, 1 connecting, 2 live,
-    /// 3 reconnecting, 4 closed), milliseconds until the next attempt or -1, and the close code of the last link or 0.
-    pub fn link(&mut self) -> *const f64 {
-        let phase = self.host.client.phase();
-        let wait = match phase {
-            Phase::Reconnecting { at } => at.since(self.host.now()).as_secs_f64() * 1_000.0,
-            Phase::Idle | Phase::Connecting | Phase::Live | Phase::Closed => -1.0,
-        };
-        self.facts[0] = match phase {
-            Phase::Idle => 0.0,
-            Phase::Connecting => 1.0,
-            Phase::Live => 2.0,
-            Phase::Reconnecting { .. } => 3.0,
-            Phase::Closed => 4.0,
-        };
-        self.facts[1] = wait;
-        self.facts[2] = f64::from(self.host.client.close_code());
-        self.facts.as_ptr()
-    }
-
-    /// Where a text about slot or request `number` lies, and its length, until the next call; nowhere if there is none:
-    /// 0 why the last link ended, 1 why a subscription was denied, 2 the message of a refused write or the trace of a
-    /// notification (once), 3 the epoch and 4 the schema version of the shown value, 5 the keyword that the last schema was
-    /// refused for and, after a line feed, where it is, or in the same way the rule that the last checked value broke, 6
-    /// in the same way the rule that a value of the present change list broke. Those who need more than a number are
-    /// few, so they share one way out.
-    pub fn text(&mut self, which: u32, number: u32) -> *const usize {
-        let Host { client, .. } = &mut self.host;
-        let found = match which {
-            0 => Some(client.reason().to_owned()),
-            1 => client.denial(slot(number)).map(str::to_owned),
-            2 => client.settlement(RequestId::from(number)),
-            3 => client.epoch(slot(number)).map(str::to_owned),
-            4 => client.schema_version(slot(number)).map(str::to_owned),
-            5 => Some(self.refusal.clone()),
-            _ => client.fault(number).map(fault_text),
-        };
-        let Some(found) = found else { return core::ptr::null() };
-        self.said = found;
-        self.found = [self.said.as_ptr().addr(), self.said.len()];
-        self.found.as_ptr()
-    }
-
-    // ---- replicas of the session
-
-    /// Subscribes and returns the slot; 0: a key is over its limit. `kind` is 0 for an object, 1 for a datastore that
-    /// exists, 2 for one that is made temporary and 3 for one that is made permanent where it does not; 4 for a pool that
-    /// exists, 5 for one that is made where it does not and 6 for one that is made with presence; 7 for what is relayed on a
-    /// key, 8 for the mailbox, 9 for a watch of a group and a key. The room holds the key or group up to `middle`, and the
-    /// primary field or the key of a watch up to `end`. `gate` is -1 where values are trusted, -2 where the host judges
-    /// them, else the one that does.
-    pub fn subscribe(&mut self, kind: u32, middle: usize, end: usize, gate: i32) -> u32 {
-        let gated = gate != -1;
-        let (key, other) = (text(&self.room, 0, middle), text(&self.room, middle, end));
-        let Host { client, .. } = &mut self.host;
-        let subscribed = match kind {
-            0 => client.subscribe_object(key, gated),
-            1 => client.subscribe_datastore(key, None, other, gated),
-            2 | 3 => client.subscribe_datastore(key, Some(kind == 3), other, gated),
-            4 => client.subscribe_pool(key, None, gated),
-            5 | 6 => client.subscribe_pool(key, Some(OpenPool { presence: kind == 6 }), gated),
-            7 => client.follow_relay(key),
-            8 => Ok(client.follow_mailbox()),
-            _ => Ok(client.watch(key, other)),
-        };
-        let Ok(slot) = subscribed else { return 0 };
-        if let Ok(gate) = u32::try_from(gate) {
-            client.use_gate(slot, GateId::from_number(gate));
-        }
-        slot.number()
-    }
-
-    /// Has a gate judge the values of a gated replica from now on, in the place of the host.
-    pub fn adopt(&mut self, number: u32, gate: u32) {
-        self.host.client.use_gate(slot(number), GateId::from_number(gate));
-    }
-
-    /// Compiles the schema in the room, encoded as a value, and returns the number of its gate, or -1 if it cannot be
-    /// compiled. If `is_library`, the host is asked about what does not pass.
-    pub fn gate(&mut self, length: usize, is_library: bool) -> i32 {
-        self.refusal.clear();
-        let dialect = if is_library { Dialect::Library } else { Dialect::Json };
-        let Ok(schema) = EncodedValue::check(bytes(&self.room, 0, length)) else { return -1 };
-        match self.host.client.add_gate(schema, dialect, Box::new(Regexes)) {
-            Ok(gate) => i32::try_from(gate.number()).unwrap_or(-1),
-            Err(refusal) => {
-                self.refusal = [refusal.keyword.as_str(), &refusal.path].join("\n");
-                -1
-            }
-        }
-    }
-
-    /// Whether the value in the room passes a gate; what the gate refuses of it, `text` says.
-    pub fn check(&mut self, gate: u32, length: usize) -> bool {
-        let checked = EncodedValue::check(bytes(&self.room, 0, length)).map_err(|_| String::new());
-        let gate = GateId::from_number(gate);
-        let verdict =
-            checked.and_then(|value| self.host.client.check(gate, value).map_err(|fault| fault_text(&fault)));
-        verdict.map_err(|refusal| self.refusal = refusal).is_ok()
-    }
-
-    /// Keeps subscriptions back or, if not `is_on`, sends those that were.
-    pub fn hold(&mut self, is_on: bool) {
-        let Host { client, .. } = &mut self.host;
-        if is_on { client.hold_subscriptions() } else { client.send_subscribed() }
-    }
-
-    /// Gives a replica that is kept back what was shown elsewhere at this position: an object's value, nothing where it
-    /// was deleted, or the rows of a datastore as an array of arrays of sequence, key and value. The room holds the
-    /// epoch up to `first`, the version up to `second`, which is empty where there is none, and the value up to `end`.
-    /// What is none of these changes nothing.
-    pub fn seed(
-        &mut self,
-        number: u32,
-        sequence: f64,
-        first: usize,
-        second: usize,
-        end: usize,
-        is_rows: bool,
-    ) {
-        let (epoch, version) = (text(&self.room, 0, first), text(&self.room, first, second));
-        let value = bytes(&self.room, second, end);
-        let (Ok(epoch), Some(sequence)) = (epoch.parse(), Sequence::from_float(sequence)) else { return };
-        let position = Position { epoch, sequence };
-        let (now, slot) = (self.host.now(), slot(number));
-        let mut plant = |seed: Seed<'_>| self.host.client.seed(now, slot, position, seed);
-        if !is_rows {
-            let version = (!version.is_empty()).then_some(version);
-            plant(Seed::Object { version, value: EncodedValue::check(value).ok() });
-        } else if let Ok(rows) = seeded_rows(value) {
-            plant(Seed::Rows(&rows));
-        }
-    }
-
-    /// Forgets a replica.
-    pub fn release(&mut self, number: u32) {
-        self.host.client.release(slot(number));
-    }
-
-    /// Asks the authority again.
-    pub fn refresh(&mut self, number: u32) {
-        let now = self.host.now();
-        self.host.client.refresh(now, slot(number));
-    }
-
-    // ---- writes
-
-    /// Asks for a change by the operation of the wire that lies in the room, and returns its request, or -1: a key is over
-    /// its limit, -2: a value is or the operation is none, -3: too many writes wait already.
-    pub fn write(&mut self, length: usize) -> f64 {
-        let operation = match EncodedOperation::check(bytes(&self.room, 0, length)) {
-            Ok(operation) => operation,
-            Err(DecodeError::BadKey) => return -1.0,
-            Err(_) => return -2.0,
-        };
-        let now = self.host.now();
-        match self.host.client.write_encoded(now, operation) {
-            Ok(request) => float(Some(request)),
-            Err(WriteError::Waiting(_)) => -3.0,
-            Err(WriteError::Key(_) | WriteError::Value(_) | WriteError::Large(_)) => -2.0,
-        }
-    }
-
-    /// Asks the question of the wire that lies in the room and returns its number, or -2: it is too long or none, -3: too
-    /// many wait already.
-    pub fn query(&mut self, length: usize) -> f64 {
-        let Ok(question) = EncodedQuery::check(bytes(&self.room, 0, length)) else { return -2.0 };
-        let now = self.host.now();
-        match self.host.client.query_encoded(now, question) {
-            Ok(query) => f64::from(query),
-            Err(QueryError::Long(_)) => -2.0,
-            Err(QueryError::Waiting(_)) => -3.0,
-        }
-    }
-
-    /// The application has taken these notifications or, if not `ok`, failed to. The room holds their traces, an array of
-    /// strings that is encoded as values are.
-    pub fn taken(&mut self, length: usize, ok: bool) {
-        let traces = strings(bytes(&self.room, 0, length));
-        self.host.client.taken(&traces, ok);
-    }
-
-    // ---- changes
 
     /// Collects what is new since the last call. Returns where three words lie: how many changes there are, where they
     /// lie, five words each, and what to do with the timer (0 nothing, 1 take it back, else set it to as many
@@ -432,16 +237,6 @@ impl Core {
         self.drained.as_ptr()
     }
 
-    // ---- values
-
-    /// Where the facade writes what it wants built: up to 512 pairs of words, a cell and a base. A base is the cell of
-    /// the value that the facade has kept and gives up for this one, or 4294967295 for none, 4294967294 to look at
-    /// the value only once, 4294967293 for the key of the cell's record.
-    #[wasm_bindgen(js_name = wantsPtr)]
-    pub fn wants_ptr(&self) -> *const [u32; 2] {
-        self.wants.as_ptr()
-    }
-
     /// Builds the first `count` wants, or as many as make one text of a good size. Returns where seven words lie until
     /// the next call: how many wants are met, then where the tape's words, its ASCII text and its other text lie, each
     /// with its length.
@@ -464,16 +259,6 @@ impl Core {
         self.built(met)
     }
 
-    /// As [`Self::build`], of a part of one value. The room holds the path, an array of strings that is encoded as values
-    /// are.
-    pub fn part(&mut self, number: u32, base: u32, length: usize) -> *const usize {
-        let path = Path::new(strings(bytes(&self.room, 0, length)));
-        let base = (base != NO_CELL).then(|| cell(base));
-        self.tape.clear();
-        self.host.client.write_part(&mut self.tape, cell(number), base, &path);
-        self.built(1)
-    }
-
     /// The facade will not give this cell as a base any more.
     #[wasm_bindgen(js_name = letGo)]
     pub fn let_go(&mut self, number: u32) {
@@ -486,23 +271,6 @@ impl Core {
         float(Some(self.host.client.cell_sequence(cell(number))))
     }
 
-    /// All rows of a collection. Returns where the words lie until changes are collected: how many follow, then each row's
-    /// cell and the ticket of its verdict.
-    pub fn rows(&mut self, slot: u32) -> *const u32 {
-        self.listed = vec![0];
-        let client = &self.host.client;
-        let rows = client.rows(SlotId::from_number(slot));
-        self.listed.extend(rows.flat_map(|row| [row.number(), client.ticket(row)]));
-        self.listed[0] = u32::try_from(self.listed.len() - 1).unwrap_or_default();
-        self.listed.as_ptr()
-    }
-
-    /// The cell of a collection's record by its key, which is in the room; 2^32-1 where there is no such record.
-    pub fn row(&mut self, slot: u32, length: usize) -> u32 {
-        let row = self.host.client.row(SlotId::from_number(slot), text(&self.room, 0, length));
-        row.map_or(u32::MAX, CellId::number)
-    }
-
     /// Answers a JUDGE change or an offer. Returns whether all that came of an offer is that its value is shown: then no
     /// change will name it.
     pub fn judged(&mut self, ticket: u32, ok: bool) -> bool {
@@ -510,68 +278,6 @@ impl Core {
         let now = self.host.now();
         self.host.client.judged(now, ticket, verdict);
         self.host.client.take_install()
-    }
-
-    // ---- meta
-
-    /// Where fourteen floats lie in WASM memory, until the next call: the sequence of the shown value and the one up to
-    /// which order is settled (each -1 before the first value), the status (0 ok, 1 stale, 2 skew, 3 refetching),
-    /// whether the first value is here, whether no refetch is in flight, and the counters: applied, ignored as stale,
-    /// gaps, parse errors, refetches, schema skews, quarantined, buffered, retries.
-    pub fn meta(&mut self, number: u32) -> *const f64 {
-        let slot = slot(number);
-        self.facts = {
-            let client = &self.host.client;
-            let stats = client.stats(slot);
-            let status = match client.status(slot) {
-                Status::Ok => 0.0,
-                Status::Stale => 1.0,
-                Status::Skew => 2.0,
-                Status::Refetching => 3.0,
-            };
-            [
-                float(client.sequence(slot)),
-                float(client.cursor(slot)),
-                status,
-                f64::from(client.is_ready(slot)),
-                f64::from(client.is_idle(slot)),
-                count(stats.applied),
-                count(stats.ignored_stale),
-                count(stats.gaps),
-                count(stats.parse_errors),
-                count(stats.refetches),
-                count(stats.schema_skews),
-                count(stats.quarantined),
-                count(stats.buffered),
-                count(stats.retries),
-            ]
-        };
-        self.facts.as_ptr()
-    }
-
-    // ---- replicas over own transports
-
-    /// Adds a replica whose values stay in JavaScript and returns its slot. `schema_major` is -1 where none is
-    /// declared; `on_gap` is 0 for refetch, 1 for commit.
-    pub fn replica(
-        &mut self,
-        is_gated: bool,
-        schema_major: i32,
-        on_gap: u32,
-        has_refetch: bool,
-        retry: bool,
-    ) -> u32 {
-        let on_gap = if on_gap == 1 { OnGap::Commit } else { OnGap::Refetch };
-        let declared_major = u32::try_from(schema_major).ok();
-        let options = OwnOptions { is_gated, declared_major, on_gap, has_refetch, retry };
-        self.host.client.add_own(options).number()
-    }
-
-    /// The number of the text in the room: of a schema version or, if not `is_version`, of an epoch; 0 is none.
-    pub fn intern(&mut self, is_version: bool, length: usize) -> u32 {
-        let text = text(&self.room, 0, length);
-        let Host { client, .. } = &mut self.host;
-        if is_version { client.intern_version(text) } else { client.intern_epoch(text) }
     }
 
     /// Offers a value by its header; `attempt` is that of the refetch that it answers, -1 for a receipt, -2 for a seed.
@@ -628,8 +334,320 @@ impl Core {
         if client.take_install() { SHOWN } else { kept }
     }
 
+    /// Asks for a change by the operation of the wire that lies in the room, and returns its request, or -1: a key is over
+    /// its limit, -2: a value is or the operation is none, -3: too many writes wait already.
+    pub fn write(&mut self, length: usize) -> f64 {
+        let operation = match EncodedOperation::check(bytes(&self.room, 0, length)) {
+            Ok(operation) => operation,
+            Err(DecodeError::BadKey) => return -1.0,
+            Err(_) => return -2.0,
+        };
+        let now = self.host.now();
+        match self.host.client.write_encoded(now, operation) {
+            Ok(request) => float(Some(request)),
+            Err(WriteError::Waiting(_)) => -3.0,
+            Err(WriteError::Key(_) | WriteError::Value(_) | WriteError::Large(_)) => -2.0,
+        }
+    }
+
+    /// Gives a replica that is kept back what was shown elsewhere at this position: an object's value, nothing where it
+    /// was deleted, or the rows of a datastore as an array of arrays of sequence, key and value. The room holds the
+    /// epoch up to `first`, the version up to `second`, which is empty where there is none, and the value up to `end`.
+    /// What is none of these changes nothing.
+    pub fn seed(
+        &mut self,
+        number: u32,
+        sequence: f64,
+        first: usize,
+        second: usize,
+        end: usize,
+        is_rows: bool,
+    ) {
+        let (epoch, version) = (text(&self.room, 0, first), text(&self.room, first, second));
+        let value = bytes(&self.room, second, end);
+        let (Ok(epoch), Some(sequence)) = (epoch.parse(), Sequence::from_float(sequence)) else { return };
+        let position = Position { epoch, sequence };
+        let (now, slot) = (self.host.now(), slot(number));
+        let mut plant = |seed: Seed<'_>| self.host.client.seed(now, slot, position, seed);
+        if !is_rows {
+            let version = (!version.is_empty()).then_some(version);
+            plant(Seed::Object { version, value: EncodedValue::check(value).ok() });
+        } else if let Ok(rows) = seeded_rows(value) {
+            plant(Seed::Rows(&rows));
+        }
+    }
+}
+
+/// What [`Core::ask`] is asked.
+impl Core {
+    // ---- session
+
+    /// Starts the session. If it `asks_for_tokens`, the facade is told to fetch one before each link, and when the one
+    /// in use is about to expire; else the room holds the one for all links, if it has a `length`.
+    fn open(&mut self, asks_for_tokens: bool, length: usize) {
+        let now = self.host.now();
+        let Host { client, .. } = &mut self.host;
+        if asks_for_tokens {
+            client.ask_for_tokens();
+        } else if length > 0 {
+            client.use_token(text(&self.room, 0, length));
+        }
+        client.start(now);
+    }
+
+    /// The link is open.
+    fn opened(&mut self, link: u32) {
+        let now = self.host.now();
+        self.host.client.handle_opened(now, Generation::from_number(link));
+    }
+
+    /// The link is closed, by whomever; the room says why.
+    fn closed(&mut self, link: u32, code: u32, length: usize) {
+        let code = u16::try_from(code).unwrap_or(u16::MAX);
+        let (now, reason) = (self.host.now(), text(&self.room, 0, length));
+        self.host.client.handle_closed(now, Generation::from_number(link), code, reason);
+    }
+
+    /// A token has been fetched or, if not `ok`, could not be: the room says why.
+    fn token(&mut self, link: u32, ok: bool, length: usize) {
+        let (now, text) = (self.host.now(), text(&self.room, 0, length));
+        let fetched = if ok { Ok(text) } else { Err(text) };
+        self.host.client.handle_token(now, Generation::from_number(link), fetched);
+    }
+
+    /// Ends the session; what is shown stays readable.
+    fn close(&mut self) {
+        let now = self.host.now();
+        self.host.client.close(now);
+    }
+
+    /// The network or the page came back.
+    fn nudge(&mut self) {
+        let now = self.host.now();
+        self.host.client.nudge(now);
+    }
+
+    /// Where three floats lie in WASM memory, until the next call: the state (0 idle, 1 connecting, 2 live,
+    /// 3 reconnecting, 4 closed), milliseconds until the next attempt or -1, and the close code of the last link or 0.
+    fn link(&mut self) -> *const f64 {
+        let phase = self.host.client.phase();
+        let wait = match phase {
+            Phase::Reconnecting { at } => at.since(self.host.now()).as_secs_f64() * 1_000.0,
+            Phase::Idle | Phase::Connecting | Phase::Live | Phase::Closed => -1.0,
+        };
+        self.facts[0] = match phase {
+            Phase::Idle => 0.0,
+            Phase::Connecting => 1.0,
+            Phase::Live => 2.0,
+            Phase::Reconnecting { .. } => 3.0,
+            Phase::Closed => 4.0,
+        };
+        self.facts[1] = wait;
+        self.facts[2] = f64::from(self.host.client.close_code());
+        self.facts.as_ptr()
+    }
+
+    /// Where a text about slot or request `number` lies, and its length, until the next call; nowhere if there is none:
+    /// 0 why the last link ended, 1 why a subscription was denied, 2 the message of a refused write or the trace of a
+    /// notification (once), 3 the epoch and 4 the schema version of the shown value, 5 the keyword that the last schema was
+    /// refused for and, after a line feed, where it is, or in the same way the rule that the last checked value broke, 6
+    /// in the same way the rule that a value of the present change list broke. Those who need more than a number are
+    /// few, so they share one way out.
+    fn text(&mut self, which: u32, number: u32) -> *const usize {
+        let Host { client, .. } = &mut self.host;
+        let found = match which {
+            0 => Some(client.reason().to_owned()),
+            1 => client.denial(slot(number)).map(str::to_owned),
+            2 => client.settlement(RequestId::from(number)),
+            3 => client.epoch(slot(number)).map(str::to_owned),
+            4 => client.schema_version(slot(number)).map(str::to_owned),
+            5 => Some(self.refusal.clone()),
+            _ => client.fault(number).map(fault_text),
+        };
+        let Some(found) = found else { return core::ptr::null() };
+        self.said = found;
+        self.found = [self.said.as_ptr().addr(), self.said.len()];
+        self.found.as_ptr()
+    }
+
+    // ---- replicas of the session
+
+    /// Subscribes and returns the slot; 0: a key is over its limit. `kind` is 0 for an object, 1 for a datastore that
+    /// exists, 2 for one that is made temporary and 3 for one that is made permanent where it does not; 4 for a pool that
+    /// exists, 5 for one that is made where it does not and 6 for one that is made with presence; 7 for what is relayed on a
+    /// key, 8 for the mailbox, 9 for a watch of a group and a key. The room holds the key or group up to `middle`, and the
+    /// primary field or the key of a watch up to `end`. `gate` is 2^32-1 where values are trusted, 2^32-2 where the host judges
+    /// them, else the one that does.
+    fn subscribe(&mut self, kind: u32, middle: usize, end: usize, gate: u32) -> u32 {
+        let gated = gate != TRUSTED;
+        let (key, other) = (text(&self.room, 0, middle), text(&self.room, middle, end));
+        let Host { client, .. } = &mut self.host;
+        let subscribed = match kind {
+            0 => client.subscribe_object(key, gated),
+            1 => client.subscribe_datastore(key, None, other, gated),
+            2 | 3 => client.subscribe_datastore(key, Some(kind == 3), other, gated),
+            4 => client.subscribe_pool(key, None, gated),
+            5 | 6 => client.subscribe_pool(key, Some(OpenPool { presence: kind == 6 }), gated),
+            7 => client.follow_relay(key),
+            8 => Ok(client.follow_mailbox()),
+            _ => Ok(client.watch(key, other)),
+        };
+        let Ok(slot) = subscribed else { return 0 };
+        if gate < BY_HOST {
+            client.use_gate(slot, GateId::from_number(gate));
+        }
+        slot.number()
+    }
+
+    /// Compiles the schema in the room, encoded as a value, and returns the number of its gate, or -1 if it cannot be
+    /// compiled. If `is_library`, the host is asked about what does not pass.
+    fn gate(&mut self, length: usize, is_library: bool) -> i32 {
+        self.refusal.clear();
+        let dialect = if is_library { Dialect::Library } else { Dialect::Json };
+        let Ok(schema) = EncodedValue::check(bytes(&self.room, 0, length)) else { return -1 };
+        match self.host.client.add_gate(schema, dialect, Box::new(Regexes)) {
+            Ok(gate) => i32::try_from(gate.number()).unwrap_or(-1),
+            Err(refusal) => {
+                self.refusal = [refusal.keyword.as_str(), &refusal.path].join("\n");
+                -1
+            }
+        }
+    }
+
+    /// Whether the value in the room passes a gate; what the gate refuses of it, `text` says.
+    fn check(&mut self, gate: u32, length: usize) -> bool {
+        let checked = EncodedValue::check(bytes(&self.room, 0, length)).map_err(|_| String::new());
+        let gate = GateId::from_number(gate);
+        let verdict =
+            checked.and_then(|value| self.host.client.check(gate, value).map_err(|fault| fault_text(&fault)));
+        verdict.map_err(|refusal| self.refusal = refusal).is_ok()
+    }
+
+    /// Keeps subscriptions back or, if not `is_on`, sends those that were.
+    fn hold(&mut self, is_on: bool) {
+        let Host { client, .. } = &mut self.host;
+        if is_on { client.hold_subscriptions() } else { client.send_subscribed() }
+    }
+
+    /// Asks the authority again.
+    fn refresh(&mut self, number: u32) {
+        let now = self.host.now();
+        self.host.client.refresh(now, slot(number));
+    }
+
+    // ---- questions
+
+    /// Asks the question of the wire that lies in the room and returns its number, or -2: it is too long or none, -3: too
+    /// many wait already.
+    fn query(&mut self, length: usize) -> f64 {
+        let Ok(question) = EncodedQuery::check(bytes(&self.room, 0, length)) else { return -2.0 };
+        let now = self.host.now();
+        match self.host.client.query_encoded(now, question) {
+            Ok(query) => f64::from(query),
+            Err(QueryError::Long(_)) => -2.0,
+            Err(QueryError::Waiting(_)) => -3.0,
+        }
+    }
+
+    /// The application has taken these notifications or, if not `ok`, failed to. The room holds their traces, an array of
+    /// strings that is encoded as values are.
+    fn taken(&mut self, length: usize, ok: bool) {
+        let traces = strings(bytes(&self.room, 0, length));
+        self.host.client.taken(&traces, ok);
+    }
+
+    // ---- values
+
+    /// As [`Self::build`], of a part of one value. The room holds the path, an array of strings that is encoded as values
+    /// are.
+    fn part(&mut self, number: u32, base: u32, length: usize) -> *const usize {
+        let path = Path::new(strings(bytes(&self.room, 0, length)));
+        let base = (base != NO_CELL).then(|| cell(base));
+        self.tape.clear();
+        self.host.client.write_part(&mut self.tape, cell(number), base, &path);
+        self.built(1)
+    }
+
+    /// All rows of a collection. Returns where the words lie until changes are collected: how many follow, then each row's
+    /// cell and the ticket of its verdict.
+    fn rows(&mut self, slot: u32) -> *const u32 {
+        self.listed = vec![0];
+        let client = &self.host.client;
+        let rows = client.rows(SlotId::from_number(slot));
+        self.listed.extend(rows.flat_map(|row| [row.number(), client.ticket(row)]));
+        self.listed[0] = u32::try_from(self.listed.len() - 1).unwrap_or_default();
+        self.listed.as_ptr()
+    }
+
+    /// The cell of a collection's record by its key, which is in the room; 2^32-1 where there is no such record.
+    fn row(&mut self, slot: u32, length: usize) -> u32 {
+        let row = self.host.client.row(SlotId::from_number(slot), text(&self.room, 0, length));
+        row.map_or(u32::MAX, CellId::number)
+    }
+
+    // ---- meta
+
+    /// Where fourteen floats lie in WASM memory, until the next call: the sequence of the shown value and the one up to
+    /// which order is settled (each -1 before the first value), the status (0 ok, 1 stale, 2 skew, 3 refetching),
+    /// whether the first value is here, whether no refetch is in flight, and the counters: applied, ignored as stale,
+    /// gaps, parse errors, refetches, schema skews, quarantined, buffered, retries.
+    fn meta(&mut self, number: u32) -> *const f64 {
+        let slot = slot(number);
+        self.facts = {
+            let client = &self.host.client;
+            let stats = client.stats(slot);
+            let status = match client.status(slot) {
+                Status::Ok => 0.0,
+                Status::Stale => 1.0,
+                Status::Skew => 2.0,
+                Status::Refetching => 3.0,
+            };
+            [
+                float(client.sequence(slot)),
+                float(client.cursor(slot)),
+                status,
+                f64::from(client.is_ready(slot)),
+                f64::from(client.is_idle(slot)),
+                count(stats.applied),
+                count(stats.ignored_stale),
+                count(stats.gaps),
+                count(stats.parse_errors),
+                count(stats.refetches),
+                count(stats.schema_skews),
+                count(stats.quarantined),
+                count(stats.buffered),
+                count(stats.retries),
+            ]
+        };
+        self.facts.as_ptr()
+    }
+
+    // ---- replicas over own transports
+
+    /// Adds a replica whose values stay in JavaScript and returns its slot. `flags` is the sum of 1 if it is gated, 2 if it
+    /// commits to what comes after a gap, 4 if it can refetch and 8 if that is tried again. `major` is 2^32-1 where none
+    /// is declared.
+    fn replica(&mut self, flags: u32, major: u32) -> u32 {
+        let has = |flag| flags & flag != 0;
+        let options = OwnOptions {
+            is_gated: has(1),
+            declared_major: Some(major).filter(|major| *major != u32::MAX),
+            on_gap: if has(2) { OnGap::Commit } else { OnGap::Refetch },
+            has_refetch: has(4),
+            retry: has(8),
+        };
+        self.host.client.add_own(options).number()
+    }
+
+    /// The number of the text in the room: of a schema version or, if not `is_version`, of an epoch; 0 is none.
+    fn intern(&mut self, is_version: bool, length: usize) -> u32 {
+        let text = text(&self.room, 0, length);
+        let Host { client, .. } = &mut self.host;
+        if is_version { client.intern_version(text) } else { client.intern_epoch(text) }
+    }
+
     /// A refetch failed or, if not `has_failed`, found no value.
-    pub fn missed(&mut self, number: u32, attempt: u32, has_failed: bool) {
+    fn missed(&mut self, number: u32, attempt: u32, has_failed: bool) {
         let now = self.host.now();
         let Host { client, .. } = &mut self.host;
         if has_failed {
@@ -638,6 +656,11 @@ impl Core {
             client.refetch_null(now, slot(number), attempt);
         }
     }
+}
+
+/// An address as it crosses.
+fn place<T>(at: *const T) -> f64 {
+    u32::try_from(at.addr()).map_or(0.0, f64::from)
 }
 
 /// What the facade has written into the room.

@@ -4,7 +4,7 @@
 // Measured against a decoder of the bytes themselves, this is eight times as fast: one call of TextDecoder serves any
 // number of values, and names of fields are not decoded at all.
 
-import { type Core, NO_CELL } from '../core.js';
+import { Ask, type Core, NO_CELL } from '../core.js';
 import type { Memory } from '../memory.js';
 
 /** Set by the bundler: whether this is a development build, in which values are frozen. */
@@ -87,7 +87,7 @@ export class Maker {
   constructor(core: Core, memory: Memory) {
     this.#core = core;
     this.#memory = memory;
-    this.#wants = core.wantsPtr() / 4;
+    this.#wants = core.ask(Ask.Wants) / 4;
   }
 
   /** Makes or patches all these values: as few calls and texts as possible. */
@@ -112,7 +112,7 @@ export class Maker {
 
   /** Makes or patches one part of a value, the one at the end of an encoded path. */
   makePart(made: Made, path: Uint8Array): void {
-    this.#open(this.#core.part(made.cell, made.base, this.#memory.put(path)));
+    this.#open(this.#core.ask(Ask.Part, made.cell, made.base, this.#memory.put(path)));
     made.value = node(made.value);
     // The core keeps the bytes also where there is no such part in them.
     made.base = made.cell;
