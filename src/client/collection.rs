@@ -1,47 +1,35 @@
 //! The rows of a datastore's replica, and the table in which a snapshot is collected before it replaces them at once.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 
-use super::cells::{CellId, Cells};
+use super::{
+    cells::{CellId, Cells},
+    index::Index,
+};
 use crate::replica::EpochId;
 
 /// Cells by the keys of their records, which lie in the cells alone: of a datastore's memory, keys are a part that shows.
-/// Seeded per client, so that nobody can choose keys that collide in all of them.
 #[derive(Debug)]
-struct Table {
-    cells: HashTable<CellId>,
-    hasher: FixedState,
-}
+struct Table(Index<CellId>);
 
 impl Table {
-    const fn new(hasher: FixedState) -> Self {
-        Self { cells: HashTable::new(), hasher }
-    }
-
     fn get(&self, cells: &Cells, key: &str) -> Option<CellId> {
-        self.cells.find(self.hasher.hash_one(key), |id| cells.key(*id) == Some(key)).copied()
+        self.0.get(key, &|id| cells.key(id))
     }
 
     /// Puts a cell in the place of the one with the same key, which is returned. One without a key is not put.
     fn insert(&mut self, cells: &Cells, id: CellId) -> Option<CellId> {
-        let key = cells.key(id)?;
-        let hash = self.hasher.hash_one(key);
-        if let Some(there) = self.cells.find_mut(hash, |there| cells.key(*there) == Some(key)) {
-            return Some(core::mem::replace(there, id));
-        }
-        let hasher = &self.hasher;
-        self.cells.insert_unique(hash, id, |there| hasher.hash_one(cells.key(*there).unwrap_or_default()));
-        None
+        self.0.insert(cells.key(id)?, id, &|id| cells.key(id))
     }
 
     fn remove(&mut self, cells: &Cells, key: &str) -> Option<CellId> {
-        let hash = self.hasher.hash_one(key);
-        let entry = self.cells.find_entry(hash, |id| cells.key(*id) == Some(key)).ok()?;
-        Some(entry.remove().0)
+        self.0.remove(key, &|id| cells.key(id))
+    }
+
+    fn cells(&self) -> impl Iterator<Item = CellId> {
+        self.0.iter()
     }
 }
 
@@ -90,7 +78,7 @@ pub(super) struct Staging {
 impl Staging {
     pub(super) fn new(rows: &Rows) -> Self {
         Self {
-            rows: Table::new(rows.rows.hasher.clone()),
+            rows: Table(rows.rows.0.empty()),
             refused: Vec::new(),
             unjudged: 0,
             is_swapping: false,
@@ -116,7 +104,7 @@ impl Staging {
 
     /// Gives back what was staged.
     pub(super) fn abandon(self, cells: &mut Cells) {
-        for id in self.rows.cells.into_iter().chain(self.after) {
+        for id in self.rows.cells().chain(self.after) {
             cells.retire(id);
         }
     }
@@ -141,7 +129,7 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn new(seed: u64) -> Self {
-        Self { rows: Table::new(FixedState::with_seed(seed)) }
+        Self { rows: Table(Index::new(FixedState::with_seed(seed))) }
     }
 
     pub(super) fn get(&self, cells: &Cells, key: &str) -> Option<CellId> {
@@ -149,11 +137,11 @@ impl Rows {
     }
 
     pub(super) fn cells(&self) -> impl Iterator<Item = CellId> {
-        self.rows.cells.iter().copied()
+        self.rows.cells()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.rows.cells.len()
+        self.rows.0.len()
     }
 
     /// Shows a row, or removes it by a tombstone, unless a newer value is shown.
@@ -178,11 +166,11 @@ impl Rows {
     /// that was refused keeps its last good value, under the sequence at which it was refused: the one it was shown
     /// with may be of another epoch, and hold up all that follows.
     pub(super) fn replace(&mut self, cells: &mut Cells, staging: Staging) -> Vec<Diff> {
-        if self.rows.cells.is_empty() {
+        if self.len() == 0 {
             return self.fill(cells, staging);
         }
         let mut diff = Vec::new();
-        let empty = Table::new(self.rows.hasher.clone());
+        let empty = Table(self.rows.0.empty());
         let mut before = core::mem::replace(&mut self.rows, empty);
         for (key, sequence) in staging.refused {
             // What came for the row after it was refused decides.
@@ -193,7 +181,7 @@ impl Rows {
                 self.rows.insert(cells, old);
             }
         }
-        for new in staging.rows.cells {
+        for new in staging.rows.cells() {
             if cells.get(new).is_none_or(|cell| cell.value().is_none()) {
                 cells.retire(new);
                 continue;
@@ -216,7 +204,7 @@ impl Rows {
             };
             self.rows.insert(cells, shown);
         }
-        for gone in before.cells {
+        for gone in before.cells() {
             cells.retire(gone);
             diff.push(Diff::Gone(gone));
         }
@@ -228,12 +216,13 @@ impl Rows {
     /// Shows the first snapshot: that can be told without naming each row, of which there may be many.
     fn fill(&mut self, cells: &mut Cells, staging: Staging) -> Vec<Diff> {
         self.rows = staging.rows;
-        let is_tombstone = |id: &mut CellId| cells.get(*id).is_none_or(|cell| cell.value().is_none());
-        let gone: Vec<CellId> = self.rows.cells.extract_if(is_tombstone).collect();
+        let is_row = |id| cells.get(id).is_some_and(|cell| cell.value().is_some());
+        let gone: Vec<CellId> = self.rows.cells().filter(|id| !is_row(*id)).collect();
+        self.rows.0.retain(is_row);
         for id in gone {
             cells.retire(id);
         }
-        if self.rows.cells.is_empty() { Vec::new() } else { [Diff::All].into() }
+        if self.len() == 0 { Vec::new() } else { [Diff::All].into() }
     }
 }
 

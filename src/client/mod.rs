@@ -9,6 +9,7 @@ mod change;
 mod collection;
 mod feeds;
 mod gates;
+mod index;
 mod intern;
 mod own;
 mod paged;
