@@ -234,7 +234,8 @@ impl Client {
 
     /// The rows that a collection shows, in no order.
     pub fn rows(&self, slot: SlotId) -> impl Iterator<Item = CellId> {
-        self.collection_rows(slot).into_iter().flat_map(Rows::cells)
+        let mut cells = self.collection_rows(slot).map(Rows::cells);
+        core::iter::from_fn(move || cells.as_mut()?.next())
     }
 
     /// One row of a collection.
@@ -341,7 +342,7 @@ impl Client {
     pub fn close(&mut self, now: Timestamp) {
         self.session.close();
         self.settle_session(now);
-        for request in self.writes.requests(|_| true) {
+        for request in self.writes.requests(&|_| true) {
             self.give_up(request, "the client was closed");
         }
         self.give_up_queries(None);
@@ -472,7 +473,7 @@ impl Client {
         self.settle_session(now);
         if self.timer.is_some_and(|due| due <= now) {
             self.timer = None;
-            for slot in self.numbers(|_| true) {
+            for slot in self.numbers(&|_| true) {
                 if self.replica(slot).and_then(Compact::poll_timeout).is_some_and(|due| due <= now) {
                     self.with_replica(now, slot, |replica| replica.handle_timeout(now));
                 } else {
@@ -508,8 +509,8 @@ impl Client {
     /// When to call [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let deadlines = [self.writes.next_deadline(), self.queries.next_deadline()];
-        [self.session.poll_timeout(), self.timer].into_iter().chain(deadlines).flatten().min()
+        let writes = earlier(self.writes.next_deadline(), self.queries.next_deadline());
+        earlier(earlier(self.session.poll_timeout(), self.timer), writes)
     }
 
     // ---- inside
@@ -550,17 +551,19 @@ impl Client {
     }
 
     /// The slots that `pick` picks.
-    fn numbers(&self, pick: impl Fn(&Slot) -> bool) -> Vec<SlotId> {
-        self.slots
-            .iter()
-            .filter(|(_, slot)| pick(slot))
-            .map(|(number, _)| SlotId::from_number(number))
-            .collect()
+    fn numbers(&self, pick: &dyn Fn(&Slot) -> bool) -> Vec<SlotId> {
+        let mut picked = Vec::new();
+        for (number, slot) in self.slots.iter() {
+            if pick(slot) {
+                picked.push(SlotId::from_number(number));
+            }
+        }
+        picked
     }
 
     fn set_timer(&mut self, slot: SlotId) {
         let due = self.replica(slot).and_then(Compact::poll_timeout);
-        self.timer = [self.timer, due].into_iter().flatten().min();
+        self.timer = earlier(self.timer, due);
     }
 
     fn owe(&mut self, pending: Pending) -> HostTicket {
@@ -614,7 +617,7 @@ impl Client {
     fn lose_link(&mut self, now: Timestamp) {
         self.topics.clear();
         self.outbox = Writer::new();
-        for slot in self.numbers(Slot::is_remote) {
+        for slot in self.numbers(&Slot::is_remote) {
             let Some(entry) = self.slots.get_mut(slot.number()) else { continue };
             entry.topic = None;
             if let Some(aside) = entry.aside_mut() {
@@ -633,7 +636,7 @@ impl Client {
 
     /// The session is live: resubscribes everything with its position and sends what is unanswered, in one go.
     fn resume(&mut self, now: Timestamp) {
-        let slots = self.numbers(Slot::is_remote);
+        let slots = self.numbers(&Slot::is_remote);
         if !slots.is_empty() {
             self.send_subscriptions(&slots);
         }
@@ -646,12 +649,14 @@ impl Client {
     fn send_subscriptions(&mut self, slots: &[SlotId]) {
         let mut outbox = core::mem::take(&mut self.outbox);
         for chunk in slots.chunks(1_000) {
-            let subscriptions = chunk.iter().filter_map(|id| {
-                let slot = self.slots.get(id.number())?;
+            let mut subscriptions = Vec::with_capacity(chunk.len());
+            for id in chunk {
+                let Some(slot) = self.slots.get(id.number()) else { continue };
+                let Some(target) = slot.target() else { continue };
                 let position = slot.replica.position().and_then(|position| self.wire_position(position));
-                Some(Subscription { id: id.number(), target: slot.target()?, position })
-            });
-            ClientMessage::Subscribe(subscriptions.collect()).encode(&mut outbox);
+                subscriptions.push(Subscription { id: id.number(), target, position });
+            }
+            ClientMessage::Subscribe(subscriptions).encode(&mut outbox);
         }
         self.outbox = outbox;
         self.cut_frame();
@@ -686,6 +691,15 @@ impl Pending {
         match self {
             Self::Value { slot, .. } | Self::Row { slot, .. } => slot,
         }
+    }
+}
+
+/// The earlier of two deadlines, as far as they are there.
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, None) => one,
+        (None, other) => other,
     }
 }
 

@@ -49,14 +49,6 @@ impl<T> Paged<T> {
     pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         self.pages.get_mut(index / PAGE)?.get_mut(index % PAGE)
     }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.pages.iter().flatten()
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.pages.iter_mut().flatten()
-    }
 }
 
 impl<T> Index<usize> for Paged<T> {
@@ -86,7 +78,7 @@ mod tests {
             list.push(item);
         }
         list[777] = 0;
-        assert!(list.iter().copied().eq((0..1_000).map(|item| if item == 777 { 0 } else { item })));
+        assert!((0..1_000).all(|item| list[item] == if item == 777 { 0 } else { item }));
         assert_eq!((list.get(1_000), list.get(usize::MAX)), (None, None));
     }
 }

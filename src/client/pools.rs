@@ -31,7 +31,7 @@ impl Client {
     /// Remembers what is merged into a pool with presence.
     pub(super) fn keep_presence(&mut self, pool: &str, fields: EncodedValue<'_>) {
         for slot in self
-            .numbers(|slot| matches!(&slot.about, About::Collection(collection) if *collection.id == *pool))
+            .numbers(&|slot| matches!(&slot.about, About::Collection(collection) if *collection.id == *pool))
         {
             let Some(Collection { origin: Origin::Pool(Some(OpenPool { presence: true }), mine), .. }) =
                 self.collection(slot)
@@ -51,7 +51,7 @@ impl Client {
 
     /// Merges this client's presence again, in a new session.
     pub(super) fn send_presence(&mut self, now: Timestamp) {
-        for slot in self.numbers(|slot| matches!(slot.about, About::Collection(_))) {
+        for slot in self.numbers(&|slot| matches!(slot.about, About::Collection(_))) {
             let Some(Collection { id, origin: Origin::Pool(_, mine), .. }) = self.collection(slot) else {
                 continue;
             };

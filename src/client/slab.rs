@@ -58,17 +58,19 @@ impl<T> Slab<T> {
 
     /// All numbers with their things, by index.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        self.items.iter().zip(self.generations.iter()).zip(0..).filter_map(|((item, generation), index)| {
-            item.as_ref().map(|item| (generation << INDEX_BITS | index, item))
+        (0..self.items.len()).filter_map(|index| {
+            let item = self.items.get(index)?.as_ref()?;
+            let generation = self.generations.get(index)?;
+            Some((generation << INDEX_BITS | u32::try_from(index).ok()?, item))
         })
     }
 
     /// Removes what `keep` does not keep.
     pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
-        for (item, index) in self.items.iter_mut().zip(0..) {
-            if item.as_ref().is_some_and(|item| !keep(item)) {
-                *item = None;
-                self.free.push(index);
+        for index in 0..self.items.len() {
+            if self.items[index].as_ref().is_some_and(|item| !keep(item)) {
+                self.items[index] = None;
+                self.free.extend(u32::try_from(index));
             }
         }
     }

@@ -322,7 +322,7 @@ fn no_more_writes_are_on_their_way_than_the_authority_remembers_replies_to() {
     for request in 4..=2_000 {
         client.handle_frame(later, link, &frame(&[ack(request)]));
     }
-    assert_eq!(client.writes.requests(|_| true), [0_u64; 0]);
+    assert_eq!(client.writes.requests(&|_| true), [0_u64; 0]);
 }
 
 #[test]

@@ -161,7 +161,7 @@ impl Writes {
 
     /// The requests whose acknowledged position `is_shown`.
     pub(super) fn shown(&self, is_shown: impl Fn(&Subject, Position) -> bool) -> Vec<RequestId> {
-        self.requests(|write| match write.stage {
+        self.requests(&|write| match write.stage {
             Stage::Acknowledged(position) => is_shown(&write.subject, position),
             Stage::Queued | Stage::Sent => false,
         })
@@ -169,12 +169,18 @@ impl Writes {
 
     /// The requests whose deadline has come.
     pub(super) fn overdue(&self, now: Timestamp) -> Vec<RequestId> {
-        self.requests(|write| write.deadline <= now)
+        self.requests(&|write| write.deadline <= now)
     }
 
     /// The requests of the writes that `pick` picks.
-    pub(super) fn requests(&self, pick: impl Fn(&Write) -> bool) -> Vec<RequestId> {
-        self.writes.iter().filter(|(_, write)| pick(write)).map(|(request, _)| *request).collect()
+    pub(super) fn requests(&self, pick: &dyn Fn(&Write) -> bool) -> Vec<RequestId> {
+        let mut picked = Vec::new();
+        for (request, write) in &self.writes {
+            if pick(write) {
+                picked.push(*request);
+            }
+        }
+        picked
     }
 
     pub(super) const fn has_acknowledged(&self) -> bool {

@@ -573,8 +573,9 @@ impl Core {
     fn rows(&mut self, slot: u32) -> *const u32 {
         self.listed = vec![0];
         let client = &self.host.client;
-        let rows = client.rows(SlotId::from_number(slot));
-        self.listed.extend(rows.flat_map(|row| [row.number(), client.ticket(row)]));
+        for row in client.rows(SlotId::from_number(slot)) {
+            self.listed.extend_from_slice(&[row.number(), client.ticket(row)]);
+        }
         self.listed[0] = u32::try_from(self.listed.len() - 1).unwrap_or_default();
         self.listed.as_ptr()
     }
@@ -677,20 +678,25 @@ fn text(room: &[u8], from: usize, end: usize) -> &str {
 fn strings(encoded: &[u8]) -> Vec<&str> {
     let mut reader = Reader::new(encoded);
     let count = reader.array().unwrap_or_default();
-    (0..count).map_while(|_| reader.str().ok()).collect()
+    let mut strings = Vec::new();
+    while strings.len() < count
+        && let Ok(string) = reader.str()
+    {
+        strings.push(string);
+    }
+    strings
 }
 
 /// The rows of a seed.
 fn seeded_rows(bytes: &[u8]) -> Result<Vec<Row<'_>>, DecodeError> {
     let mut reader = Reader::new(bytes);
-    let count = reader.array()?;
-    (0..count)
-        .map(|_| {
-            reader.array()?;
-            let (sequence, key, value) = (reader.sequence()?, reader.str()?, reader.value()?);
-            Ok(Row { sequence, key, value, version: None })
-        })
-        .collect()
+    let mut rows = Vec::new();
+    for _ in 0..reader.array()? {
+        reader.array()?;
+        let (sequence, key, value) = (reader.sequence()?, reader.str()?, reader.value()?);
+        rows.push(Row { sequence, key, value, version: None });
+    }
+    Ok(rows)
 }
 
 /// The rule and, after a line feed, the path.
