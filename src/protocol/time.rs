@@ -42,8 +42,9 @@ impl core::ops::Add<Duration> for Timestamp {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        let millis = duration.as_secs().saturating_mul(1_000);
-        Self(self.0.saturating_add(millis).saturating_add(u64::from(duration.subsec_millis())))
+        // To saturate here would take arithmetic of 128 bits; half of all milliseconds there are is the end of time, too.
+        let millis = duration.as_secs().min(u64::MAX / 2_000) * 1_000 + u64::from(duration.subsec_millis());
+        Self(self.0.saturating_add(millis))
     }
 }
 

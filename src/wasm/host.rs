@@ -3,17 +3,15 @@
 //! No function of JavaScript is kept here, so nothing is called back: the facade owns links and timers
 //! (`pkg/src/link.ts`), says what time it is, and learns after each of its calls what to do with them.
 
-use alloc::vec::Vec;
-use core::time::Duration;
-
 use crate::{
     client::{Client, Output},
     protocol::Timestamp,
 };
+use alloc::vec::Vec;
 
-/// No timer is set for longer: one that a sleeping machine has stopped goes on where it was, and what is due by the wall
+/// No timer is set for more milliseconds: one that a sleeping machine has stopped goes on where it was, and what is due by the wall
 /// clock would wait for it. (A delay of more than 32 bits would fire at once.)
-const MAX_DELAY: Duration = Duration::from_secs(10);
+const MAX_DELAY: u64 = 10_000;
 
 /// What the facade does with its one timer: nothing, ...
 const KEEP: u32 = 0;
@@ -102,7 +100,7 @@ impl Host {
             return KEEP;
         }
         self.timer = Some(due);
-        let delay = due.since(self.clock.now()).min(MAX_DELAY);
-        u32::try_from(delay.as_millis()).unwrap_or_default() + CLEAR + 1
+        let delay = due.as_millis().saturating_sub(self.clock.now().as_millis()).min(MAX_DELAY);
+        u32::try_from(delay).unwrap_or_default() + CLEAR + 1
     }
 }
