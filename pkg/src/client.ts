@@ -4,7 +4,7 @@ import { type Collection, DatastoreCollection, type DatastoreOptions, RowsReplic
 import { Lazy, signalCell } from './cell.js';
 import { Ask, type Link, LinkFact, Target, Text, Write } from './core.js';
 import { type Environment, page } from './environment.js';
-import { badKey, closure, invalid, TidewireError } from './errors.js';
+import { badKey, closed, closure, invalid, textOf, TidewireError } from './errors.js';
 import { type Inbox, notify, type NotifyOptions, SessionInbox } from './inbox.js';
 import { init } from './init.js';
 import { type KvGroup, SessionKv } from './kv.js';
@@ -220,7 +220,7 @@ class SessionClient implements Client {
       // In a microtask: users' code never runs inside the core.
       void Promise.resolve(TOKEN_REASONS[reason]!).then(token).then(
         (text) => typeof text === 'string' ? tell(true, text) : tell(false, 'no token came: the function gave no string'),
-        (error: unknown) => tell(false, `no token came: ${error instanceof Error ? error.message : String(error)}`),
+        (error: unknown) => tell(false, `no token came: ${textOf(error)}`),
       );
     } : undefined);
   }
@@ -306,7 +306,7 @@ class SessionClient implements Client {
   }
 
   #open(): Runtime {
-    if (this.#closed) throw new TidewireError('closed', 'the client is closed');
+    if (this.#closed) throw closed();
     return this.#runtime;
   }
 

@@ -2,7 +2,7 @@
 
 import { type Cell, type CreateCell, signalCell } from './cell.js';
 import { ASK, Ask, Change, INSTALLED, Judged, KEPT, MetaFact, Own, Source } from './core.js';
-import { invalid, TidewireError } from './errors.js';
+import { invalid, textOf, TidewireError } from './errors.js';
 import { BaseReplica, bindOnUse, type Position, type Replica } from './replica.js';
 import { type Runtime, sharedRuntime } from './runtime.js';
 import { compileGate, type Gate, type Output, type Schema } from './schema.js';
@@ -295,7 +295,7 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
         : () => this.#offer(attempt, snapshot, undefined);
     } catch (cause) {
       answer = () => {
-        this.refused(new TidewireError('unavailable', `the refetch failed: ${cause instanceof Error ? cause.message : String(cause)}`, { cause, retryable: true }));
+        this.refused(new TidewireError('unavailable', `the refetch failed: ${textOf(cause)}`, { cause, retryable: true }));
         core.ask(Ask.Missed, slot, attempt, true);
       };
     }

@@ -88,6 +88,16 @@ export function gateFault(text: string): TidewireError {
   return new TidewireError('gate_failed', `the value at "${path}" breaks "${rule}"`, { path, rule });
 }
 
+/** What was thrown, in words. */
+export function textOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/** What to throw where there is no session any more. */
+export function closed(): TidewireError {
+  return new TidewireError('closed', 'the client is closed');
+}
+
 /** What to throw for wrong arguments. */
 export function invalid(message: string): TidewireError {
   return new TidewireError('invalid_argument', message);

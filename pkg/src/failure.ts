@@ -1,6 +1,6 @@
 // What users' callbacks throw.
 
-import { TidewireError } from './errors.js';
+import { textOf, TidewireError } from './errors.js';
 
 /** Says an error that nobody listens for, without stopping anything. */
 export function report(error: unknown): void {
@@ -10,5 +10,5 @@ export function report(error: unknown): void {
 
 /** The error that wraps what a callback threw. */
 export function failure(cause: unknown): TidewireError {
-  return new TidewireError('subscriber_failed', `a subscriber threw: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  return new TidewireError('subscriber_failed', `a subscriber threw: ${textOf(cause)}`, { cause });
 }

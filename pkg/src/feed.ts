@@ -1,7 +1,7 @@
 // What has no history: relays, the mailbox, watches. Messages come as the core got them, each told once.
 
 import { Ask, Change, MetaFact, NoGate, type Target, Text } from './core.js';
-import { badKey, TidewireError } from './errors.js';
+import { badKey, closed, TidewireError } from './errors.js';
 import type { Runtime, Slot } from './runtime.js';
 
 /** A message as it came: its kind, then its fields. */
@@ -30,7 +30,7 @@ export class Feed implements Slot {
   constructor(
     readonly runtime: Runtime, readonly target: Target, readonly group: string, readonly key: string, readonly listener: FeedListener,
   ) {
-    if (runtime.isRetired) throw new TidewireError('closed', 'the client is closed');
+    if (runtime.isRetired) throw closed();
     this.#slot = this.#enter();
     if (this.#slot === 0) throw badKey();
     runtime.attach(this.#slot, this);

@@ -1,7 +1,7 @@
 // The mailbox of a client's user, and what becomes of the notifications that the client sent.
 
 import { Ask, Message, Question, Target, Write } from './core.js';
-import { invalid, TidewireError } from './errors.js';
+import { closed, invalid, TidewireError } from './errors.js';
 import { Feed, type Fields } from './feed.js';
 import { report, type Runtime } from './runtime.js';
 import { checkKey, encode } from './value/encode.js';
@@ -231,7 +231,7 @@ export class SessionInbox implements Inbox {
   /** The session is over. */
   close(): void {
     for (const end of [...this.#loops]) end();
-    for (const waiter of [...this.#waiters]) waiter.reject(new TidewireError('closed', 'the client is closed'));
+    for (const waiter of [...this.#waiters]) waiter.reject(closed());
   }
 
   #open(): void {

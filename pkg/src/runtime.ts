@@ -7,7 +7,7 @@
 import { batch } from '@preact/signals-core';
 import { Ask, Change, type Core, Drained, type Link, type Loaded, NO_CELL, NoGate, type Target, Text, TimerWord } from './core.js';
 import { type Environment, page } from './environment.js';
-import { badKey, gateFault, refusal, TidewireError, tooMany, unanswered } from './errors.js';
+import { badKey, closed, gateFault, refusal, textOf, TidewireError, tooMany, unanswered } from './errors.js';
 import { core as loadedCore } from './init.js';
 import { type LinkHost, Links } from './link.js';
 import { Memory } from './memory.js';
@@ -255,7 +255,7 @@ export class Runtime implements LinkHost, Revivable {
     return new Promise<unknown>((resolve, reject) => {
       this.input(() => {
         if (this.#isRetired) {
-          reject(new TidewireError('closed', 'the client is closed'));
+          reject(closed());
           return;
         }
         let number: number;
@@ -351,7 +351,7 @@ export class Runtime implements LinkHost, Revivable {
         ? { ok: true, value }
         : { ok: false, error: gateFault(this.memory.text(Text.Refusal) ?? '') };
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
+      const message = textOf(error);
       return { ok: false, error: new TidewireError('gate_failed', message, { cause: error }) };
     }
   }

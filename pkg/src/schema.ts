@@ -1,6 +1,6 @@
 // The gate, seen from JavaScript: which shapes of schema there are, what comes out of them, and how one is run.
 
-import { TidewireError } from './errors.js';
+import { textOf, TidewireError } from './errors.js';
 import { encode } from './value/encode.js';
 
 /** What a `parse` of the first kind of schema returns. */
@@ -176,7 +176,7 @@ function guarded(run: (value: unknown) => Verdict): Gate {
     try {
       return run(value);
     } catch (cause) {
-      return refused(`the schema threw: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+      return refused(`the schema threw: ${textOf(cause)}`, cause);
     }
   };
 }

@@ -1,6 +1,6 @@
 // What the loaders of the different environments share.
 
-import { TidewireError } from '../errors.js';
+import { textOf, TidewireError } from '../errors.js';
 
 /** @internal Compiles what `url` serves; works with servers that send another type than `application/wasm`. */
 export async function compile(url: URL): Promise<WebAssembly.Module> {
@@ -13,7 +13,7 @@ export async function compile(url: URL): Promise<WebAssembly.Module> {
   } catch (cause) {
     throw new TidewireError(
       'init_failed',
-      `the WebAssembly file could not be loaded from ${url.href}: ${cause instanceof Error ? cause.message : String(cause)}`,
+      `the WebAssembly file could not be loaded from ${url.href}: ${textOf(cause)}`,
       { cause, retryable: true },
     );
   }
