@@ -141,13 +141,16 @@ fn rust_flags(shell: &Shell, which: Wasm) -> Vec<String> {
         // The files must not name places on the machine that built them.
         Some(format!("--remap-path-prefix={}={name}", path?.display()))
     });
-    // Half of the level's limit for inlining: a twentieth fewer bytes, and frames are taken in as fast. Level "z" has a
-    // far lower limit of its own, which the flag would raise.
-    let inlining = (which == Wasm::Client).then_some("--inline-threshold=25");
+    // Half of the limit for inlining of level "s": a twentieth fewer bytes, and frames are taken in as fast. Thrice that of
+    // level "z", where to call the smallest functions takes more than to repeat them.
+    let inlining = match which {
+        Wasm::Client => "--inline-threshold=25",
+        Wasm::Server => "--inline-threshold=15",
+    };
     // Loops that count with more variables than they have, and loads that are repeated so that one of them may be left
     // out: what LLVM does there to be fast takes bytes and brings nothing in an engine, which compiles it all again.
     let plain = ["--disable-lsr", "--enable-pre=false"];
-    let backend = inlining.into_iter().chain(plain).map(|argument| format!("-Cllvm-args={argument}"));
+    let backend = plain.into_iter().chain([inlining]).map(|argument| format!("-Cllvm-args={argument}"));
     remapped.chain(backend).collect()
 }
 
