@@ -390,11 +390,12 @@ impl<'w> Advance<'w> {
         self.place(last);
         self.place(between);
         for index in 0..between {
-            if index < paired {
-                self.old = self.old.at(olds[index]);
-                self.pair(parts.element())?;
-            } else {
-                self.fresh(parts.element())?;
+            match olds[..paired].get(index) {
+                Some(old) => {
+                    self.old = self.old.at(*old);
+                    self.pair(parts.element())?;
+                }
+                None => self.fresh(parts.element())?,
             }
         }
         self.old = self.old.at(olds[before - first]);
