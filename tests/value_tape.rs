@@ -578,10 +578,21 @@ fn values_made_to_be_slow_are_compared_in_time() {
         };
         (0..60).fold(Model::Nil, open)
     };
+    // At each level something is put in before the next one, and what follows it is equal for long.
+    let listed = |added: usize| {
+        let open = |inner: Model, level: usize| {
+            let before = (0..=added).map(|n| Model::Float((level + n) as f64));
+            let after = vec![Model::Text("the same".repeat(50)); 8];
+            Model::List(Rc::new(before.chain([inner]).chain(after).collect()))
+        };
+        (0..60).fold(Model::Nil, open)
+    };
     let pairs = [
         (numbered(&mut (0..20_000)), numbered(&mut (0..20_000).rev())),
         (nested(0), nested(1)),
         (nested(1), nested(2)),
+        (listed(0), listed(1)),
+        (listed(3), listed(1)),
     ];
     let mut random = Random(fastrand::Rng::with_seed(5), true);
     for (old, new) in pairs {

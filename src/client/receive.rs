@@ -331,7 +331,7 @@ impl Client {
         let before = *shown;
         let gate = entry.gate.filter(|_| is_gated).and_then(|gate| self.gates.get(gate));
         let sequence = header.sequence;
-        // A row that was refused in a snapshot may be shown under a later sequence.
+        // A row that is newer stays, wherever it comes from.
         let is_usual =
             |cell: &&Cell| cell.sequence <= sequence && (!is_gated || (gate.is_some() && cell.ticket == 0));
         let Some(old) = self.cells.get(before).filter(is_usual) else { return false };

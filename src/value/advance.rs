@@ -376,7 +376,9 @@ impl<'w> Advance<'w> {
         start: &Reader<'w>,
     ) -> Result<Edit, Stop> {
         self.vouch(start)?;
-        let first = self.pass(self.old.offset(), 0, before.min(after), 1);
+        let from = self.old.offset();
+        let first = self.old.pass(before.min(after), 1, self.run);
+        self.follow(from);
         let (olds, news) = (offsets(self.old, before - first), offsets(self.ahead(), after - first));
         let (old_bytes, new_bytes) = (self.old.bytes(), self.new.all());
         let ends = olds.windows(2).rev().zip(news.windows(2).rev());

@@ -129,42 +129,43 @@ impl Replay<'_> {
         match word & 7 {
             0 => tape.node(&mut self.new.at(argument)),
             1 if argument == 0 => tape.op(Op::Same, 0),
-            1 => {
-                tape.op(Op::EditMap, argument);
+            kind @ (1 | 2) => {
+                tape.op(if kind == 1 { Op::EditMap } else { Op::ReorderMap }, argument);
                 self.fields(argument, tape);
-            }
-            2 => {
-                tape.op(Op::ReorderMap, argument);
-                self.fields(argument, tape);
-                let gone = self.next();
-                tape.word(gone);
+                if kind == 1 {
+                    return;
+                }
+                let gone = self.copy(tape);
                 for _ in 0..gone {
                     let name = self.next();
                     tape.name(key(&mut self.old.at(name)));
                 }
-                let count = self.next();
-                tape.word(count);
+                let count = self.copy(tape);
                 self.fields(count, tape);
             }
             3 => {
                 tape.op(Op::EditList, argument);
                 for _ in 0..argument {
-                    let index = self.next();
-                    tape.word(index);
+                    self.copy(tape);
                     self.edit(tape);
                 }
             }
             _ => {
                 tape.op(Op::SpliceList, argument);
-                for _ in 0..2 {
-                    let staying = self.next();
-                    tape.word(staying);
-                }
+                self.copy(tape);
+                self.copy(tape);
                 for _ in 0..self.next() {
                     self.edit(tape);
                 }
             }
         }
+    }
+
+    /// A word that the tape has too.
+    fn copy(&mut self, tape: &mut Tape) -> usize {
+        let word = self.next();
+        tape.word(word);
+        word
     }
 }
 
