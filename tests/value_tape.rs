@@ -503,6 +503,32 @@ fn of_bytes_that_are_broken_anywhere_as_much_is_taken_as_without_the_value_befor
 }
 
 #[test]
+fn a_name_that_a_change_brings_a_second_time_is_refused() {
+    let map = |names: &[&str]| {
+        let mut writer = Writer::new();
+        writer.map(names.len());
+        for (index, name) in names.iter().enumerate() {
+            writer.str(name);
+            writer.u64(index as u64);
+        }
+        writer.into_bytes()
+    };
+    let before = map(&["a", "b", "c"]);
+    let after = |names: &[&str]| {
+        let bytes = map(names);
+        let from = EncodedValue::check(&before).unwrap();
+        advance(from, &mut Reader::new(&bytes), None, None, None).is_some()
+    };
+    for good in [&["a", "b", "c", "d"][..], &["a", "c"], &["c", "b", "a"], &["d", "e", "f"], &[]] {
+        assert!(after(good), "{good:?}");
+    }
+    for bad in [&["a", "b", "c", "a"][..], &["a", "a"], &["a", "b", "b"], &["b", "c", "b"], &["d", "d", "a"]]
+    {
+        assert!(!after(bad), "{bad:?}");
+    }
+}
+
+#[test]
 fn a_patched_object_is_the_new_value_and_shares_what_did_not_change() {
     let (mut tape, mut host) = (Tape::new(), Host::default());
     for seed in 0..25_000 {

@@ -47,11 +47,15 @@ impl<'a> Steps<'a> {
         node == ANYTHING || self.is_plain(node, at) || self.0.runs(node, at, true)
     }
 
-    /// Whether the container at `at` passes a node whose `parts` its parts have passed. One that is not regrouped has the
-    /// parts of its predecessor, which has passed, at their places.
-    pub(crate) fn fits(&mut self, node: NodeId, parts: Parts, at: usize, is_regrouped: bool) -> bool {
-        let is_whole = matches!(parts, Parts::Whole);
-        node == ANYTHING || !(is_whole || is_regrouped) || self.0.runs(node, at, is_whole)
+    /// Whether the container at `at` passes a node whose `parts` its parts have passed. One of the same length and names as its
+    /// predecessor, which has passed, mostly does; of a regrouped one the number of its parts is given.
+    pub(crate) fn fits(&mut self, node: NodeId, parts: Parts, at: usize, regrouped: Option<usize>) -> bool {
+        match (parts, regrouped) {
+            (Parts::Whole, _) => self.0.runs(node, at, true),
+            (Parts::Elements(_), Some(count)) => self.0.has_size(node, at, count),
+            (_, Some(_)) if node != ANYTHING => self.0.runs(node, at, false),
+            _ => true,
+        }
     }
 
     /// Whether the value at `at` is one of those that change most, and passes for sure: it takes a tenth of the time to

@@ -114,6 +114,16 @@ impl<'a> Walk<'a> {
         self.run(node, at).is_ok()
     }
 
+    /// Whether an array of so many elements is as long as a node asks, which asks nothing else but of its elements.
+    pub(super) fn has_size(&mut self, node: NodeId, at: usize, count: usize) -> bool {
+        let gate = self.gate;
+        let node = gate.nodes[node as usize];
+        gate.ops[node.first as usize..node.end as usize].iter().all(|op| match op {
+            Op::Size { limit, rule } => self.size(at, Token::Array(count), *limit, *rule).is_ok(),
+            _ => true,
+        })
+    }
+
     fn judge(&mut self, node: NodeId, at: usize) -> Step<usize> {
         let gate = self.gate;
         let node = gate.nodes[node as usize];

@@ -47,7 +47,8 @@ fn find<'a>(scanner: &mut Scanner<'a>, names: &mut Vec<&'a [u8]>) -> bool {
     is_repeated
 }
 
-fn repeats(names: &mut [&[u8]]) -> bool {
+/// Whether one of these names comes twice. They are put into another order.
+pub(crate) fn repeats(names: &mut [&[u8]]) -> bool {
     if names.len() <= MAX_PAIRED {
         let mut pairs = names.iter().enumerate();
         return pairs.any(|(index, name)| names[..index].iter().any(|other| is_same(name, other)));

@@ -7,9 +7,8 @@
 //!
 //! Maps with the same names in the same order are walked in lockstep, and so are lists of the same length. Where a list
 //! has another length, what is equal at its beginning and at its end stays, and the elements between are paired; where a
-//! map has other names, from the first of them on the old fields are looked for by name. Such a container is checked as a
-//! whole before anything in it is paired, for only then it is known where its parts are. Nothing is compared more than
-//! twice per level of nesting, however hostile the values.
+//! map has other names, from the first of them on the old fields are looked for by name. Nothing is compared more than a few
+//! times per level of nesting, however hostile the values.
 //!
 //! Nothing says where the next value ends in its frame; but encodings delimit themselves, so it ends where the walk does.
 
@@ -24,7 +23,7 @@ use super::{
 };
 use crate::{
     gate::{ANYTHING, Fault, Gate, NodeId, Parts, Patterns, Steps},
-    protocol::{EncodedValue, Reader, Scanner, Token, common_prefix, is_same, limits},
+    protocol::{EncodedValue, Reader, Scanner, Token, common_prefix, is_same, limits, repeats},
 };
 
 /// What keeps the walk from going on: the next version is refused or is none. Another walk finds out why.
@@ -189,25 +188,30 @@ impl<'w> Advance<'w> {
             self.steps.as_ref().map_or((ANYTHING, Parts::Free), |steps| steps.parts(node, is_map));
         self.levels = self.levels.saturating_sub(1);
         let edit = if is_map {
-            self.map([before, after], parts, &new)?
+            self.map([before, after], parts)?
         } else if before == after {
             self.list(before, parts)?
         } else {
-            self.splice([before, after], parts, &new)?
+            self.splice([before, after], parts, &new, was_aligned)?
         };
         self.levels += 1;
         let is_regrouped = before != after || matches!(edit, Edit::Reorder(_));
-        if let Some(steps) = &mut self.steps
-            && !steps.fits(rules, parts, new.offset(), is_regrouped)
-        {
-            return Err(Stop);
-        }
         if is_regrouped {
             if let Some(marks) = &mut self.marks {
                 marks.lose();
             }
+            if is_map && !self.checked.contains(&new.offset()) && repeats(&mut names(&new, after)) {
+                return Err(Stop);
+            }
             self.is_aligned = was_aligned;
-            self.sync();
+            if !self.is_over {
+                self.sync();
+            }
+        }
+        if let Some(steps) = &mut self.steps
+            && !steps.fits(rules, parts, new.offset(), is_regrouped.then_some(after))
+        {
+            return Err(Stop);
         }
         let is_noted = !matches!(edit, Edit::Map(0) | Edit::List(0));
         if !is_noted {
@@ -270,8 +274,8 @@ impl<'w> Advance<'w> {
         at - index
     }
 
-    /// Moves past the entries of two maps, the new one of which begins at `start`.
-    fn map(&mut self, [before, after]: [usize; 2], parts: Parts, start: &Reader<'w>) -> Result<Edit, Stop> {
+    /// Moves past the entries of two maps. Whether a name comes twice where they are not the same is left to the caller.
+    fn map(&mut self, [before, after]: [usize; 2], parts: Parts) -> Result<Edit, Stop> {
         let both = before.min(after);
         let mut noted = 0;
         let mut expected = match (&self.steps, parts) {
@@ -291,7 +295,7 @@ impl<'w> Advance<'w> {
             if self.old.offset() > self.run {
                 self.old = self.old.at(from);
                 let left = [before - index, after - index];
-                return self.reorder(noted, left, parts, expected, start);
+                return self.reorder(noted, left, parts, expected);
             }
             index += 1;
             self.follow(from);
@@ -302,10 +306,7 @@ impl<'w> Advance<'w> {
             }
         }
         if before > after {
-            return self.reorder(noted, [before - both, 0], parts, expected, start);
-        }
-        if before < after {
-            self.vouch(start)?;
+            return self.reorder(noted, [before - both, 0], parts, expected);
         }
         for _ in both..after {
             let (_, node) = self.name(parts, &mut expected)?;
@@ -322,9 +323,7 @@ impl<'w> Advance<'w> {
         [before, after]: [usize; 2],
         parts: Parts,
         mut expected: u32,
-        start: &Reader<'w>,
     ) -> Result<Edit, Stop> {
-        self.vouch(start)?;
         self.is_aligned = false;
         self.place(before);
         let mut fields = Vec::with_capacity(before);
@@ -368,17 +367,42 @@ impl<'w> Advance<'w> {
     }
 
     /// Moves past the elements of lists of different lengths, the new one of which begins at `start`: what is equal at the
-    /// beginning and at the end stays, the elements between take the place of the old ones between.
+    /// beginning and at the end stays, the elements between take the place of the old ones between. What surrounds the
+    /// lists may be aligned.
     fn splice(
         &mut self,
         [before, after]: [usize; 2],
         parts: Parts,
         start: &Reader<'w>,
+        is_aligned: bool,
     ) -> Result<Edit, Stop> {
-        self.vouch(start)?;
         let from = self.old.offset();
         let first = self.old.pass(before.min(after), 1, self.run);
         self.follow(from);
+        self.place(first);
+        // Mostly elements were only put in, or only taken out, at one place.
+        let (old, new, noted) =
+            (self.old, self.new.clone(), self.edits.as_ref().map_or(0, |edits| edits.len()));
+        let staying = before.min(after) - first;
+        self.place(staying);
+        self.place(after.saturating_sub(before));
+        for _ in before..after {
+            self.fresh(parts.element())?;
+        }
+        for _ in after..before {
+            self.old.skip();
+        }
+        self.is_aligned = is_aligned;
+        self.sync();
+        let from = self.old.offset();
+        if self.is_over || self.old.pass(staying, 1, self.run) == staying {
+            self.follow(from);
+            return Ok(Edit::Splice(after));
+        }
+        self.is_aligned = false;
+        self.forget(noted);
+        (self.old, self.new) = (old, new);
+        self.vouch(start)?;
         let (olds, news) = (offsets(self.old, before - first), offsets(self.ahead(), after - first));
         let (old_bytes, new_bytes) = (self.old.bytes(), self.new.all());
         let ends = olds.windows(2).rev().zip(news.windows(2).rev());
@@ -388,7 +412,6 @@ impl<'w> Advance<'w> {
         };
         let last = ends.take_while(is_equal).count();
         let (between, paired) = (after - first - last, before - first - last);
-        self.place(first);
         self.place(last);
         self.place(between);
         for index in 0..between {
@@ -441,13 +464,11 @@ impl<'w> Advance<'w> {
         self.take(node)
     }
 
-    /// Moves past a name of the new map, which was checked, and notes it. Returns it, and what speaks of its entry.
+    /// Moves past a name of the new map, and notes it. Returns it, and what speaks of its entry.
     fn name(&mut self, parts: Parts, expected: &mut u32) -> Result<(&'w [u8], NodeId), Stop> {
         let named = self.new.offset();
         self.place(named);
-        let mut ahead = self.ahead();
-        let name = key(&mut ahead);
-        self.new.pass(ahead.offset() - named);
+        let name = self.new.str().map_err(|_| Stop)?.as_bytes();
         Ok((name, self.entry(parts, named, name, expected)?))
     }
 
@@ -490,6 +511,18 @@ impl<'w> Advance<'w> {
         }
         Ok(())
     }
+}
+
+/// The names of the map that begins at `start` and was checked, but for whether they differ.
+fn names<'w>(start: &Reader<'w>, count: usize) -> Vec<&'w [u8]> {
+    let mut scanner = Scanner::new(EncodedValue::trusted(start.rest()));
+    scanner.token();
+    let entry = |_| {
+        let name = scanner.name();
+        scanner.skip();
+        name
+    };
+    (0..count).map(entry).collect()
 }
 
 /// Where the next `count` values begin, and where the last of them ends.
