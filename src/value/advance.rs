@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     gate::{ANYTHING, Fault, Gate, NodeId, Parts, Patterns, Steps},
-    protocol::{EncodedValue, Reader, Scanner, Token, common_prefix, is_same, limits, repeats},
+    protocol::{EncodedValue, Reader, Scanner, Token, common_prefix, is_same, limits, repeats_name},
 };
 
 /// What keeps the walk from going on: the next version is refused or is none. Another walk finds out why.
@@ -200,7 +200,8 @@ impl<'w> Advance<'w> {
             if let Some(marks) = &mut self.marks {
                 marks.lose();
             }
-            if is_map && !self.checked.contains(&new.offset()) && repeats(&mut names(&new, after)) {
+            let mut map = Scanner::new(EncodedValue::trusted(new.rest()));
+            if is_map && !self.checked.contains(&new.offset()) && repeats_name(&mut map) {
                 return Err(Stop);
             }
             self.is_aligned = was_aligned;
@@ -369,6 +370,8 @@ impl<'w> Advance<'w> {
     /// Moves past the elements of lists of different lengths, the new one of which begins at `start`: what is equal at the
     /// beginning and at the end stays, the elements between take the place of the old ones between. What surrounds the
     /// lists may be aligned.
+    // Apart: it would make the frame of all that walks through it larger.
+    #[inline(never)]
     fn splice(
         &mut self,
         [before, after]: [usize; 2],
@@ -511,18 +514,6 @@ impl<'w> Advance<'w> {
         }
         Ok(())
     }
-}
-
-/// The names of the map that begins at `start` and was checked, but for whether they differ.
-fn names<'w>(start: &Reader<'w>, count: usize) -> Vec<&'w [u8]> {
-    let mut scanner = Scanner::new(EncodedValue::trusted(start.rest()));
-    scanner.token();
-    let entry = |_| {
-        let name = scanner.name();
-        scanner.skip();
-        name
-    };
-    (0..count).map(entry).collect()
 }
 
 /// Where the next `count` values begin, and where the last of them ends.
