@@ -19,6 +19,10 @@ impl Table {
         self.0.get(key, &|id| cells.key(id))
     }
 
+    fn get_mut(&mut self, cells: &Cells, key: &str) -> Option<&mut CellId> {
+        self.0.get_mut(key, &|id| cells.key(id))
+    }
+
     /// Puts a cell in the place of the one with the same key, which is returned. One without a key is not put.
     fn insert(&mut self, cells: &Cells, id: CellId) -> Option<CellId> {
         self.0.insert(cells.key(id)?, id, &|id| cells.key(id))
@@ -134,6 +138,11 @@ impl Rows {
 
     pub(super) fn get(&self, cells: &Cells, key: &str) -> Option<CellId> {
         self.rows.get(cells, key)
+    }
+
+    /// Where the cell of a row stands, for one with the same key to take its place.
+    pub(super) fn get_mut(&mut self, cells: &Cells, key: &str) -> Option<&mut CellId> {
+        self.rows.get_mut(cells, key)
     }
 
     pub(super) fn cells(&self) -> impl Iterator<Item = CellId> {
