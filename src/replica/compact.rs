@@ -538,8 +538,11 @@ mod tests {
 
     /// What a machine knows, and may show in its answers much later.
     fn known(replica: &Replica) -> String {
-        let Replica { session, retired, last_snapshot, restarts, base, absent, shown, tickets, .. } = replica;
-        format!("{:?}", (session, retired, last_snapshot, restarts, base, absent, shown, tickets))
+        let Replica { session, retired, last_snapshot, restarts, base, own, absent, shown, tickets, .. } =
+            replica;
+        let missing =
+            own.newest.filter(|newest| replica.position().is_none_or(|mark| mark.sequence < *newest));
+        format!("{:?}", (session, retired, last_snapshot, restarts, base, missing, absent, shown, tickets))
     }
 
     fn options(random: &mut fastrand::Rng) -> Options {
