@@ -468,6 +468,7 @@ impl Client {
             self.timer = None;
             for slot in self.numbers(|_| true) {
                 if self.replica(slot).and_then(Compact::poll_timeout).is_some_and(|due| due <= now) {
+                    self.be_patient(now, slot);
                     self.with_replica(now, slot, |replica| replica.handle_timeout(now));
                 } else {
                     self.set_timer(slot);
@@ -550,6 +551,15 @@ impl Client {
             .filter(|(_, slot)| pick(slot))
             .map(|(number, _)| SlotId::from_number(number))
             .collect()
+    }
+
+    /// What a slow line is still bringing is not given up (R8.9).
+    fn be_patient(&mut self, now: Timestamp, slot: SlotId) {
+        let Some(entry) = self.slots.get_mut(slot.number()).filter(|entry| entry.is_remote()) else { return };
+        let replica = entry.replica.wake();
+        if replica.overdue_since(now).is_some_and(|since| self.session.may_bring(since)) {
+            replica.extend(now);
+        }
     }
 
     fn set_timer(&mut self, slot: SlotId) {
