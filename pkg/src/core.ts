@@ -82,7 +82,7 @@ export const enum Source { Seed = -2, Receipt }
 
 /** @internal */
 export interface Core {
-  open(asksForTokens: boolean): void;
+  open(asksForTokens: boolean, addresses: number): void;
   opened(link: number): void;
   closed(link: number, code: number, reason: string): void;
   room(length: number): number;

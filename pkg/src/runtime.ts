@@ -158,15 +158,15 @@ export class Runtime implements LinkHost, Revivable {
     for (const handler of handlers) handler.revive();
     if (this.#links === undefined) return;
     this.#links.end();
-    this.core.open(this.#links.asksForTokens);
+    this.core.open(this.#links.asksForTokens, this.#links.addresses);
     this.#link?.take(Change.Link, 0, 0, 0);
     if (this.#link) this.due(this.#link);
   }
 
-  /** Starts the session, over links that `dial` opens; with `fetch`, each after a token was asked for. */
-  open(dial: () => Link, fetch?: (link: number, reason: number) => void): void {
-    this.#links = new Links(this, dial, fetch);
-    this.input(() => this.core.open(fetch !== undefined));
+  /** Starts the session, over links that `dial` opens, to so many addresses in turn; with `fetch`, each after a token was asked for. */
+  open(dial: () => Link, addresses: number, fetch?: (link: number, reason: number) => void): void {
+    this.#links = new Links(this, dial, addresses, fetch);
+    this.input(() => this.core.open(fetch !== undefined, addresses));
   }
 
   receive(link: number, frame: ArrayBuffer): void {

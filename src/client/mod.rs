@@ -319,6 +319,11 @@ impl Client {
         self.session.ask_for_tokens();
     }
 
+    /// The host has so many addresses of one service, and takes the next one for each link.
+    pub fn take_turns(&mut self, addresses: u32) {
+        self.session.take_turns(addresses);
+    }
+
     /// Starts the session.
     pub fn start(&mut self, now: Timestamp) {
         self.session.start(now);

@@ -27,6 +27,10 @@ const BACKOFF_BASE: Duration = Duration::from_millis(100);
 /// No backoff is drawn beyond this.
 const BACKOFF_CAP: Duration = Duration::from_secs(30);
 
+/// Most addresses of a round. While half of them are dead, eight dead ones in a row come once in 256 times; and a server that is
+/// there, but full, is dialed by few who have not backed off yet.
+const MAX_ROUND: u32 = 8;
+
 /// How long a ping may stay unanswered that asks whether a link outlived a sleep or a change of network: a person waits.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -171,8 +175,12 @@ pub struct Session {
     credential: Credential,
     state: State,
     link: Generation,
-    /// Reconnects since the last useful exchange.
-    failures: u32,
+    /// How often the backoff has doubled since the last useful exchange.
+    doublings: u32,
+    /// Dials in a row that came to nothing, since it doubled last.
+    missed: u32,
+    /// How many of them double it.
+    round: u32,
     /// Links that went silent while an answer may have been on its way, since the line was last calm.
     silences: u32,
     /// When the last frame came.
@@ -194,7 +202,9 @@ impl Session {
             credential: Credential::Fixed(token),
             state: State::Idle,
             link: Generation::default(),
-            failures: 0,
+            doublings: 0,
+            missed: 0,
+            round: 1,
             silences: 0,
             heard: Timestamp::default(),
             wish: None,
@@ -208,6 +218,12 @@ impl Session {
     /// From now on the host is asked for a token before every link, and when the one in use is about to expire.
     pub fn ask_for_tokens(&mut self) {
         self.credential = Credential::Asked { token: None, was_refused: false };
+    }
+
+    /// The host has so many addresses, and takes the next one for each link: that one of them is dead says nothing about the
+    /// others, so only a round of them doubles the backoff.
+    pub fn take_turns(&mut self, addresses: u32) {
+        self.round = addresses.clamp(1, MAX_ROUND);
     }
 
     /// Where the session stands.
@@ -372,7 +388,8 @@ impl Session {
 
     /// An answer or acknowledgement came: the connection is of use, so the backoff starts over.
     pub fn handle_useful(&mut self) {
-        self.failures = 0;
+        self.doublings = 0;
+        self.missed = 0;
         if let State::Live { line, .. } = &mut self.state {
             line.useful = self.heard;
         }
@@ -538,8 +555,12 @@ impl Session {
 
     /// Full jitter: the whole range from zero, so that the clients of a restarted server spread out.
     fn wait(&mut self, now: Timestamp) {
-        let ceiling = (BACKOFF_BASE * 2u32.saturating_pow(self.failures.min(10))).min(BACKOFF_CAP);
-        self.failures += 1;
+        let ceiling = (BACKOFF_BASE * 2u32.saturating_pow(self.doublings.min(10))).min(BACKOFF_CAP);
+        self.missed = if matches!(self.state, State::Dialing { .. }) { self.missed + 1 } else { self.round };
+        if self.missed >= self.round {
+            self.missed = 0;
+            self.doublings += 1;
+        }
         let jitter =
             Duration::from_millis(self.random.u64(0..=u64::try_from(ceiling.as_millis()).unwrap_or(0)));
         self.state = State::Waiting { until: now + self.wish.take().unwrap_or_default() + jitter };

@@ -138,6 +138,58 @@ fn the_backoff_grows_until_something_useful_came_and_not_only_a_welcome() {
     assert!((20_000..=30_000).contains(&longest), "{longest}");
 }
 
+/// What the longest of many waits was drawn up to.
+fn ceiling(longest: u128) -> u128 {
+    longest.div_ceil(100) * 100
+}
+
+/// The longest waits after each of `times` dials that came to nothing.
+fn longest_waits(addresses: u32, times: usize) -> Vec<u128> {
+    let mut longest = vec![0; times];
+    for seed in 0..300 {
+        let mut session = Session::new("client".into(), None, seed);
+        session.take_turns(addresses);
+        session.start(at(0));
+        for longest in &mut longest {
+            let [Action::Dial(link)] = actions(&mut session)[..] else { panic!("expected a dial") };
+            session.handle_closed(at(0), link, 1006, "");
+            let until = session.poll_timeout().expect("a time to dial again");
+            *longest = until.since(at(0)).as_millis().max(*longest);
+            session.nudge(at(0));
+        }
+    }
+    longest.into_iter().map(ceiling).collect()
+}
+
+#[test]
+fn a_round_of_dead_addresses_doubles_the_backoff_and_not_each_of_them() {
+    assert_eq!(longest_waits(1, 4), [100, 200, 400, 800]);
+    assert_eq!(longest_waits(3, 9), [100, 100, 100, 200, 200, 200, 400, 400, 400]);
+    assert_eq!(longest_waits(0, 2), [100, 200]);
+    let of_many = longest_waits(1_000, 17);
+    assert_eq!((of_many[7], of_many[8], of_many[16]), (100, 200, 400), "a round has an end");
+}
+
+#[test]
+fn a_server_that_is_there_and_drops_its_clients_doubles_the_backoff_each_time() {
+    let mut longest = [0_u64; 4];
+    for seed in 0..300 {
+        let mut session = Session::new("client".into(), None, seed);
+        session.take_turns(5);
+        session.start(at(0));
+        for longest in &mut longest {
+            let [Action::Dial(link)] = actions(&mut session)[..] else { panic!("expected a dial") };
+            session.handle_opened(at(0), link);
+            session.handle_welcome(at(0), HEARTBEAT);
+            session.handle_closed(at(0), link, 1006, "");
+            actions(&mut session);
+            *longest = session.poll_timeout().expect("a wait").as_millis().max(*longest);
+            session.nudge(at(0));
+        }
+    }
+    assert_eq!(longest.map(|longest| ceiling(longest.into())), [100, 200, 400, 800]);
+}
+
 /// Has the server greet on the next link, whenever that comes.
 fn come_back(session: &mut Session) -> Timestamp {
     let now = session.poll_timeout().expect("a time to dial again");

@@ -139,8 +139,9 @@ impl Core {
     // ---- session
 
     /// Starts the session. If it `asks_for_tokens`, the facade is told to fetch one before each link, and when the one
-    /// in use is about to expire.
-    pub fn open(&self, asks_for_tokens: bool) {
+    /// in use is about to expire. The links go to so many `addresses` in turn.
+    pub fn open(&self, asks_for_tokens: bool, addresses: u32) {
+        self.host.edit(|client| client.take_turns(addresses));
         if asks_for_tokens {
             self.host.edit(Client::ask_for_tokens);
         }
