@@ -266,14 +266,14 @@ async function onServer(entry: string, state: DehydratedState): Promise<{ body: 
   return render(state);
 }
 
-test.concurrent.each(Object.keys(RENDERERS))('%s renders in Node, and Chromium takes it over without a warning', async (name) => {
+test.each(Object.keys(RENDERERS))('%s renders in Node, and Chromium takes it over without a warning', async (name) => {
   const { entry, render } = RENDERERS[name]!;
   const state = await countries();
   const { body, head = '' } = await render(state);
   for (const country of COUNTRIES) expect(body).toContain(country.name);
   const { page, complaints } = await browser.open(`${name}-hydrated`, await bundle(entry), { rendered: body, head: head + toScript(state) });
   await page.waitForFunction(() => document.getElementById('status')?.textContent === 'live');
-  expect(await page.locator('li').count()).toBe(5);
+  expect(await page.$$('li')).toHaveLength(5);
   expect(await page.evaluate(() => window.page!.travelled('Germany').down), 'the rows were not sent again').toBe(0);
   await page.locator('[data-key=ITA] .edit').click();
   await page.waitForFunction(() => document.querySelector('[data-key=ITA] span')?.textContent === 'Italy: Rome!');

@@ -82,8 +82,8 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
     cluster::run_check(shell, &browser)?;
     if all {
         // Optimised code reorders what debug code does not, and has no overflow checks.
-        let alone = "cargo test --workspace --profile server";
-        step(shell, "native tests, release", alone, &mut native(shell, &["--profile", "server"]))?;
+        let alone = "cargo test --workspace --profile optimised";
+        step(shell, "native tests, optimised", alone, &mut native(shell, &["--profile", "optimised"]))?;
         wasm(shell, &browser, Runtime::Chromium, true)?;
         schedules(shell, SCHEDULE_SECONDS)?;
         fuzz::all(shell, None, fuzz::SECONDS)?;
@@ -145,7 +145,8 @@ fn wasm(shell: &Shell, browser: &Browser, runtime: Runtime, release: bool) -> an
         }
     };
     if release {
-        pack.arg("--release");
+        // Of every test file a file: optimising each as one piece would take longer than all tests.
+        pack.arg("--release").env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     }
     // More than one test file takes longer than the runner's twenty seconds on a busy machine.
     pack.env("WASM_BINDGEN_TEST_TIMEOUT", "120");

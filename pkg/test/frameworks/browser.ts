@@ -1,8 +1,8 @@
-// Chromium, and pages that are served from memory.
+// Browsers, and pages that are served from memory.
 
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import puppeteer, { type Browser, type Page } from 'puppeteer-core';
 
 /** Longer than any step of these tests takes on a busy machine. */
 const PATIENCE = 10_000;
@@ -14,16 +14,26 @@ export interface Opened {
   readonly complaints: string[];
 }
 
-/** Chromium with a server of pages. `cargo xtask test` says where Chromium is. */
+/** The browsers that there are. `cargo xtask test` says where they lie; Chromium is looked for where Debian has it. */
+export const ENGINES = ['chromium', 'firefox'].filter((engine) => engine === 'chromium' || programOf(engine) !== undefined) as Engine[];
+export type Engine = 'chromium' | 'firefox';
+
+function programOf(engine: string): string | undefined {
+  return process.env[`TIDEWIRE_${engine.toUpperCase()}`] ?? (engine === 'chromium' ? '/usr/bin/chromium' : undefined);
+}
+
+/** A browser with a server of pages. */
 export class TestBrowser {
   readonly #files = new Map<string, { readonly type: string; readonly text: string }>();
 
   private constructor(readonly browser: Browser, readonly server: Server) {}
 
-  static async start(): Promise<TestBrowser> {
-    const browser = await chromium.launch({
-      executablePath: process.env['TIDEWIRE_CHROMIUM'] ?? '/usr/bin/chromium',
-      args: ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
+  static async start(engine: Engine = 'chromium'): Promise<TestBrowser> {
+    const browser = await puppeteer.launch({
+      executablePath: programOf(engine)!,
+      ...(engine === 'firefox' ? { browser: 'firefox' } : {
+        args: ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
+      }),
     });
     const server = createServer((request, response) => {
       const file = started.#files.get(request.url ?? '/');
@@ -53,9 +63,9 @@ export class TestBrowser {
     page.setDefaultTimeout(PATIENCE);
     const complaints: string[] = [];
     page.on('console', (message) => {
-      if (['warning', 'error'].includes(message.type())) complaints.push(message.text());
+      if (['warn', 'error'].includes(message.type())) complaints.push(message.text());
     });
-    page.on('pageerror', (error) => complaints.push(String(error.stack ?? error)));
+    page.on('pageerror', (error) => complaints.push(error instanceof Error ? error.stack ?? error.message : String(error)));
     await page.goto(`http://127.0.0.1:${(this.server.address() as AddressInfo).port}/${name}`);
     await page.waitForFunction(() => document.title !== '…');
     const title = await page.title();

@@ -191,7 +191,10 @@ async function failed(): Promise<unknown> {
     const status = useStatus();
     return <i>{status.state} {status.state === 'closed' ? `${status.error?.code}: ${status.error?.message}` : ''} {useSynced('user:1', User)?.name}</i>;
   };
-  await act(() => root.render(<TidewireProvider client={Promise.reject(new Error('no network'))}><Shown /></TidewireProvider>));
+  let fail: (error: Error) => void;
+  const client = new Promise<never>((_, reject) => { fail = reject; });
+  await act(() => root.render(<TidewireProvider client={client}><Shown /></TidewireProvider>));
+  await act(() => fail(new Error('no network')));
   await pause();
   return element.textContent;
 }
