@@ -393,6 +393,7 @@ fn a_json_frame_is_refused_where_it_is_no_array_of_messages_or_an_escape_is_none
     assert_eq!(frame_from_json("[]"), Ok(Vec::new()));
 }
 
+#[cfg(feature = "json")]
 #[test]
 fn json_with_a_name_twice_in_an_object_is_refused_as_such() {
     for text in [r#"{"a":1,"b":2,"a":1}"#, r#"[{"$":1,"\u0024":2}]"#, r#"{"$":["map",{"a":1,"a":1}]}"#] {
