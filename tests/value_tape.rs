@@ -503,6 +503,32 @@ fn of_bytes_that_are_broken_anywhere_as_much_is_taken_as_without_the_value_befor
 }
 
 #[test]
+fn a_name_that_a_change_brings_a_second_time_is_refused() {
+    let map = |names: &[&str]| {
+        let mut writer = Writer::new();
+        writer.map(names.len());
+        for (index, name) in names.iter().enumerate() {
+            writer.str(name);
+            writer.u64(index as u64);
+        }
+        writer.into_bytes()
+    };
+    let before = map(&["a", "b", "c"]);
+    let after = |names: &[&str]| {
+        let bytes = map(names);
+        let from = EncodedValue::check(&before).unwrap();
+        advance(from, &mut Reader::new(&bytes), None, None, None).is_some()
+    };
+    for good in [&["a", "b", "c", "d"][..], &["a", "c"], &["c", "b", "a"], &["d", "e", "f"], &[]] {
+        assert!(after(good), "{good:?}");
+    }
+    for bad in [&["a", "b", "c", "a"][..], &["a", "a"], &["a", "b", "b"], &["b", "c", "b"], &["d", "d", "a"]]
+    {
+        assert!(!after(bad), "{bad:?}");
+    }
+}
+
+#[test]
 fn a_patched_object_is_the_new_value_and_shares_what_did_not_change() {
     let (mut tape, mut host) = (Tape::new(), Host::default());
     for seed in 0..25_000 {
@@ -578,10 +604,21 @@ fn values_made_to_be_slow_are_compared_in_time() {
         };
         (0..60).fold(Model::Nil, open)
     };
+    // At each level something is put in before the next one, and what follows it is equal for long.
+    let listed = |added: usize| {
+        let open = |inner: Model, level: usize| {
+            let before = (0..=added).map(|n| Model::Float((level + n) as f64));
+            let after = vec![Model::Text("the same".repeat(50)); 8];
+            Model::List(Rc::new(before.chain([inner]).chain(after).collect()))
+        };
+        (0..60).fold(Model::Nil, open)
+    };
     let pairs = [
         (numbered(&mut (0..20_000)), numbered(&mut (0..20_000).rev())),
         (nested(0), nested(1)),
         (nested(1), nested(2)),
+        (listed(0), listed(1)),
+        (listed(3), listed(1)),
     ];
     let mut random = Random(fastrand::Rng::with_seed(5), true);
     for (old, new) in pairs {

@@ -120,24 +120,33 @@ export async function findUnpatched(
   const random = randomFrom(seed);
   const values = new Map<string, unknown>();
   for (let i = 0; i < KEYS; i++) values.set(`k${i}`, anyValue(random, 0));
-  const feed = new Feed((key) => values.get(key));
+  const feed = new Feed((key) => (key === 'all' ? Object.fromEntries(values) : values.get(key)));
   const client = await open(feed);
-  const replicas: [string, Replica<unknown>][] = [...values.keys()].map((key) => [key, client.synced(key)]);
-  await Promise.all(replicas.map(([, replica]) => replica.ready()));
-  for (let round = 0, sequence = 2; round * KEYS < pairs; round++) {
-    const before = replicas.map(([, replica]) => replica.get());
+  const keys = [...values.keys()];
+  const replicas = keys.map((key): Replica<unknown> => client.synced(key));
+  // The same values are records too.
+  const records = client.datastore<unknown>('all');
+  await Promise.all([...replicas, records].map((shown) => shown.ready()));
+  const shown: [string, () => unknown][] = [
+    ...keys.map((key, i): [string, () => unknown] => [key, () => replicas[i]!.get()]),
+    ...keys.map((key): [string, () => unknown] => [key, () => records.get(key)]),
+  ];
+  for (let round = 0, sequence = 2, record = KEYS; round * KEYS < pairs; round++) {
+    const before = shown.map(([, look]) => look());
     const copies = before.map((value) => structuredClone(value));
     // Now and then two updates between two reads.
     for (let times = random() < 0.2 ? 2 : 1; times > 0; times--, sequence++) {
-      feed.deliver(...replicas.map(([key]): Update => {
+      const next = keys.map((key): Update => {
         const value = round % 10 === 9 ? anyValue(random, 0) : changed(random, values.get(key), 0);
         values.set(key, value);
         return [key, sequence, value];
-      }));
+      });
+      feed.deliver(...next);
+      feed.deliverRows('all', ...next.map(([key, , value]): Update => [key, ++record, value]));
     }
-    for (const [i, [key, replica]] of replicas.entries()) {
-      const where = `seed ${seed}, round ${round}, ${key}`;
-      const after = replica.get();
+    for (const [i, [key, look]] of shown.entries()) {
+      const where = `seed ${seed}, round ${round}, ${key} as ${i < KEYS ? 'an object' : 'a record'}`;
+      const after = look();
       const expected = values.get(key);
       if (!same(after, expected)) return `${where}: not the value that was sent`;
       if (!same(before[i], copies[i])) return `${where}: the value shown before was touched`;

@@ -26,13 +26,17 @@ impl Table {
         self.cells.find(self.hasher.hash_one(key), |id| cells.key(*id) == Some(key)).copied()
     }
 
+    fn get_mut(&mut self, cells: &Cells, key: &str) -> Option<&mut CellId> {
+        self.cells.find_mut(self.hasher.hash_one(key), |id| cells.key(*id) == Some(key))
+    }
+
     /// Puts a cell in the place of the one with the same key, which is returned. One without a key is not put.
     fn insert(&mut self, cells: &Cells, id: CellId) -> Option<CellId> {
         let key = cells.key(id)?;
-        let hash = self.hasher.hash_one(key);
-        if let Some(there) = self.cells.find_mut(hash, |there| cells.key(*there) == Some(key)) {
+        if let Some(there) = self.get_mut(cells, key) {
             return Some(core::mem::replace(there, id));
         }
+        let hash = self.hasher.hash_one(key);
         let hasher = &self.hasher;
         self.cells.insert_unique(hash, id, |there| hasher.hash_one(cells.key(*there).unwrap_or_default()));
         None
@@ -146,6 +150,11 @@ impl Rows {
 
     pub(super) fn get(&self, cells: &Cells, key: &str) -> Option<CellId> {
         self.rows.get(cells, key)
+    }
+
+    /// Where the cell of a row stands, for one with the same key to take its place.
+    pub(super) fn get_mut(&mut self, cells: &Cells, key: &str) -> Option<&mut CellId> {
+        self.rows.get_mut(cells, key)
     }
 
     pub(super) fn cells(&self) -> impl Iterator<Item = CellId> {

@@ -304,8 +304,8 @@ impl Client {
         self.settle_replica(now, slot);
     }
 
-    /// The short way of an object's next value, with nothing else going on: it is read, judged and compared with what is
-    /// shown in one go, and takes its place. Says whether that was possible; if not, nothing has happened.
+    /// The short way of the next value of an object or a row, with nothing else going on: it is read, judged and compared
+    /// with what is shown in one go, and takes its place. Says whether that was possible; if not, nothing has happened.
     fn advance(&mut self, now: Timestamp, reader: &mut Reader<'_>) -> bool {
         let mut ahead = reader.clone();
         let Some(announced) = Announced::decode(&mut ahead) else { return false };
@@ -313,21 +313,28 @@ impl Client {
         let (Some(slot), None, epoch) = (topic.follower(0), topic.follower(1), topic.epoch) else {
             return false;
         };
-        let Announced { sequence, prev, version, .. } = announced;
+        let Announced { sequence, prev, version, key, .. } = announced;
         let header = self.header(epoch, sequence, prev, version);
         let Some(entry) = self.slots.get_mut(slot.number()) else { return false };
         if entry.tail().is_some() || !entry.replica.is_next(&header) {
             return false;
         }
         let is_gated = entry.is_gated();
-        let About::Object { shown: Some(shown), .. } = &mut entry.about else { return false };
+        let shown = match (&mut entry.about, key) {
+            (About::Object { shown, .. }, None) => shown.as_mut(),
+            (About::Collection(collection), Some(key)) if collection.staging.is_none() => {
+                collection.rows.get_mut(&self.cells, key)
+            }
+            _ => None,
+        };
+        let Some(shown) = shown else { return false };
         let before = *shown;
         let gate = entry.gate.filter(|_| is_gated).and_then(|gate| self.gates.get(gate));
-        let Some(old) =
-            self.cells.get(before).filter(|cell| !is_gated || (gate.is_some() && cell.ticket == 0))
-        else {
-            return false;
-        };
+        let sequence = header.sequence;
+        // A row that is newer stays, wherever it comes from.
+        let is_usual =
+            |cell: &&Cell| cell.sequence <= sequence && (!is_gated || (gate.is_some() && cell.ticket == 0));
+        let Some(old) = self.cells.get(before).filter(is_usual) else { return false };
         let is_held = old.is_held();
         let mut marks = self.cells.take_marks(before);
         let Some(old) = self.cells.get(before).and_then(Cell::value) else { return false };
@@ -337,18 +344,23 @@ impl Client {
             self.notes.edits.truncate(start);
             return false;
         };
-        let sequence = header.sequence;
         // Nobody hears of a value that another one followed before the list was read.
         let is_unheard = entry.told_in == self.list && self.cells.overwrite(before, value, sequence);
         if !is_unheard {
-            let cell = self.cells.put(Cell::new(value.as_bytes().into(), None, sequence, 0));
+            let cell = self.cells.put(Cell::new(value.as_bytes().into(), key.map(Into::into), sequence, 0));
             *shown = cell;
             if is_held {
                 self.notes.end(cell, before, sequence, start);
             }
             self.cells.retire(before);
-            entry.told_in = self.list;
-            self.changes.extend([Change::Value { slot, cell: Some(cell), ticket: 0 }, Change::Meta { slot }]);
+            self.changes.push(match key {
+                None => {
+                    entry.told_in = self.list;
+                    Change::Value { slot, cell: Some(cell), ticket: 0 }
+                }
+                Some(_) => Change::Row { slot, cell, previous: Some(before), ticket: 0 },
+            });
+            self.changes.push(Change::Meta { slot });
         }
         if let Some(marks) = marks {
             self.cells.keep_marks(*shown, marks.moved(value));

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::*;
 use crate::protocol::{Answer, ErrorCode, Row, ServerMessage};
+use crate::value::Tape;
 
 const NOW: Timestamp = Timestamp::from_millis(0);
 const EPOCH: Epoch = Epoch::from_bytes([9; 16]);
@@ -184,6 +185,43 @@ fn a_row_that_is_newer_than_its_snapshot_is_not_undone_by_the_operation_before_i
     let cell = client.row(slot, "a").expect("the row");
     assert_eq!(client.cell_sequence(cell), 4);
     assert_eq!(client.sequence(slot), Some(4));
+}
+
+#[test]
+fn the_next_value_of_a_row_that_the_host_holds_is_patched_by_what_was_noted_as_it_came() {
+    let (mut client, link) = live();
+    let slot = client.subscribe_datastore("d", None, "id", false).unwrap();
+    // { "a": [1, "x"] }, and the same with an element more.
+    let [first, second] =
+        [&[0x81, 0xa1, b'a', 0x92, 1, 0xa1, b'x'][..], &[0x81, 0xa1, b'a', 0x93, 1, 0xa1, b'x', 0xc3]];
+    let shown = Row { value: EncodedValue::check(first).unwrap(), ..row("r", 1) };
+    // The first change of a session goes the long way.
+    client.handle_frame(NOW, link, &frame(&[page(slot, 1, vec![shown], None), envelope(2, "other")]));
+    changes(&mut client);
+    let before = client.row(slot, "r").expect("the row");
+    let mut tape = Tape::new();
+    client.write_value(&mut tape, before, Want::Kept { base: None });
+    let ServerMessage::Envelope { topic, sequence, prev, version, key, .. } = envelope(3, "r") else {
+        panic!("it is an envelope")
+    };
+    let value = Some(EncodedValue::check(second).unwrap());
+    let next = ServerMessage::Envelope { topic, sequence, prev, version, key, value };
+    client.handle_frame(NOW, link, &frame(&[next]));
+    let after = client.row(slot, "r").expect("the row");
+    let told = Change::Row { slot, cell: after, previous: Some(before), ticket: 0 };
+    assert_eq!(changes(&mut client).first(), Some(&told));
+    assert!(!client.notes.edits.is_empty(), "nothing was noted");
+    let expected = {
+        let mut tape = Tape::new();
+        tape.whole(EncodedValue::check(first).unwrap());
+        tape.clear();
+        tape.patch(EncodedValue::check(first).unwrap(), EncodedValue::check(second).unwrap());
+        tape.words().to_vec()
+    };
+    tape.clear();
+    client.write_value(&mut tape, after, Want::Kept { base: Some(before) });
+    assert_eq!(tape.words(), expected);
+    assert_eq!(client.key(after), Some("r"));
 }
 
 #[test]

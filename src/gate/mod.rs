@@ -1,8 +1,8 @@
 //! The schema gate: a JSON Schema compiled to a flat program that runs over encoded values.
 //!
-//! [`Gate::compile`] takes the schema, [`Gate::check`] runs it over a value, and [`Gate::check_against`] over the
-//! successor of a value that has passed: what has the same bytes at the same place is passed over, so the cost follows
-//! the change. Nothing is decoded and no tree is built. Which keywords there are, and what they mean for values that
+//! [`Gate::compile`] takes the schema, and [`Gate::check`] runs it over a value. For the successor of a value that has
+//! passed, `value` asks only about what differs ([`Steps`]), so the cost follows the change. Nothing is decoded and no tree
+//! is built. Which keywords there are, and what they mean for values that
 //! JSON has not, is in `docs/gate.md`. Not here: what becomes of a refused value (that is `replica`), and whether a
 //! schema library's own definition may be compiled at all (that is the facade).
 
@@ -138,20 +138,7 @@ impl Gate {
     /// # Errors
     /// Where the value broke which rule.
     pub fn check(&self, value: EncodedValue<'_>, host: &dyn Patterns) -> Result<(), Fault> {
-        walk::check(self, None, value, host)
-    }
-
-    /// Whether `value` passes, if `old` has passed this very gate. The verdict is that of [`Self::check`].
-    ///
-    /// # Errors
-    /// Where the value broke which rule.
-    pub fn check_against(
-        &self,
-        old: EncodedValue<'_>,
-        value: EncodedValue<'_>,
-        host: &dyn Patterns,
-    ) -> Result<(), Fault> {
-        walk::check(self, Some(old), value, host)
+        walk::check(self, value, host)
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{ANYTHING, Gate, NodeId, Op, Patterns, keyword::Keyword, kind, number::Number, walk::Walk};
 use crate::protocol::{EncodedValue, is_ascii, is_same};
 
-/// What speaks of the parts of an array or a map whose predecessor has as many, and a map's under the same names in the
-/// same order. All else that is asked of such a container is met, as the one before met it.
+/// What speaks of the parts of an array or a map. All else that is asked of one whose predecessor has as many, and a map's
+/// under the same names in the same order, is met, as the one before met it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Parts {
     /// Nothing.
@@ -17,6 +17,13 @@ pub(crate) enum Parts {
     Whole,
 }
 
+impl Parts {
+    /// What speaks of each element.
+    pub(crate) const fn element(self) -> NodeId {
+        if let Self::Elements(node) = self { node } else { ANYTHING }
+    }
+}
+
 /// As many references to references are followed before a container is judged as a whole.
 const MAX_REFERENCES: usize = 8;
 
@@ -24,18 +31,10 @@ const MAX_REFERENCES: usize = 8;
 pub(crate) struct Steps<'a>(Walk<'a>);
 
 impl<'a> Steps<'a> {
-    /// `old` has passed `gate`; `prefix` bytes at the beginning of both are equal. Of `bytes`, which begin with the new
-    /// value, only what was checked may be judged.
-    pub(crate) fn new(
-        gate: &'a Gate,
-        host: &'a dyn Patterns,
-        old: EncodedValue<'a>,
-        bytes: &'a [u8],
-        prefix: usize,
-    ) -> Self {
-        // What follows the new value in its buffer gives it no right to more steps.
-        let length = old.as_bytes().len();
-        Self(Walk::new(gate, host, old, EncodedValue::trusted(bytes), prefix, length))
+    /// Of `bytes`, which begin with the new value, only what was checked may be judged. It may take as many steps as a value
+    /// of `length` bytes: what follows it in its buffer gives it no right to more.
+    pub(crate) fn new(gate: &'a Gate, host: &'a dyn Patterns, bytes: &'a [u8], length: usize) -> Self {
+        Self(Walk::new(gate, host, EncodedValue::trusted(bytes), length))
     }
 
     /// The node of the whole value.
@@ -43,9 +42,20 @@ impl<'a> Steps<'a> {
         self.0.gate.root
     }
 
-    /// Whether the value at `at` passes a node, which `old`, the place of a value in the old bytes, has passed.
-    pub(crate) fn passes(&mut self, node: NodeId, at: usize, old: Option<usize>) -> bool {
-        node == ANYTHING || self.is_plain(node, at) || self.0.run_through(node, at, old).is_ok()
+    /// Whether the value at `at` passes a node.
+    pub(crate) fn passes(&mut self, node: NodeId, at: usize) -> bool {
+        node == ANYTHING || self.is_plain(node, at) || self.0.runs(node, at, true)
+    }
+
+    /// Whether the container at `at` passes a node whose `parts` its parts have passed. One of the same length and names as its
+    /// predecessor, which has passed, mostly does; of a regrouped one the number of its parts is given.
+    pub(crate) fn fits(&mut self, node: NodeId, parts: Parts, at: usize, regrouped: Option<usize>) -> bool {
+        match (parts, regrouped) {
+            (Parts::Whole, _) => self.0.runs(node, at, true),
+            (Parts::Elements(_), Some(count)) => self.0.has_size(node, at, count),
+            (_, Some(_)) if node != ANYTHING => self.0.runs(node, at, false),
+            _ => true,
+        }
     }
 
     /// Whether the value at `at` is one of those that change most, and passes for sure: it takes a tenth of the time to
@@ -70,23 +80,37 @@ impl<'a> Steps<'a> {
         Plain { gate: self.0.gate, bytes, kinds, number }.passes(node, 2)
     }
 
-    /// What a node says of the parts of a container.
-    pub(crate) fn parts(&self, mut node: NodeId) -> Parts {
+    /// What a node says of the parts of a container whose predecessor has passed it, and the node that says it.
+    pub(crate) fn parts(&self, mut node: NodeId, is_map: bool) -> (NodeId, Parts) {
         let gate = self.0.gate;
         for _ in 0..MAX_REFERENCES {
             if node == ANYTHING {
-                return Parts::Free;
+                return (node, Parts::Free);
             }
             let rules = gate.nodes[node as usize];
             let ops = &gate.ops[rules.first as usize..rules.end as usize];
-            if let [Op::All(other)] = ops {
-                node = *other;
-                continue;
+            match ops {
+                [Op::All(other)] => {
+                    node = *other;
+                    continue;
+                }
+                // The predecessor has passed the only one that allows its kind.
+                [Op::Any { nodes, is_disjoint: true }] => {
+                    let kind = if is_map { kind::OBJECT } else { kind::ARRAY };
+                    let mut nodes = gate.links[nodes.first as usize..nodes.end as usize].iter();
+                    if let Some(other) = nodes.find(|other| gate.nodes[**other as usize].reach & kind != 0) {
+                        node = *other;
+                        continue;
+                    }
+                }
+                _ => {}
             }
             let mut parts = Parts::Free;
             for op in ops {
                 parts = match (op, parts) {
                     (Op::Size { .. } | Op::Bound { .. } | Op::Pattern(_) | Op::Has(_), parts) => parts,
+                    (Op::Object(_), parts) if !is_map => parts,
+                    (Op::Array { .. }, parts) if is_map => parts,
                     (Op::Object(rules), Parts::Free) => {
                         let patterns = gate.objects[*rules as usize].patterns;
                         if patterns.first < patterns.end { Parts::Whole } else { Parts::Entries(*rules) }
@@ -94,12 +118,12 @@ impl<'a> Steps<'a> {
                     (Op::Array { first, others }, Parts::Free) if first.first == first.end => {
                         Parts::Elements(*others)
                     }
-                    _ => return Parts::Whole,
+                    _ => Parts::Whole,
                 };
             }
-            return parts;
+            return (node, parts);
         }
-        Parts::Whole
+        (node, Parts::Whole)
     }
 
     /// The node of an entry. `expected` is where its name may be among the properties, and then where the next one may be.

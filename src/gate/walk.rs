@@ -1,14 +1,12 @@
 //! The program's run over a value.
 //!
-//! [`Walk::run`] judges the value at an offset by a node and returns where the value ends. Where `old` is given, it is
-//! the offset of a value in the old bytes that has passed the same node: entries of it that come again with the same
-//! bytes are passed over.
+//! [`Walk::run`] judges the value at an offset by a node and returns where the value ends.
 
 use super::{
     ANYTHING, Dialect, Fault, Gate, List, NOTHING, NodeId, ObjectRules, Op, Patterns, Property, Span,
     keyword::Keyword, kind, number::Number, pointer,
 };
-use crate::protocol::{EncodedValue, Scanner, Token, common_prefix, common_suffix, is_same};
+use crate::protocol::{EncodedValue, Scanner, Token, is_same};
 
 /// Steps that every check may take, and how many more for each byte of the value. A step is about ten nanoseconds; no
 /// sensible schema needs a tenth of them.
@@ -24,9 +22,6 @@ const COMPARED_PER_STEP: usize = 16;
 /// The most nodes inside each other: several for each level of the deepest value, and few enough for any stack.
 const MAX_FRAMES: usize = 400;
 
-/// How many entries of the old value are looked at to find the one that a new entry follows.
-const WINDOW: usize = 4;
-
 /// The largest integer that JavaScript reads as a number.
 const MAX_SAFE: u64 = (1 << 53) - 1;
 
@@ -35,22 +30,9 @@ pub(super) struct Stop;
 
 pub(super) type Step<T> = Result<T, Stop>;
 
-pub(super) fn check(
-    gate: &Gate,
-    old: Option<EncodedValue<'_>>,
-    value: EncodedValue<'_>,
-    host: &dyn Patterns,
-) -> Result<(), Fault> {
-    let bytes = value.as_bytes();
-    let before = old.map_or(&[][..], EncodedValue::as_bytes);
-    let prefix = common_prefix(before, bytes);
-    if prefix == bytes.len() && prefix == before.len() {
-        return Ok(());
-    }
-    let mut walk = Walk::new(gate, host, EncodedValue::trusted(before), value, prefix, bytes.len());
-    walk.tail = before.len() - common_suffix(before, bytes);
-    walk.shift = bytes.len().wrapping_sub(before.len());
-    match walk.run(gate.root, 0, old.map(|_| 0)) {
+pub(super) fn check(gate: &Gate, value: EncodedValue<'_>, host: &dyn Patterns) -> Result<(), Fault> {
+    let mut walk = Walk::new(gate, host, value, value.as_bytes().len());
+    match walk.run(gate.root, 0) {
         Ok(_) => Ok(()),
         Err(Stop) => Err(Fault { path: pointer::write(value, walk.at), rule: walk.rule.text() }),
     }
@@ -60,50 +42,30 @@ pub(super) struct Walk<'a> {
     pub(super) gate: &'a Gate,
     host: &'a dyn Patterns,
     pub(super) new: Scanner<'a>,
-    old: Scanner<'a>,
-    /// So many bytes at the beginning are equal.
-    prefix: usize,
-    /// From this offset of the old value on all is equal ...
-    tail: usize,
-    /// ... to what lies so many bytes further in the new one (wrapping).
-    shift: usize,
-    /// All that follows is equal, so the walk has ended before the end of what it was to judge.
-    is_over: bool,
     steps: usize,
     frames: usize,
+    /// Nothing is asked of the parts of the container that is judged.
+    is_shallow: bool,
     /// What the last refusal was about.
     at: usize,
     rule: Keyword,
 }
 
-/// Entries of an old container that are still to come.
-#[derive(Clone, Copy)]
-struct Before {
-    at: usize,
-    left: usize,
-}
-
 impl<'a> Walk<'a> {
-    /// A walk that knows of no equal end, and takes as many steps as a value of `length` bytes may.
+    /// A walk that takes as many steps as a value of `length` bytes may.
     pub(super) fn new(
         gate: &'a Gate,
         host: &'a dyn Patterns,
-        old: EncodedValue<'a>,
-        new: EncodedValue<'a>,
-        prefix: usize,
+        value: EncodedValue<'a>,
         length: usize,
     ) -> Self {
         Self {
             gate,
             host,
-            new: Scanner::new(new),
-            old: Scanner::new(old),
-            prefix,
-            tail: usize::MAX,
-            shift: 0,
-            is_over: false,
+            new: Scanner::new(value),
             steps: STEPS + length.saturating_mul(STEPS_PER_BYTE),
             frames: 0,
+            is_shallow: false,
             at: 0,
             rule: Keyword::TooComplex,
         }
@@ -132,9 +94,8 @@ impl<'a> Walk<'a> {
         Ok(scanner.offset())
     }
 
-    fn run(&mut self, node: NodeId, at: usize, old: Option<usize>) -> Step<usize> {
-        self.is_over = false;
-        if node == ANYTHING {
+    fn run(&mut self, node: NodeId, at: usize) -> Step<usize> {
+        if node == ANYTHING || (self.is_shallow && self.frames > 0) {
             return self.end(at);
         }
         self.charge(at, 1)?;
@@ -142,18 +103,28 @@ impl<'a> Walk<'a> {
             return self.fail(at, Keyword::TooComplex);
         }
         self.frames += 1;
-        let end = self.judge(node, at, old);
+        let end = self.judge(node, at);
         self.frames -= 1;
         end
     }
 
-    /// As [`Self::run`], for those who need the end.
-    pub(super) fn run_through(&mut self, node: NodeId, at: usize, old: Option<usize>) -> Step<usize> {
-        let end = self.run(node, at, old)?;
-        if core::mem::take(&mut self.is_over) { self.end(at) } else { Ok(end) }
+    /// Whether the value at an offset passes a node or, unless that is asked of the whole of it, may pass if its parts do.
+    pub(super) fn runs(&mut self, node: NodeId, at: usize, is_whole: bool) -> bool {
+        self.is_shallow = !is_whole;
+        self.run(node, at).is_ok()
     }
 
-    fn judge(&mut self, node: NodeId, at: usize, old: Option<usize>) -> Step<usize> {
+    /// Whether an array of so many elements is as long as a node asks, which asks nothing else but of its elements.
+    pub(super) fn has_size(&mut self, node: NodeId, at: usize, count: usize) -> bool {
+        let gate = self.gate;
+        let node = gate.nodes[node as usize];
+        gate.ops[node.first as usize..node.end as usize].iter().all(|op| match op {
+            Op::Size { limit, rule } => self.size(at, Token::Array(count), *limit, *rule).is_ok(),
+            _ => true,
+        })
+    }
+
+    fn judge(&mut self, node: NodeId, at: usize) -> Step<usize> {
         let gate = self.gate;
         let node = gate.nodes[node as usize];
         let mut scanner = self.new.at(at);
@@ -213,7 +184,7 @@ impl<'a> Walk<'a> {
                     }
                 }
                 (&Op::Object(rules), Token::Map(count)) => {
-                    end = Some(self.object(&gate.objects[rules as usize], at, inner, count, old)?);
+                    end = Some(self.object(&gate.objects[rules as usize], at, inner, count)?);
                 }
                 (&Op::Has(name), Token::Map(count)) => {
                     if !self.has(at, inner, count, name)? {
@@ -222,11 +193,11 @@ impl<'a> Walk<'a> {
                 }
                 (&Op::Depends { name, node }, Token::Map(count)) => {
                     if self.has(at, inner, count, name)? {
-                        self.run(node, at, None)?;
+                        self.run(node, at)?;
                     }
                 }
                 (&Op::Array { first, others }, Token::Array(count)) => {
-                    end = Some(self.array(first, others, at, inner, count, old)?);
+                    end = Some(self.array(first, others, at, inner, count)?);
                 }
                 (&Op::Contains { node, least, most }, Token::Array(count)) => {
                     self.contains(node, least, most, at, inner, count)?;
@@ -236,34 +207,32 @@ impl<'a> Walk<'a> {
                         return self.fail(at, Keyword::UniqueItems);
                     }
                 }
-                (&Op::All(node), _) => end = Some(self.run(node, at, old)?),
-                (&Op::Any { nodes, is_disjoint }, _) => {
-                    // Only where one option alone can pass is it known which one `old` has passed.
-                    let old = old.filter(|_| is_disjoint);
-                    let Some((_, found)) = self.first_passing(nodes, at, old)? else {
+                (&Op::All(node), _) => end = Some(self.run(node, at)?),
+                (&Op::Any { nodes, .. }, _) => {
+                    let Some((_, found)) = self.first_passing(nodes, at)? else {
                         return self.fail(at, Keyword::AnyOf);
                     };
                     end = Some(found);
                 }
                 (&Op::One(nodes), _) => {
-                    let Some((link, found)) = self.first_passing(nodes, at, None)? else {
+                    let Some((link, found)) = self.first_passing(nodes, at)? else {
                         return self.fail(at, Keyword::OneOf);
                     };
                     let others = List { first: link + 1, end: nodes.end };
-                    if self.first_passing(others, at, None)?.is_some() {
+                    if self.first_passing(others, at)?.is_some() {
                         return self.fail(at, Keyword::OneOf);
                     }
                     end = Some(found);
                 }
                 (&Op::Not(node), _) => {
-                    if self.passes(node, at, None)?.is_some() {
+                    if self.passes(node, at)?.is_some() {
                         return self.fail(at, Keyword::Not);
                     }
                 }
                 (&Op::If { condition, then, otherwise }, _) => {
-                    let node = if self.passes(condition, at, None)?.is_some() { then } else { otherwise };
+                    let node = if self.passes(condition, at)?.is_some() { then } else { otherwise };
                     if node != ANYTHING {
-                        self.run(node, at, None)?;
+                        self.run(node, at)?;
                     }
                 }
                 // What an op does not speak of.
@@ -278,27 +247,22 @@ impl<'a> Walk<'a> {
                     _,
                 ) => {}
             }
-            // Whoever asked ends here too; other ops, and whoever needs the end, need to know where it is.
-            if self.is_over && ops.len() > 1 {
-                self.is_over = false;
-                end = None;
-            }
         }
         end.map_or_else(|| self.end(at), Ok)
     }
 
     /// Where the value ends if it passes; none if it does not.
-    fn passes(&mut self, node: NodeId, at: usize, old: Option<usize>) -> Step<Option<usize>> {
-        match self.run(node, at, old) {
+    fn passes(&mut self, node: NodeId, at: usize) -> Step<Option<usize>> {
+        match self.run(node, at) {
             Ok(end) => Ok(Some(end)),
             Err(stop) if self.rule.is_final() => Err(stop),
             Err(_) => Ok(None),
         }
     }
 
-    fn first_passing(&mut self, nodes: List, at: usize, old: Option<usize>) -> Step<Option<(u32, usize)>> {
+    fn first_passing(&mut self, nodes: List, at: usize) -> Step<Option<(u32, usize)>> {
         for link in nodes.first..nodes.end {
-            if let Some(end) = self.passes(self.gate.links[link as usize], at, old)? {
+            if let Some(end) = self.passes(self.gate.links[link as usize], at)? {
                 return Ok(Some((link, end)));
             }
         }
@@ -332,20 +296,7 @@ impl<'a> Walk<'a> {
 
     // ---- maps
 
-    fn object(
-        &mut self,
-        rules: &ObjectRules,
-        at: usize,
-        inner: usize,
-        count: usize,
-        old: Option<usize>,
-    ) -> Step<usize> {
-        let mut before = old.and_then(|old| self.before(old, true));
-        if let Some(before) = before.filter(|before| before.left == count)
-            && let Some(end) = self.object_in_step(rules, inner, before)?
-        {
-            return Ok(end);
-        }
+    fn object(&mut self, rules: &ObjectRules, at: usize, inner: usize, count: usize) -> Step<usize> {
         let mut scanner = self.new.at(inner);
         let mut seen = 0;
         // Entries mostly come in the order of their properties.
@@ -358,27 +309,10 @@ impl<'a> Walk<'a> {
             let start = scanner.offset();
             let property = self.property(rules, start, name, &mut expected)?;
             seen |= property.map_or(0, |property| property.bit);
-            let mut was = None;
-            if let Some(before) = &mut before
-                && let Some(found) = self.entry(before, name)
-            {
-                let new = self.end(start)?;
-                let is_same = self.repeats(found, start, new);
-                before.at = if is_same { found + (new - start) } else { self.after(found) };
-                before.left -= 1;
-                if is_same {
-                    scanner = scanner.at(new);
-                    continue;
-                }
-                was = Some(found);
-            }
-            let (mut end, is_named) = self.named(rules, property, name, start, was)?;
-            if core::mem::take(&mut self.is_over) {
-                end = None;
-            }
+            let (mut end, is_named) = self.named(rules, property, name, start)?;
             if !is_named && rules.others != ANYTHING {
                 if rules.others != NOTHING {
-                    end = Some(self.run_through(rules.others, start, was)?);
+                    end = Some(self.run(rules.others, start)?);
                 } else if self.gate.dialect == Dialect::Json {
                     return self.fail(start, Keyword::AdditionalProperties);
                 } else {
@@ -386,9 +320,12 @@ impl<'a> Walk<'a> {
                     stray = Some(start);
                 }
             }
-            if rules.names != ANYTHING && was.is_none() && self.passes(rules.names, name_at, None)?.is_none()
-            {
-                return self.fail(at, Keyword::PropertyNames);
+            if rules.names != ANYTHING {
+                let is_shallow = core::mem::take(&mut self.is_shallow);
+                if self.passes(rules.names, name_at)?.is_none() {
+                    return self.fail(at, Keyword::PropertyNames);
+                }
+                self.is_shallow = is_shallow;
             }
             let end = match end {
                 Some(end) => end,
@@ -405,70 +342,6 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Judges the entries of a map whose names are those of the old one, in the same order: so nothing has to be asked
-    /// of the names. None where they are not.
-    fn object_in_step(&mut self, rules: &ObjectRules, inner: usize, before: Before) -> Step<Option<usize>> {
-        let (mut old, mut new) = (self.old.at(before.at), self.new.at(inner));
-        let mut expected = rules.properties.first;
-        let passed = self.pass_prefix(&mut old, &mut new, before.left, 2)?;
-        expected = expected.saturating_add(u32::try_from(passed).unwrap_or(u32::MAX));
-        for _ in passed..before.left {
-            self.charge(new.offset(), 1)?;
-            if self.is_at_tail(old.offset(), new.offset()) {
-                self.is_over = true;
-                break;
-            }
-            let (Some(Token::Str(was)), Some(Token::Str(name))) = (old.token(), new.token()) else {
-                return Err(Stop);
-            };
-            if !is_same(was, name) {
-                return Ok(None);
-            }
-            let (found, start) = (old.offset(), new.offset());
-            // The value in which the first difference lies need not be compared.
-            if found != start || found > self.prefix {
-                let end = self.after(found);
-                if self.repeats(found, start, start + (end - found)) {
-                    (old, new) = (old.at(end), new.at(start + (end - found)));
-                    expected += 1;
-                    continue;
-                }
-            }
-            let property = self.property(rules, start, name, &mut expected)?;
-            let (mut end, is_named) = self.named(rules, property, name, start, Some(found))?;
-            if !is_named && rules.others != ANYTHING {
-                end = Some(self.run(rules.others, start, Some(found))?);
-            }
-            if self.is_over {
-                break;
-            }
-            let end = match end {
-                Some(end) => end,
-                None => self.end(start)?,
-            };
-            (old, new) = (old.at(self.after(found)), new.at(end));
-        }
-        Ok(Some(new.offset()))
-    }
-
-    /// Moves past the entries of so many values each that lie in the equal beginning. Returns how many.
-    fn pass_prefix(
-        &mut self,
-        old: &mut Scanner<'a>,
-        new: &mut Scanner<'a>,
-        most: usize,
-        values: usize,
-    ) -> Step<usize> {
-        let start = old.offset();
-        if start != new.offset() {
-            return Ok(0);
-        }
-        let passed = old.pass(most, values, self.prefix);
-        *new = new.at(old.offset());
-        self.charge(start, passed + (old.offset() - start) / BYTES_PER_STEP)?;
-        Ok(passed)
-    }
-
     /// Judges an entry by what speaks of its name. Returns its end, where that is known, and whether anything does.
     fn named(
         &mut self,
@@ -476,20 +349,19 @@ impl<'a> Walk<'a> {
         property: Option<Property>,
         name: &[u8],
         start: usize,
-        was: Option<usize>,
     ) -> Step<(Option<usize>, bool)> {
         let gate = self.gate;
         let (mut end, mut is_named) = (None, false);
         if let Some(node) = property.and_then(|property| property.node) {
             is_named = true;
-            end = Some(self.run(node, start, was)?);
+            end = Some(self.run(node, start)?);
         } else if gate.dialect == Dialect::Library && is_inherited(name) {
             return self.fail(start, Keyword::Unsure);
         }
         for (pattern, node) in &gate.patterns[rules.patterns.first as usize..rules.patterns.end as usize] {
             if self.is_match(*pattern, name) {
                 is_named = true;
-                end = Some(self.run(*node, start, was)?);
+                end = Some(self.run(*node, start)?);
             }
         }
         Ok((end, is_named))
@@ -532,67 +404,16 @@ impl<'a> Walk<'a> {
 
     // ---- arrays
 
-    fn array(
-        &mut self,
-        first: List,
-        others: NodeId,
-        at: usize,
-        inner: usize,
-        count: usize,
-        old: Option<usize>,
-    ) -> Step<usize> {
-        let has_first = first.first != first.end;
-        let mut before = old.and_then(|old| self.before(old, false));
+    fn array(&mut self, first: List, others: NodeId, at: usize, inner: usize, count: usize) -> Step<usize> {
         let mut start = inner;
-        let mut passed = 0;
-        if let Some(earlier) = before.as_mut().filter(|before| before.left == count) {
-            let (mut old, mut new) = (self.old.at(earlier.at), self.new.at(start));
-            passed = self.pass_prefix(&mut old, &mut new, count, 1)?;
-            start = new.offset();
-            *earlier = Before { at: old.offset(), left: count - passed };
-        }
-        for index in passed..count {
+        for index in 0..count {
             self.charge(at, 1)?;
-            let left = count - index;
-            let mut was = None;
-            if let Some(earlier) = &mut before {
-                if earlier.left == left && self.is_at_tail(earlier.at, start) {
-                    self.is_over = true;
-                    return Ok(start);
-                }
-                let end = self.end(start)?;
-                let mut is_same = false;
-                for _ in 0..WINDOW {
-                    is_same = earlier.left > 0 && self.repeats(earlier.at, start, end);
-                    // Elements were taken out: the next one that stayed comes a little later.
-                    if is_same || earlier.left <= left || has_first {
-                        break;
-                    }
-                    *earlier = Before { at: self.after(earlier.at), left: earlier.left - 1 };
-                }
-                if is_same {
-                    *earlier = Before { at: earlier.at + (end - start), left: earlier.left - 1 };
-                    start = end;
-                    continue;
-                }
-                // Elements were put in: the old one is waited for.
-                if earlier.left == left {
-                    was = Some(earlier.at);
-                    *earlier = Before { at: self.after(earlier.at), left: left - 1 };
-                } else if has_first {
-                    before = None;
-                }
-            }
             let link = (first.first..first.end).nth(index);
             let node = link.map_or(others, |link| self.gate.links[link as usize]);
             if node == NOTHING {
                 return self.fail(start, if link.is_some() { Keyword::Never } else { Keyword::Items });
             }
-            start = self.run(node, start, was)?;
-            // There is one before it only where as many elements follow there as here.
-            if self.is_over {
-                break;
-            }
+            start = self.run(node, start)?;
         }
         Ok(start)
     }
@@ -610,7 +431,7 @@ impl<'a> Walk<'a> {
         let mut found = 0_u32;
         for _ in 0..count {
             self.charge(at, 1)?;
-            let end = match self.passes(node, start, None)? {
+            let end = match self.passes(node, start)? {
                 Some(end) => {
                     found += 1;
                     end
@@ -623,60 +444,6 @@ impl<'a> Walk<'a> {
             return self.fail(at, Keyword::Contains);
         }
         if found > most { self.fail(at, Keyword::MaxContains) } else { Ok(()) }
-    }
-
-    // ---- the old value
-
-    /// The entries of an old container; none where it was another kind of value.
-    fn before(&self, old: usize, is_map: bool) -> Option<Before> {
-        let mut scanner = self.old.at(old);
-        let left = match scanner.token()? {
-            Token::Map(count) if is_map => count,
-            Token::Array(count) if !is_map => count,
-            _ => return None,
-        };
-        Some(Before { at: scanner.offset(), left })
-    }
-
-    /// Where an old value ends.
-    fn after(&self, old: usize) -> usize {
-        let mut scanner = self.old.at(old);
-        scanner.skip();
-        scanner.offset()
-    }
-
-    /// Where the old map has the value of a name, if that is among the next entries; then `before` is at that value.
-    fn entry(&self, before: &mut Before, name: &[u8]) -> Option<usize> {
-        let mut probe = *before;
-        for _ in 0..WINDOW {
-            if probe.left == 0 {
-                break;
-            }
-            let mut scanner = self.old.at(probe.at);
-            let is_it = scanner.token()? == Token::Str(name);
-            let at = scanner.offset();
-            if is_it {
-                *before = Before { at, left: probe.left };
-                return Some(at);
-            }
-            probe = Before { at: self.after(at), left: probe.left - 1 };
-        }
-        None
-    }
-
-    /// Whether all is equal from these places on.
-    fn is_at_tail(&self, old: usize, new: usize) -> bool {
-        old >= self.tail && old.wrapping_add(self.shift) == new
-    }
-
-    /// Whether the old bytes from `old` on begin with the new value. No value begins with another, so then it is one.
-    fn repeats(&self, old: usize, start: usize, end: usize) -> bool {
-        if (old == start && end <= self.prefix) || self.is_at_tail(old, start) {
-            return true;
-        }
-        let new = self.new.bytes().get(start..end);
-        let old = self.old.bytes().get(old..old + (end - start));
-        old.zip(new).is_some_and(|(old, new)| is_same(old, new))
     }
 }
 

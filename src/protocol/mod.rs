@@ -29,9 +29,10 @@ pub use message::{
 };
 pub use msgpack::{DecodeError, EncodedValue, Reader, Writer};
 pub use position::{Epoch, Lineage, ParseEpochError, Position, Sequence};
-pub use scan::{Scanner, Token, common_prefix, common_suffix, is_ascii, is_same};
+pub use scan::{Scanner, Token, common_prefix, is_ascii, is_same};
 pub use time::Timestamp;
 pub use tokens::Tokens;
+pub(crate) use unique::repeats_name;
 
 /// The WebSocket subprotocol of this version with MessagePack frames.
 pub const SUBPROTOCOL_MSGPACK: &str = "tidewire.v1.msgpack";

@@ -316,15 +316,6 @@ fn is_same_block(one: &[u8; 32], other: &[u8; 32]) -> bool {
     words.fold(0, |all, (a, b)| all | (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b))) == 0
 }
 
-/// How many bytes at the end are equal.
-#[must_use]
-pub fn common_suffix(one: &[u8], other: &[u8]) -> usize {
-    let words = one.as_rchunks::<8>().1.iter().rev().zip(other.as_rchunks::<8>().1.iter().rev());
-    let same = words.take_while(|(a, b)| u64::from_ne_bytes(**a) == u64::from_ne_bytes(**b)).count() * 8;
-    let rest = one[..one.len() - same].iter().rev().zip(other[..other.len() - same].iter().rev());
-    same + rest.take_while(|(a, b)| a == b).count()
-}
-
 /// Whether both hold the same bytes.
 #[must_use]
 pub fn is_same(one: &[u8], other: &[u8]) -> bool {

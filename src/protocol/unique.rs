@@ -15,11 +15,17 @@ const MAX_PAIRED: usize = 32;
 
 /// Whether some map in a value has a name twice. The value is well-formed otherwise.
 pub(super) fn has_repeats(value: EncodedValue<'_>) -> bool {
-    find(&mut Scanner::new(value), &mut Vec::new())
+    find(&mut Scanner::new(value), &mut Vec::new(), true)
 }
 
-/// Moves past the next value. `names` are those of the maps around it.
-fn find<'a>(scanner: &mut Scanner<'a>, names: &mut Vec<&'a [u8]>) -> bool {
+/// Whether the map that the scanner stands before has a name twice; what is in it was looked at before.
+pub(crate) fn repeats_name(scanner: &mut Scanner<'_>) -> bool {
+    find(scanner, &mut Vec::new(), false)
+}
+
+/// Moves past the next value. `names` are those of the maps around it. Unless the search is deep, only the value itself is
+/// looked at.
+fn find<'a>(scanner: &mut Scanner<'a>, names: &mut Vec<&'a [u8]>, is_deep: bool) -> bool {
     let (count, is_map) = match scanner.token() {
         Some(Token::Map(count)) => (count, true),
         Some(Token::Array(count)) => (count, false),
@@ -38,7 +44,9 @@ fn find<'a>(scanner: &mut Scanner<'a>, names: &mut Vec<&'a [u8]>) -> bool {
             seen |= bit;
             names.push(name);
         }
-        if find(scanner, names) {
+        if !is_deep {
+            scanner.skip();
+        } else if find(scanner, names, true) {
             return true;
         }
     }

@@ -509,7 +509,11 @@ mod tests {
                 }
             }
             self.compact.rest();
-            self.rested += u32::from(matches!(self.compact, Compact::Resting(_)));
+            if matches!(self.compact, Compact::Resting(_)) {
+                self.rested += 1;
+                assert_eq!(known(self.compact.wake()), known(&self.plain));
+                self.compact.rest();
+            }
             let Self { plain, compact, .. } = self;
             assert_eq!(compact.position(), plain.position());
             assert_eq!(compact.cursor(), plain.cursor());
@@ -530,6 +534,12 @@ mod tests {
                 self.both(Replica::handle_timeout);
             }
         }
+    }
+
+    /// What a machine knows, and may show in its answers much later.
+    fn known(replica: &Replica) -> String {
+        let Replica { session, retired, last_snapshot, restarts, base, absent, shown, tickets, .. } = replica;
+        format!("{:?}", (session, retired, last_snapshot, restarts, base, absent, shown, tickets))
     }
 
     fn options(random: &mut fastrand::Rng) -> Options {
@@ -557,6 +567,8 @@ mod tests {
         let verdict = if random.u8(..8) == 0 { Verdict::Refused } else { Verdict::Accepted };
         let attempt = pair.plain.attempt().unwrap_or(random.u32(..3));
         let is_object = pair.plain.options().kind == Kind::Object;
+        // A beacon may come twice, or late.
+        let count = u64::from(number.saturating_sub(if random.u8(..4) == 0 { random.u32(1..4) } else { 0 }));
         match random.u8(..24) {
             0..=10 => pair.offer(Source::Receipt, header, token, verdict),
             11 | 12 if is_object => pair.offer(Source::Hydration, header, token, verdict),
@@ -573,7 +585,7 @@ mod tests {
             17 => pair.both(|replica, now| replica.handle_failure(now, attempt)),
             18 | 19 => {
                 pair.both(|replica, now| {
-                    replica.handle_beacon(now, session, u64::from(number), epoch, near);
+                    replica.handle_beacon(now, session, count, epoch, near);
                 });
             }
             20 => pair.both(|replica, now| replica.handle_session(now, session, Some(epoch))),
@@ -606,6 +618,11 @@ mod tests {
             rested += pair.rested;
         }
         assert!(rested > steps / 4, "it rested after {rested} of {steps} steps");
+    }
+
+    #[test]
+    fn a_replica_rests_before_it_has_a_value() {
+        assert!(matches!(Compact::new(Options::default(), 1), Compact::Resting(_)));
     }
 
     #[test]

@@ -5,23 +5,26 @@ use alloc::vec::Vec;
 use super::tape::{Op, Tape, key};
 use crate::protocol::{EncodedValue, Scanner};
 
-/// One difference, as a word: its kind in the two lowest bits.
+/// One difference, as a word: its kind in the three lowest bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Edit {
     /// The value at this offset of the new bytes takes the place of what was there.
     Fresh(usize),
     /// A map with so many edits: each the offset of a name in the new bytes, and an edit.
     Map(usize),
+    /// As [`Self::Map`]; then how many fields go, and the offsets of their names in the old bytes; then how many come after
+    /// the others, each the offset of a name and an edit.
+    Reorder(usize),
     /// A list with so many edits: each an index and an edit.
     List(usize),
-    /// A map or a list that has other names, or another length: to be compared. The offset in the old bytes is a word of
-    /// its own.
-    Compare {
-        /// Where the old one begins.
-        old: usize,
-        /// Where the new one begins.
-        new: usize,
-    },
+    /// A list that has so many elements now: then how many stay at the beginning and at the end, and how many edits there
+    /// are between.
+    Splice(usize),
+}
+
+impl Edit {
+    /// Nothing differs.
+    pub(super) const SAME: Self = Self::Map(0);
 }
 
 /// Notes about any number of values, each of which begins where [`Edits::len`] was before it was written.
@@ -54,6 +57,13 @@ impl Edits {
         self.words.is_empty()
     }
 
+    /// Forgets all notes. The memory is kept, but for that of something unusually large.
+    pub fn clear(&mut self) {
+        const KEPT: usize = 64 * 1024;
+        self.words.clear();
+        self.words.shrink_to(KEPT);
+    }
+
     /// Forgets what was noted from `start` on.
     pub fn truncate(&mut self, start: usize) {
         self.words.truncate(start);
@@ -62,10 +72,11 @@ impl Edits {
     #[inline]
     fn head(edit: Edit) -> u32 {
         match edit {
-            Edit::Fresh(at) => word(at) << 2,
-            Edit::Map(count) => word(count) << 2 | 1,
-            Edit::List(count) => word(count) << 2 | 2,
-            Edit::Compare { new, .. } => word(new) << 2 | 3,
+            Edit::Fresh(at) => word(at) << 3,
+            Edit::Map(count) => word(count) << 3 | 1,
+            Edit::Reorder(count) => word(count) << 3 | 2,
+            Edit::List(count) => word(count) << 3 | 3,
+            Edit::Splice(count) => word(count) << 3 | 4,
         }
     }
 
@@ -74,9 +85,6 @@ impl Edits {
     pub(super) fn push(&mut self, edit: Edit) -> usize {
         let at = self.words.len();
         self.words.push(Self::head(edit));
-        if let Edit::Compare { old, .. } = edit {
-            self.words.push(word(old));
-        }
         at
     }
 
@@ -85,7 +93,8 @@ impl Edits {
         self.words[at] = Self::head(edit);
     }
 
-    /// Notes where the next edit belongs: the index in a list, or the offset of a name.
+    /// Notes where the next edit belongs: the index in a list, or the offset of a name. Or else how many there are of what
+    /// comes next.
     #[inline]
     pub(super) fn place(&mut self, place: usize) {
         self.words.push(word(place));
@@ -95,7 +104,7 @@ impl Edits {
 /// Reads notes, and writes the tape that they stand for.
 struct Replay<'a> {
     words: core::slice::Iter<'a, u32>,
-    old: EncodedValue<'a>,
+    old: Scanner<'a>,
     new: Scanner<'a>,
 }
 
@@ -105,36 +114,58 @@ impl Replay<'_> {
         self.words.next().copied().unwrap_or_default() as usize
     }
 
+    /// Edits with the names that they are under.
+    fn fields(&mut self, count: usize, tape: &mut Tape) {
+        for _ in 0..count {
+            let name = self.next();
+            tape.name(key(&mut self.new.at(name)));
+            self.edit(tape);
+        }
+    }
+
     fn edit(&mut self, tape: &mut Tape) {
         let word = self.next();
-        let argument = word >> 2;
-        match word & 3 {
+        let argument = word >> 3;
+        match word & 7 {
             0 => tape.node(&mut self.new.at(argument)),
-            // Nothing differs.
             1 if argument == 0 => tape.op(Op::Same, 0),
-            1 => {
-                tape.op(Op::EditMap, argument);
-                for _ in 0..argument {
-                    let name = self.next();
-                    tape.name(key(&mut self.new.at(name)));
-                    self.edit(tape);
+            kind @ (1 | 2) => {
+                tape.op(if kind == 1 { Op::EditMap } else { Op::ReorderMap }, argument);
+                self.fields(argument, tape);
+                if kind == 1 {
+                    return;
                 }
+                let gone = self.copy(tape);
+                for _ in 0..gone {
+                    let name = self.next();
+                    tape.name(key(&mut self.old.at(name)));
+                }
+                let count = self.copy(tape);
+                self.fields(count, tape);
             }
-            2 => {
+            3 => {
                 tape.op(Op::EditList, argument);
                 for _ in 0..argument {
-                    let index = self.next();
-                    tape.word(index);
+                    self.copy(tape);
                     self.edit(tape);
                 }
             }
             _ => {
-                let old = Scanner::new(self.old).at(self.next()).value();
-                if let Some((old, new)) = old.zip(self.new.at(argument).value()) {
-                    tape.patch(old, new);
+                tape.op(Op::SpliceList, argument);
+                self.copy(tape);
+                self.copy(tape);
+                for _ in 0..self.next() {
+                    self.edit(tape);
                 }
             }
         }
+    }
+
+    /// A word that the tape has too.
+    fn copy(&mut self, tape: &mut Tape) -> usize {
+        let word = self.next();
+        tape.word(word);
+        word
     }
 }
 
@@ -142,6 +173,6 @@ impl Tape {
     /// As [`Self::patch`], by the notes at `start` about just these two values.
     pub fn replay(&mut self, edits: &Edits, start: usize, old: EncodedValue<'_>, new: EncodedValue<'_>) {
         let words = edits.words.get(start..).unwrap_or_default().iter();
-        Replay { words, old, new: Scanner::new(new) }.edit(self);
+        Replay { words, old: Scanner::new(old), new: Scanner::new(new) }.edit(self);
     }
 }

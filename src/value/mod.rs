@@ -10,10 +10,10 @@
 //! | file | duty |
 //! |---|---|
 //! | `tape.rs` | the format, and whole values |
-//! | `advance.rs` | the next version of a value, checked, judged and compared as it comes |
+//! | `advance.rs` | two versions of a value compared, the new one checked and judged as it comes |
 //! | `edits.rs` | what that found to be different |
 //! | `marks.rs` | where the parts of a large value begin |
-//! | `diff.rs` | any two versions of a value compared, at any depth |
+//! | `fields.rs` | fields of a map, found by name |
 //! | `names.rs` | names of fields, which cross once |
 //! | `path.rs` | a part of a value |
 //!
@@ -21,8 +21,8 @@
 //! and what a value must look like (`gate`).
 
 mod advance;
-mod diff;
 mod edits;
+mod fields;
 mod marks;
 mod names;
 mod path;

@@ -6,7 +6,10 @@
 
 use alloc::vec::Vec;
 
-use super::names::{Known, Names};
+use super::{
+    edits::Edits,
+    names::{Known, Names},
+};
 use crate::protocol::{EncodedValue, Scanner, Token, is_ascii};
 
 /// What to do, in the low bits of a node's first word. The facade's `value/tape.ts` has the same numbers.
@@ -74,6 +77,8 @@ pub struct Tape {
     text: Vec<u8>,
     wide: Vec<u8>,
     names: Names,
+    /// What [`Self::patch`] found last: its memory is used again.
+    pub(super) edits: Edits,
 }
 
 impl Tape {
@@ -87,6 +92,7 @@ impl Tape {
     pub fn clear(&mut self) {
         const KEPT: usize = 64 * 1024;
         self.words.clear();
+        self.edits.clear();
         self.text.clear();
         self.wide.clear();
         self.words.shrink_to(KEPT);
@@ -131,7 +137,7 @@ impl Tape {
         self.str(text.as_bytes());
     }
 
-    // ---- for `diff.rs`
+    // ---- for `edits.rs`
 
     #[inline]
     pub(super) fn op(&mut self, op: Op, argument: usize) {

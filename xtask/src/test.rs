@@ -146,7 +146,9 @@ fn wasm(shell: &Shell, browser: &Browser, runtime: Runtime, release: bool) -> an
     };
     if release {
         // Of every test file a file: optimising each as one piece would take longer than all tests.
-        pack.arg("--release").env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
+        pack.arg("--release")
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16");
     }
     // More than one test file takes longer than the runner's twenty seconds on a busy machine.
     pack.env("WASM_BINDGEN_TEST_TIMEOUT", "120");

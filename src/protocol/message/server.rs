@@ -219,7 +219,7 @@ pub enum ServerMessage<'a> {
     Relayed(Relayed<'a>),
 }
 
-/// All of an object's change but the value, which comes next.
+/// All of a change but the value, which comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Announced<'a> {
     /// The history that changed.
@@ -230,11 +230,13 @@ pub struct Announced<'a> {
     pub prev: Option<Sequence>,
     /// The schema version the value was written under.
     pub version: Option<&'a str>,
+    /// The record's key; `None` for an object.
+    pub key: Option<&'a str>,
 }
 
 impl<'a> Announced<'a> {
-    /// Reads what stands before the value, where the next message is an envelope with an object's value and without
-    /// fields that are not known here. Of any other the reader may be anywhere in it.
+    /// Reads what stands before the value, where the next message is an envelope with a value and without fields that are
+    /// not known here. Of any other the reader may be anywhere in it.
     #[must_use]
     pub fn decode(reader: &mut Reader<'a>) -> Option<Self> {
         // An array of eight.
@@ -248,9 +250,9 @@ impl<'a> Announced<'a> {
             sequence: reader.sequence().ok()?,
             prev: reader.optional(Reader::sequence).ok()?,
             version: reader.optional(Reader::str).ok()?,
+            key: reader.optional(Reader::key).ok()?,
         };
-        let is_object = reader.optional(Reader::key).ok()?.is_none();
-        (is_object && reader.bool().ok()?).then_some(announced)
+        reader.bool().ok()?.then_some(announced)
     }
 }
 
