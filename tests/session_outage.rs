@@ -128,3 +128,29 @@ fn a_server_that_accepts_and_drops_everybody_is_asked_ever_more_rarely() {
     let (peak, mean) = peak_and_mean(&arrivals);
     assert!(peak < 3.0 * mean, "{peak} at once, {mean:.1} in the mean");
 }
+
+#[test]
+fn of_many_addresses_the_dead_ones_cost_a_moment_and_no_doubling_each() {
+    let last_back = |addresses: u32| {
+        let mut crowd = Crowd::after_a_crash();
+        for session in &mut crowd.sessions {
+            session.take_turns(addresses);
+        }
+        let mut last = 0;
+        while let Some(Reverse((at, index))) = crowd.due.pop() {
+            let now = Timestamp::from_millis(at);
+            crowd.sessions[index].handle_timeout(now);
+            let link = dialed(&mut crowd.sessions[index]).unwrap();
+            // Half of the addresses are dead, in an order of each client's own.
+            if fastrand::Rng::with_seed(at << 16 | index as u64).bool() {
+                crowd.sessions[index].handle_closed(now, link, 1006, "");
+                crowd.schedule(index);
+            } else {
+                last = last.max(at);
+            }
+        }
+        last
+    };
+    assert!(last_back(10) < 3_000, "{} ms", last_back(10));
+    assert!(last_back(1) > 20_000, "a single address that fails so often is asked more rarely");
+}

@@ -67,6 +67,7 @@ table_of! {
         Goodbye,
         Heard,
         Useful,
+        Pong,
         /// A moment before the deadline.
         Early,
         /// At the deadline.
@@ -176,8 +177,9 @@ impl Rig {
             Input::TokenOld => session.handle_token(now, old, Ok("late")),
             Input::Renew => session.handle_renew(),
             Input::Goodbye => session.handle_goodbye(Some(Duration::from_secs(60))),
-            Input::Heard => session.handle_heard(),
+            Input::Heard => session.handle_heard(now),
             Input::Useful => session.handle_useful(),
+            Input::Pong => session.handle_pong(),
             Input::Early => {
                 if let Some(due) = session.poll_timeout() {
                     self.now = Timestamp::from_millis(due.as_millis() - 1).max(now);
@@ -284,9 +286,15 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Start => (S::Dialing, &[A::Dial]),
             I::Opened | I::OpenedOld | I::Lost | I::LostOld | I::Refused | I::Welcome => (S::Idle, &[]),
-            I::Goodbye | I::Heard | I::Useful | I::Early | I::Timeout | I::Late | I::Nudge | I::Reject => {
-                (S::Idle, &[])
-            }
+            I::Goodbye
+            | I::Heard
+            | I::Useful
+            | I::Pong
+            | I::Early
+            | I::Timeout
+            | I::Late
+            | I::Nudge
+            | I::Reject => (S::Idle, &[]),
             I::Close => (S::Closed, &[]),
         },
         S::Dialing => match input {
@@ -297,7 +305,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Timeout | I::Late | I::Reject => (S::Waiting, &[A::Hang]),
             I::Close => (S::Closed, &[A::Hang]),
             I::Start | I::OpenedOld | I::LostOld | I::Welcome | I::Goodbye => (S::Dialing, &[]),
-            I::Heard | I::Useful | I::Early | I::Nudge => (S::Dialing, &[]),
+            I::Heard | I::Useful | I::Pong | I::Early | I::Nudge => (S::Dialing, &[]),
         },
         S::Greeting => match input {
             I::Token | I::NoToken | I::TokenOld | I::Renew => token,
@@ -307,7 +315,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Timeout | I::Late | I::Reject => (S::Waiting, &[A::Hang]),
             I::Close => (S::Closed, &[A::Hang]),
             I::Start | I::Opened | I::OpenedOld | I::LostOld | I::Goodbye => (S::Greeting, &[]),
-            I::Heard | I::Useful | I::Early | I::Nudge => (S::Greeting, &[]),
+            I::Heard | I::Useful | I::Pong | I::Early | I::Nudge => (S::Greeting, &[]),
         },
         S::Live => match input {
             I::Token | I::NoToken | I::TokenOld | I::Renew => token,
@@ -319,7 +327,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Reject => (S::Waiting, &[A::Hang]),
             I::Close => (S::Closed, &[A::Hang]),
             I::Start | I::Opened | I::OpenedOld | I::LostOld | I::Welcome | I::Goodbye => (S::Live, &[]),
-            I::Heard | I::Useful | I::Early => (S::Live, &[]),
+            I::Heard | I::Useful | I::Pong | I::Early => (S::Live, &[]),
         },
         S::Pinged => match input {
             I::Token | I::NoToken | I::TokenOld | I::Renew => token,
@@ -331,7 +339,7 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Late | I::Reject => (S::Waiting, &[A::Hang]),
             I::Close => (S::Closed, &[A::Hang]),
             I::Start | I::Opened | I::OpenedOld | I::LostOld | I::Welcome | I::Goodbye => (S::Pinged, &[]),
-            I::Useful | I::Early => (S::Pinged, &[]),
+            I::Useful | I::Pong | I::Early => (S::Pinged, &[]),
         },
         S::Doubtful => match input {
             I::Token | I::NoToken | I::TokenOld | I::Renew => token,
@@ -343,19 +351,23 @@ fn next(state: State, input: Input) -> (State, &'static [Act]) {
             I::Reject => (S::Waiting, &[A::Hang]),
             I::Close => (S::Closed, &[A::Hang]),
             I::Start | I::Opened | I::OpenedOld | I::LostOld | I::Welcome | I::Goodbye => (S::Doubtful, &[]),
-            I::Useful | I::Early => (S::Doubtful, &[]),
+            I::Useful | I::Pong | I::Early => (S::Doubtful, &[]),
         },
         S::Waiting => match input {
             I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Timeout | I::Late | I::Nudge => (S::Dialing, &[A::Dial]),
             I::Close => (S::Closed, &[]),
             I::Start | I::Opened | I::OpenedOld | I::Lost | I::LostOld | I::Refused => (S::Waiting, &[]),
-            I::Welcome | I::Goodbye | I::Heard | I::Useful | I::Early | I::Reject => (S::Waiting, &[]),
+            I::Welcome | I::Goodbye | I::Heard | I::Useful | I::Pong | I::Early | I::Reject => {
+                (S::Waiting, &[])
+            }
         },
         S::Closed => match input {
             I::Token | I::NoToken | I::TokenOld | I::Renew => token,
             I::Start | I::Opened | I::OpenedOld | I::Lost | I::LostOld | I::Refused => (S::Closed, &[]),
-            I::Welcome | I::Goodbye | I::Heard | I::Useful | I::Early | I::Timeout => (S::Closed, &[]),
+            I::Welcome | I::Goodbye | I::Heard | I::Useful | I::Pong | I::Early | I::Timeout => {
+                (S::Closed, &[])
+            }
             I::Late | I::Nudge | I::Reject | I::Close => (S::Closed, &[]),
         },
     }

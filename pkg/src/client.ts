@@ -139,12 +139,14 @@ interface Dialer {
   readonly environment?: Environment | undefined;
   /** Where the last link was opened to. */
   address: string | null;
+  /** How many addresses are dialed in turn. */
+  addresses: number;
   dial(): Link;
 }
 
 function dialerOf(target: ConnectTarget, options: ConnectOptions): Dialer {
   if (typeof target === 'object' && 'link' in target) {
-    return { environment: target.environment, address: null, dial: () => target.link() };
+    return { environment: target.environment, address: null, addresses: 1, dial: () => target.link() };
   }
   const Socket = options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
   if (Socket === undefined) {
@@ -158,6 +160,7 @@ function dialerOf(target: ConnectTarget, options: ConnectOptions): Dialer {
   let next = 0;
   return {
     address: null,
+    addresses: urls.length,
     dial() {
       const url = urls[next]!;
       this.address = url;
@@ -215,7 +218,7 @@ class SessionClient implements Client {
       revive() {},
     });
     this.#unlisten = listen(() => runtime.input(() => runtime.core.ask(Ask.Nudge)), () => this.#announceStatus());
-    runtime.open(() => dialer.dial(), isAsked ? (link, reason) => {
+    runtime.open(() => dialer.dial(), dialer.addresses, isAsked ? (link, reason) => {
       const tell = (ok: boolean, text: string): void => runtime.input(() => runtime.core.ask(Ask.Token, link, ok, runtime.memory.put(text)));
       // In a microtask: users' code never runs inside the core.
       void Promise.resolve(TOKEN_REASONS[reason]!).then(token).then(

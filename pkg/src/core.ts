@@ -86,7 +86,7 @@ export const enum Source { Seed = -2, Receipt }
  * memory is told by its address.
  */
 export const enum Ask {
-  /** asksForTokens, length (of the token for all links) */
+  /** asksForTokens, length (of the token for all links), addresses */
   Open,
   /** link */
   Opened,

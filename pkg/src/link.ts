@@ -41,7 +41,7 @@ export class Links {
   #held: Uint8Array[] = [];
   #look: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(host: LinkHost, dial: () => Link, fetch?: (link: number, reason: number) => void) {
+  constructor(host: LinkHost, dial: () => Link, readonly addresses: number, fetch?: (link: number, reason: number) => void) {
     this.#host = host;
     this.#dial = dial;
     this.#fetch = fetch;

@@ -157,14 +157,15 @@ export class Runtime implements LinkHost, Revivable {
     if (this.#link) this.due(this.#link);
   }
 
-  /** Starts the session, over links that `dial` opens; with `fetch`, each after a token was asked for. */
-  open(dial: () => Link, fetch?: (link: number, reason: number) => void): void {
-    this.#links = new Links(this, dial, fetch);
+  /** Starts the session, over links that `dial` opens, to so many addresses in turn; with `fetch`, each after a token was asked for. */
+  open(dial: () => Link, addresses: number, fetch?: (link: number, reason: number) => void): void {
+    this.#links = new Links(this, dial, addresses, fetch);
     this.input(() => this.#start());
   }
 
   #start(): void {
-    this.core.ask(Ask.Open, this.#links!.asksForTokens, this.memory.put(this.#token ?? ''));
+    const { asksForTokens, addresses } = this.#links!;
+    this.core.ask(Ask.Open, asksForTokens, this.memory.put(this.#token ?? ''), addresses);
   }
 
   receive(link: number, frame: ArrayBuffer): void {

@@ -326,6 +326,11 @@ impl Client {
         self.session.ask_for_tokens();
     }
 
+    /// The host has so many addresses of one service, and takes the next one for each link.
+    pub fn take_turns(&mut self, addresses: u32) {
+        self.session.take_turns(addresses);
+    }
+
     /// Starts the session.
     pub fn start(&mut self, now: Timestamp) {
         self.session.start(now);
@@ -475,6 +480,7 @@ impl Client {
             self.timer = None;
             for slot in self.numbers(&|_| true) {
                 if self.replica(slot).and_then(Compact::poll_timeout).is_some_and(|due| due <= now) {
+                    self.be_patient(now, slot);
                     self.with_replica(now, slot, |replica| replica.handle_timeout(now));
                 } else {
                     self.set_timer(slot);
@@ -559,6 +565,15 @@ impl Client {
             }
         }
         picked
+    }
+
+    /// What a slow line is still bringing is not given up (R8.9).
+    fn be_patient(&mut self, now: Timestamp, slot: SlotId) {
+        let Some(entry) = self.slots.get_mut(slot.number()).filter(|entry| entry.is_remote()) else { return };
+        let replica = entry.replica.wake();
+        if replica.overdue_since(now).is_some_and(|since| self.session.may_bring(since)) {
+            replica.extend(now);
+        }
     }
 
     fn set_timer(&mut self, slot: SlotId) {

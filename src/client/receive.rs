@@ -44,7 +44,7 @@ impl Client {
         if !self.session.is_current(link) {
             return;
         }
-        self.session.handle_heard();
+        self.session.handle_heard(now);
         let mut reader = Reader::new(frame);
         // An empty frame is none of the protocol either, so the first message is read in any case.
         loop {
@@ -120,9 +120,9 @@ impl Client {
                     self.resume(now);
                 }
             }
-            // All but `pong` are handed on as they came: see `feeds.rs`.
-            ServerMessage::Pong
-            | ServerMessage::Result { .. }
+            ServerMessage::Pong => self.session.handle_pong(),
+            // Handed on as they came: see `feeds.rs`.
+            ServerMessage::Result { .. }
             | ServerMessage::Following { .. }
             | ServerMessage::Notification { .. }
             | ServerMessage::Reply { .. }

@@ -103,7 +103,10 @@ fn a_late_page_of_a_snapshot_that_is_over_is_not_taken_for_the_first_of_a_new_on
     let (mut client, link) = live();
     let slot = client.subscribe_datastore("d", None, "id", false).unwrap();
     client.handle_frame(NOW, link, &frame(&[page(slot, 2, vec![row("a", 1)], Some("a"))]));
-    let late = Timestamp::from_millis(10_000);
+    client.handle_timeout(Timestamp::from_millis(10_000));
+    // The line is clear, so nothing is on its way.
+    let late = Timestamp::from_millis(11_000);
+    client.handle_frame(late, link, &frame(&[ServerMessage::Pong]));
     client.handle_timeout(late);
     // The refetch that is asked by now answers with a snapshot at the same position.
     client.handle_frame(late, link, &frame(&[page(slot, 2, vec![row("b", 2)], None)]));

@@ -15,6 +15,13 @@ use super::{
 /// The first backoff: the longest wait after one failed attempt. It doubles up to one beacon period.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 
+/// How often the deadline of an attempt doubles. To 40 s: whoever loses requests must not wait much longer than it takes to
+/// ask again; those that a session carries have their own time ([`Replica::extend`]).
+const MAX_OVERRUNS: u32 = 2;
+
+/// How much longer a host gives what it knows to be on its way before it looks again.
+const EXTENSION: Duration = Duration::from_secs(1);
+
 /// Where the recovery stands. One request is in flight at most, and one is remembered at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Recovery {
@@ -36,6 +43,8 @@ pub(super) enum Recovery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Request {
     pub(super) attempt: u32,
+    /// When it was sent, or its answer last came on.
+    pub(super) since: Timestamp,
     pub(super) deadline: Timestamp,
     /// Where the replica stood when it was sent.
     pub(super) asked_at: Option<Mark>,
@@ -83,6 +92,8 @@ pub(super) struct Ledger {
     pub(super) attempt: u32,
     /// Failed attempts since the last satisfaction.
     pub(super) failures: u32,
+    /// Attempts that ran into their deadlines with nothing of an answer, since the last satisfaction.
+    pub(super) overruns: u32,
     pub(super) outcome: Outcome,
     /// The last cause of rule 4 and how often it came again.
     pub(super) repeat: Option<(Cause, u32)>,
@@ -92,14 +103,14 @@ pub(super) struct Ledger {
 /// All but the generator: the same machine with another seed waits for other times, and decides the same.
 impl Hash for Ledger {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        let Self { attempt, failures, outcome, repeat, random: _ } = self;
-        (attempt, failures, outcome, repeat).hash(hasher);
+        let Self { attempt, failures, overruns, outcome, repeat, random: _ } = self;
+        (attempt, failures, overruns, outcome, repeat).hash(hasher);
     }
 }
 
 impl Ledger {
     pub(super) const fn new(seed: u64) -> Self {
-        Self { attempt: 0, failures: 0, outcome: Outcome::Good, repeat: None, random: seed }
+        Self { attempt: 0, failures: 0, overruns: 0, outcome: Outcome::Good, repeat: None, random: seed }
     }
 
     /// Half of what the generator has: enough to go on with.
@@ -189,13 +200,38 @@ impl Replica {
         let position = self.position();
         self.recovery = Recovery::InFlight(Request {
             attempt,
-            deadline: now + self.options.attempt_deadline,
+            since: now,
+            deadline: now + self.options.attempt_deadline * 2u32.pow(self.ledger.overruns),
             asked_at: position,
             refresh,
             remembered: Remembered::Nothing,
         });
         let withhold = self.withholds();
         self.effects.push_back(Effect::Refetch { attempt, position, withhold });
+    }
+
+    /// Where something that was asked for is past its deadline: since when nothing came of it. A host that knows the answer to
+    /// be on its way calls [`extend`](Self::extend) before [`handle_timeout`](Self::handle_timeout).
+    #[must_use]
+    pub fn overdue_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let request = match self.recovery {
+            Recovery::InFlight(request) if request.deadline <= now => Some(request.since),
+            Recovery::InFlight(_) | Recovery::Idle | Recovery::Backoff { .. } => None,
+        };
+        request.max(self.staging.as_ref().and_then(|staging| staging.overdue_since(now)))
+    }
+
+    /// Gives what is past its deadline a second more.
+    pub fn extend(&mut self, now: Timestamp) {
+        let later = now + EXTENSION;
+        if let Recovery::InFlight(request) = &mut self.recovery
+            && request.deadline <= now
+        {
+            request.deadline = later;
+        }
+        if let Some(staging) = &mut self.staging {
+            staging.extend(now, later);
+        }
     }
 
     /// Rule 8: once nothing is missing, the retry and the remembered request are cancelled; but `refresh` is answered.
@@ -205,6 +241,7 @@ impl Replica {
             return;
         }
         self.ledger.failures = 0;
+        self.ledger.overruns = 0;
         self.ledger.outcome = Outcome::Good;
         match &mut self.recovery {
             Recovery::Idle | Recovery::Backoff { .. } => self.recovery = Recovery::Idle,
@@ -339,6 +376,10 @@ impl Replica {
             Recovery::InFlight(request) if request.deadline <= now => {
                 // The generation advances: `request` no longer finds this attempt, whatever comes.
                 self.effects.push_back(Effect::Abort { attempt: request.attempt });
+                // Where its pages came, what is missing was lost: more time brings nothing.
+                if self.staging.as_ref().is_none_or(|staging| !staging.answers(request.attempt)) {
+                    self.ledger.overruns = (self.ledger.overruns + 1).min(MAX_OVERRUNS);
+                }
                 self.fail(now, request, Outcome::Failed);
             }
             Recovery::Backoff { until, refresh } if until <= now => {
@@ -364,6 +405,7 @@ impl Replica {
         }
         self.recovery = Recovery::Idle;
         self.ledger.failures = 0;
+        self.ledger.overruns = 0;
         self.drop_staging();
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Staging {
     is_complete: bool,
     /// History was lost: operations from the snapshot on will never be contiguous.
     is_broken: bool,
+    /// When its last page came.
+    since: Timestamp,
     deadline: Timestamp,
 }
 
@@ -47,6 +49,21 @@ impl Staging {
     /// Its own deadline, where no attempt has one for it.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         self.attempt.is_none().then_some(self.deadline)
+    }
+
+    pub(super) fn answers(&self, attempt: u32) -> bool {
+        self.attempt == Some(attempt)
+    }
+
+    /// When its last page came, where it is past its own deadline.
+    pub(super) fn overdue_since(&self, now: Timestamp) -> Option<Timestamp> {
+        self.deadline().filter(|deadline| *deadline <= now).map(|_| self.since)
+    }
+
+    pub(super) fn extend(&mut self, now: Timestamp, later: Timestamp) {
+        if self.deadline <= now {
+            self.deadline = later;
+        }
     }
 
     fn holds(&self, header: &Header) -> bool {
@@ -119,12 +136,14 @@ impl Replica {
             staging.pages = staging.pages.max(page.number.saturating_add(1));
             staging.until = staging.until.max(page.head);
             staging.is_complete |= page.is_last;
+            staging.since = now;
             staging.deadline = deadline;
         }
         // Every page shows that the authority is at work.
         if let Recovery::InFlight(request) = &mut self.recovery
             && Some(request.attempt) == attempt
         {
+            request.since = now;
             request.deadline = deadline;
         }
         self.effects.push_back(Effect::Page { token: page.token });
@@ -146,6 +165,7 @@ impl Replica {
             until: header.sequence,
             is_complete: false,
             is_broken: false,
+            since: now,
             deadline: now + self.options.attempt_deadline,
         }));
         self.stage_held(now, header);
@@ -313,7 +333,7 @@ impl Replica {
     }
 
     pub(super) fn drop_staging_of(&mut self, attempt: u32) {
-        if self.staging.as_ref().is_some_and(|staging| staging.attempt == Some(attempt)) {
+        if self.staging.as_ref().is_some_and(|staging| staging.answers(attempt)) {
             self.drop_staging();
             self.restarts = self.restarts.saturating_add(1);
         }

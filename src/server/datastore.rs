@@ -581,14 +581,13 @@ impl<S: Storage> Server<S> {
             let Some(value) = &stored.value else {
                 return ControlFlow::Continue(());
             };
-            if bytes >= PAGE_BYTES {
+            let version = stored.version.as_ref().map_or(0, |version| version.len());
+            let row = ROW_BYTES + key.len() + value.len() + version;
+            if bytes > 0 && bytes + row > PAGE_BYTES {
                 has_more = true;
                 return ControlFlow::Break(());
             }
-            bytes += ROW_BYTES
-                + key.len()
-                + value.len()
-                + stored.version.as_ref().map_or(0, |version| version.len());
+            bytes += row;
             records.push(Record::of(key, stored, value));
             ControlFlow::Continue(())
         });

@@ -6,6 +6,10 @@
 //! Every wait has a deadline and every state an exit, so a session is never silent for ever: `Fetching`, `Dialing` and
 //! `Greeting` time out, `Live` pings every heartbeat and abandons a link that does not answer, `Waiting` ends by its timer or by
 //! [`Session::nudge`]. Only [`Session::close`] and a terminal close code end it.
+//!
+//! A frame is heard only once it is whole, so on a slow line a large one looks like silence. Therefore a link that goes
+//! silent while an answer may be on its way makes the session wait longer before it gives the next one up, and whoever waits
+//! for an answer asks [`Session::may_bring`] whether it can still come.
 
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 use core::time::Duration;
@@ -23,8 +27,22 @@ const BACKOFF_BASE: Duration = Duration::from_millis(100);
 /// No backoff is drawn beyond this.
 const BACKOFF_CAP: Duration = Duration::from_secs(30);
 
+/// Most addresses of a round. While half of them are dead, eight dead ones in a row come once in 256 times; and a server that is
+/// there, but full, is dialed by few who have not backed off yet.
+const MAX_ROUND: u32 = 8;
+
 /// How long a ping may stay unanswered that asks whether a link outlived a sleep or a change of network: a person waits.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often patience doubles: with the usual heartbeat to 250 s of silence, in which 2 KiB a second carry the largest
+/// frame that a server sends.
+const MAX_SILENCES: u32 = 4;
+
+/// After so many heartbeats in a row whose pings were answered in time, the line is no slow one any more.
+const CALM_HEARTBEATS: u32 = 30;
+
+/// A server that takes longer than this to begin an answer has lost the question.
+const SETTLING: Duration = Duration::from_secs(5);
 
 /// How long a ping may stay unanswered: with the heartbeat before it, two and a half heartbeats of silence.
 fn patience(heartbeat: Duration) -> Duration {
@@ -111,11 +129,31 @@ enum State {
     /// Welcomed. Exits: closed or silence → Waiting, or Closed by a terminal code.
     /// `verdict` is when the link is given up, if nothing is heard by then: set by the first ping since the last frame, so
     /// that a late timer pings before it gives a link up.
-    Live { heartbeat: Duration, pinged: Timestamp, verdict: Option<Timestamp> },
+    Live { heartbeat: Duration, pinged: Timestamp, verdict: Option<Timestamp>, line: Line },
     /// Between two links. Exits: timer or nudge → Fetching or Dialing.
     Waiting { until: Timestamp },
     /// No exit.
     Closed,
+}
+
+/// What the pings of a link tell about the line.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    /// Pings without their pongs.
+    unanswered: u32,
+    /// When the newest ping was sent whose pong is here, and with it all that the server had sent before.
+    clear: Option<Timestamp>,
+    /// When a question was last answered.
+    useful: Timestamp,
+    /// Heartbeats in a row whose pings were answered before the next.
+    calm: u32,
+}
+
+impl Line {
+    /// As [`Session::may_bring`].
+    fn may_bring(&self, asked: Timestamp) -> bool {
+        self.clear.is_none_or(|clear| clear < asked.max(self.useful) + SETTLING)
+    }
 }
 
 /// Proof of who is calling.
@@ -137,8 +175,16 @@ pub struct Session {
     credential: Credential,
     state: State,
     link: Generation,
-    /// Reconnects since the last useful exchange.
-    failures: u32,
+    /// How often the backoff has doubled since the last useful exchange.
+    doublings: u32,
+    /// Dials in a row that came to nothing, since it doubled last.
+    missed: u32,
+    /// How many of them double it.
+    round: u32,
+    /// Links that went silent while an answer may have been on its way, since the line was last calm.
+    silences: u32,
+    /// When the last frame came.
+    heard: Timestamp,
     /// The server's wish for the next wait, from `goodbye`.
     wish: Option<Duration>,
     reason: String,
@@ -156,7 +202,11 @@ impl Session {
             credential: Credential::Fixed(token),
             state: State::Idle,
             link: Generation::default(),
-            failures: 0,
+            doublings: 0,
+            missed: 0,
+            round: 1,
+            silences: 0,
+            heard: Timestamp::default(),
             wish: None,
             reason: String::new(),
             code: 0,
@@ -173,6 +223,12 @@ impl Session {
     /// From now on the host is asked for a token before every link, and when the one in use is about to expire.
     pub fn ask_for_tokens(&mut self) {
         self.credential = Credential::Asked { token: None, was_refused: false };
+    }
+
+    /// The host has so many addresses, and takes the next one for each link: that one of them is dead says nothing about the
+    /// others, so only a round of them doubles the backoff.
+    pub fn take_turns(&mut self, addresses: u32) {
+        self.round = addresses.clamp(1, MAX_ROUND);
     }
 
     /// Where the session stands.
@@ -206,6 +262,25 @@ impl Session {
     pub fn is_current(&self, link: Generation) -> bool {
         link == self.link
             && matches!(self.state, State::Dialing { .. } | State::Greeting { .. } | State::Live { .. })
+    }
+
+    /// Whether the answer to what was asked at `asked` may still be on its way.
+    ///
+    /// A server answers a ping at once, and a line keeps the order: so an answer that was begun before a ping comes before
+    /// its pong, however slow the line. Nor is a question lost while others are answered, because they wait their turns.
+    #[must_use]
+    pub fn may_bring(&self, asked: Timestamp) -> bool {
+        match self.state {
+            State::Live { line, .. } => {
+                line.clear.is_none_or(|clear| clear < asked.max(line.useful) + SETTLING)
+            }
+            State::Idle
+            | State::Fetching { .. }
+            | State::Dialing { .. }
+            | State::Greeting { .. }
+            | State::Waiting { .. }
+            | State::Closed => false,
+        }
     }
 
     /// Why the last link ended, for people.
@@ -260,7 +335,8 @@ impl Session {
             if let Credential::Asked { was_refused, .. } = &mut self.credential {
                 *was_refused = false;
             }
-            self.state = State::Live { heartbeat, pinged: now, verdict: None };
+            let line = Line { unanswered: 0, clear: None, useful: now, calm: 0 };
+            self.state = State::Live { heartbeat, pinged: now, verdict: None, line };
         }
         greeted
     }
@@ -307,8 +383,9 @@ impl Session {
         self.wish = retry_after;
     }
 
-    /// A frame came.
-    pub fn handle_heard(&mut self) {
+    /// A frame came. What it holds is told after this.
+    pub fn handle_heard(&mut self, now: Timestamp) {
+        self.heard = now;
         if let State::Live { verdict, .. } = &mut self.state {
             *verdict = None;
         }
@@ -316,7 +393,25 @@ impl Session {
 
     /// An answer or acknowledgement came: the connection is of use, so the backoff starts over.
     pub fn handle_useful(&mut self) {
-        self.failures = 0;
+        self.doublings = 0;
+        self.missed = 0;
+        if let State::Live { line, .. } = &mut self.state {
+            line.useful = self.heard;
+        }
+    }
+
+    /// A pong came, for the oldest ping without one.
+    pub fn handle_pong(&mut self) {
+        if let State::Live { heartbeat, pinged, line, .. } = &mut self.state
+            && line.unanswered > 0
+        {
+            line.unanswered -= 1;
+            // Pings are a heartbeat apart; those out of turn are closer, which only makes this earlier than it was.
+            let later = u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX);
+            let later = later.saturating_mul(u64::from(line.unanswered));
+            let sent = Timestamp::from_millis(pinged.as_millis().saturating_sub(later));
+            line.clear = line.clear.max(Some(sent));
+        }
     }
 
     /// A deadline has come.
@@ -324,13 +419,18 @@ impl Session {
         match self.state {
             State::Dialing { deadline } if deadline <= now => self.abandon(now, "the server did not answer"),
             State::Greeting { deadline } if deadline <= now => self.abandon(now, "the server did not greet"),
-            State::Live { heartbeat, pinged, verdict } => {
+            State::Live { heartbeat, pinged, verdict, line } => {
                 if verdict.is_some_and(|verdict| verdict <= now) {
+                    // Where nothing was on its way the line has died; else it may be busy with a large frame.
+                    if line.may_bring(line.useful) {
+                        self.silences = (self.silences + 1).min(MAX_SILENCES);
+                    }
                     self.abandon(now, "the connection went silent");
                 } else if pinged + heartbeat * 2 <= now {
                     // A heartbeat late: the machine slept, and the link may be long dead.
                     self.ping(now, PROBE_PATIENCE);
                 } else if pinged + heartbeat <= now {
+                    self.observe_line();
                     self.ping(now, patience(heartbeat));
                 }
             }
@@ -396,7 +496,7 @@ impl Session {
             State::Fetching { deadline } | State::Dialing { deadline } | State::Greeting { deadline } => {
                 Some(deadline)
             }
-            State::Live { heartbeat, pinged, verdict } => {
+            State::Live { heartbeat, pinged, verdict, .. } => {
                 Some(verdict.map_or(pinged + heartbeat, |verdict| verdict.min(pinged + heartbeat)))
             }
             State::Waiting { until } => Some(until),
@@ -424,11 +524,25 @@ impl Session {
         self.actions.push_back(Action::Dial(self.link));
     }
 
-    /// Asks for a sign of life within `patience`, or sooner where one is overdue already.
+    /// A heartbeat is over: says whether its pings were answered.
+    fn observe_line(&mut self) {
+        if let State::Live { line, pinged, .. } = &mut self.state {
+            let is_calm = line.clear == Some(*pinged);
+            line.calm = if is_calm { line.calm + 1 } else { 0 };
+            if line.calm >= CALM_HEARTBEATS {
+                line.calm = 0;
+                self.silences = 0;
+            }
+        }
+    }
+
+    /// Asks for a sign of life within `patience`, or sooner where one is overdue already; on a line that has shown to be
+    /// slow, later.
     fn ping(&mut self, now: Timestamp, patience: Duration) {
-        if let State::Live { pinged, verdict, .. } = &mut self.state {
+        if let State::Live { pinged, verdict, line, .. } = &mut self.state {
             *pinged = now;
-            let due = now + patience;
+            line.unanswered += 1;
+            let due = now + patience * 2u32.pow(self.silences);
             *verdict = Some(verdict.map_or(due, |verdict| verdict.min(due)));
             let mut frame = Writer::new();
             ClientMessage::Ping.encode(&mut frame);
@@ -446,8 +560,12 @@ impl Session {
 
     /// Full jitter: the whole range from zero, so that the clients of a restarted server spread out.
     fn wait(&mut self, now: Timestamp) {
-        let ceiling = (BACKOFF_BASE * 2u32.saturating_pow(self.failures.min(10))).min(BACKOFF_CAP);
-        self.failures += 1;
+        let ceiling = (BACKOFF_BASE * 2u32.saturating_pow(self.doublings.min(10))).min(BACKOFF_CAP);
+        self.missed = if matches!(self.state, State::Dialing { .. }) { self.missed + 1 } else { self.round };
+        if self.missed >= self.round {
+            self.missed = 0;
+            self.doublings += 1;
+        }
         let jitter =
             Duration::from_millis(self.random.u64(0..=u64::try_from(ceiling.as_millis()).unwrap_or(0)));
         self.state = State::Waiting { until: now + self.wish.take().unwrap_or_default() + jitter };

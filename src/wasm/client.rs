@@ -161,7 +161,7 @@ impl Core {
     /// one of the numbers below; what they take and give say the methods that they name.
     pub fn ask(&mut self, what: u32, a: u32, b: u32, c: u32, d: u32) -> f64 {
         match what {
-            0 => self.open(a != 0, b as usize),
+            0 => self.open(a != 0, b as usize, c),
             1 => self.opened(a),
             2 => self.closed(a, b, c as usize),
             3 => self.host.fired(),
@@ -383,10 +383,12 @@ impl Core {
     // ---- session
 
     /// Starts the session. If it `asks_for_tokens`, the facade is told to fetch one before each link, and when the one
-    /// in use is about to expire; else the room holds the one for all links, if it has a `length`.
-    fn open(&mut self, asks_for_tokens: bool, length: usize) {
+    /// in use is about to expire; else the room holds the one for all links, if it has a `length`. The links go to so many
+    /// `addresses` in turn.
+    fn open(&mut self, asks_for_tokens: bool, length: usize, addresses: u32) {
         let now = self.host.now();
         let Host { client, .. } = &mut self.host;
+        client.take_turns(addresses);
         if asks_for_tokens {
             client.ask_for_tokens();
         } else if length > 0 {

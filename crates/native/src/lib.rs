@@ -258,6 +258,7 @@ impl Client {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (status, connection) = watch::channel(Connection::Connecting);
         let mut client = tidewire::client::Client::new(seed, token);
+        client.take_turns(addresses.count());
         if tokens.is_some() {
             client.ask_for_tokens();
         }

@@ -57,6 +57,10 @@ impl Addresses {
         (!all.is_empty()).then_some(Self { all, next: 0 })
     }
 
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.all.len()).unwrap_or(u32::MAX)
+    }
+
     /// Where to open the next link to.
     pub(crate) fn take(&mut self) -> Address {
         let address = self.all[self.next].clone();

@@ -21,7 +21,9 @@ use thiserror::Error;
 use tidewire::protocol::{Epoch, Lineage, Position, Sequence};
 
 use crate::{
-    check, serve,
+    check,
+    replaced::Replaced,
+    serve,
     sqlite::{self, DATABASE, epoch, lineage, lineage_bytes, open, sequence},
 };
 
@@ -195,8 +197,10 @@ pub fn restore(file: &Path, directory: &Path, replace: bool) -> Result<Restored,
     if !faults.is_empty() {
         return Err(RestoreError::Damaged(faults));
     }
+    // One that cannot be read is why a backup is restored, often.
+    let in_place = open::read(&path).ok().and_then(|database| Replaced::read(&database).ok());
     let partial = directory.join("tidewire.db.restoring");
-    let renewed = copy(&source, &partial).and_then(|()| renew_file(&partial));
+    let renewed = copy(&source, &partial).and_then(|()| renew_file(&partial, &in_place.unwrap_or_default()));
     let histories = match renewed {
         Ok(histories) => histories,
         Err(error) => {
@@ -244,12 +248,13 @@ fn put_aside(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// Gives every history of a database a new epoch, whose lineage begins with the old one. Returns how many there are.
-fn renew_file(path: &Path) -> Result<usize, CopyError> {
+fn renew_file(path: &Path, in_place: &Replaced) -> Result<usize, CopyError> {
     let mut database = Connection::open(path)?;
     open::bring_up_to_date(&database)?;
     let transaction = database.transaction()?;
     let fresh = || serve::seed().map(|seed| Epoch::from_bytes(std::array::from_fn(|index| seed[index])));
     let histories = renew(&transaction, |_| fresh())?;
+    in_place.adopt(&transaction)?;
     // It is no place of any log any more.
     transaction.execute("DELETE FROM cluster", [])?;
     transaction.commit()?;

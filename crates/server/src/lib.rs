@@ -22,6 +22,7 @@ mod limits;
 pub mod listen;
 pub mod metrics;
 mod pattern;
+mod replaced;
 pub mod serve;
 pub mod sqlite;
 pub mod web;

@@ -34,8 +34,8 @@ const HEAD_BYTES: usize = 16 * 1024;
 /// Lines of a head: several times as many as browsers and proxies send.
 const HEAD_LINES: usize = 100;
 
-/// How long a peer may take nothing of what it is sent. A response may be as large as a datastore, and waits in memory.
-/// Longer than the patience of a WebSocket, which says why it ends.
+/// How long a peer may take nothing at all of what it is sent. A response may be as large as a datastore, and waits in
+/// memory. A slow line takes something every few seconds, so this is shorter than the patience with a whole frame.
 const WRITE_PATIENCE: Duration = Duration::from_secs(90);
 
 /// How long to wait when the system has no socket left, for some to be closed.

@@ -51,9 +51,9 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// How long a close may take: a peer that does not answer it is not waited for.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long one frame may take to leave: the largest one over a line of 20 KiB a second. A shorter wait would have a
-/// client behind such a line ask for the same page for ever.
-const WRITE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long one frame may take to leave: longer than the most patient client waits for it (PROTOCOL.md, "Heartbeat"), so
+/// that it is not the server that has a client behind a slow line ask for the same page for ever.
+const WRITE_PATIENCE: Duration = Duration::from_secs(260);
 
 /// A WebSocket's close frame has room for 123 bytes of text.
 const MAX_REASON_BYTES: usize = 123;

@@ -132,6 +132,58 @@ async fn a_backup_of_a_running_server_is_restored_under_new_epochs_that_tell_wha
 }
 
 #[tokio::test]
+async fn whoever_saw_an_epoch_between_two_restores_of_one_backup_is_told_what_was_kept_of_it() {
+    let data = tempfile::tempdir().unwrap();
+    let (file, directory) = (data.path().join("backup.db"), data.path().join("data"));
+    let first;
+    {
+        let server = Program::start(&directory, &[]);
+        let mut client = Client::connect(&server.address, "c").await;
+        client.rows("d", "id").await;
+        for n in 1..=5 {
+            client.put(n, "k", &n.to_string()).await;
+            client.set(100 + n, "d", &format!(r#"{{"id":"{n}"}}"#)).await;
+        }
+        first = client.put(6, "other", "1").await.epoch;
+        succeeds(&["backup", text(&file), "--data", text(&directory)]);
+        server.kill();
+    }
+    let mut between = Vec::new();
+    for round in 1..=3_u64 {
+        succeeds(&["restore", text(&file), "--data", text(&directory), "--replace"]);
+        let server = Program::start(&directory, &[]);
+        let mut client = Client::connect(&server.address, "c").await;
+        // Seen by clients, and gone with the next restore.
+        let object = client.put(1_000 * round, "k", &format!("\"{round}\"")).await;
+        let row = client.set(1_000 * round + 1, "d", r#"{"id":"6"}"#).await;
+        let late = client.put(1_000 * round + 2, "late", "1").await;
+        assert_eq!((object.sequence.get(), row.sequence.get(), late.sequence.get()), (6, 6, 1));
+        between.push((object, row));
+        server.kill();
+    }
+    succeeds(&["restore", text(&file), "--data", text(&directory), "--replace"]);
+    assert!(succeeds(&["check", "--data", text(&directory)]).contains("sound"));
+    let server = Program::start(&directory, &[]);
+    let mut client = Client::connect(&server.address, "c").await;
+    let expected = |of: fn(&(Position, Position)) -> Position, kept| {
+        let newest_first = between.iter().rev();
+        newest_first.map(move |seen| (of(seen).epoch, kept)).collect::<Vec<_>>()
+    };
+    let last = between.last().unwrap().0;
+    let (_, sequence, lineage) = snapshot(&mut client, Target::Object("k"), last).await;
+    assert_eq!(sequence, 5);
+    assert_eq!(kept(&lineage)[..3], expected(|seen| seen.0, 5)[..]);
+    assert_eq!(kept(&lineage)[3..], [(first, 5)]);
+    let (_, sequence, lineage) = snapshot(&mut client, DATASTORE, last).await;
+    assert_eq!((sequence, lineage.entries().len()), (5, 4));
+    assert_eq!(kept(&lineage)[..3], expected(|seen| seen.1, 5)[..]);
+    // What was new each time kept nothing.
+    client.put(9_000, "late", "2").await;
+    let (_, _, lineage) = snapshot(&mut client, Target::Object("late"), last).await;
+    assert_eq!(kept(&lineage)[..3], expected(|seen| seen.0, 0)[..]);
+}
+
+#[tokio::test]
 async fn a_backup_taken_under_steady_writes_is_of_one_moment() {
     let data = tempfile::tempdir().unwrap();
     let (directory, file) = (data.path().join("data"), data.path().join("backup.db"));

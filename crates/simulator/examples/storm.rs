@@ -90,6 +90,9 @@ impl Storm {
         };
         for client in 0..clients {
             let mut session = Session::new(format!("{client}"), None, client as u64);
+            if !matches!(way, Way::Balancer) {
+                session.take_turns(u32::try_from(nodes).unwrap());
+            }
             session.start(now);
             let link = dialed(&mut session).unwrap();
             session.handle_opened(now, link);

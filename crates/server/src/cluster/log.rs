@@ -22,7 +22,7 @@ use thiserror::Error;
 use tidewire::protocol::Timestamp;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{Cluster, record::fold};
@@ -36,6 +36,9 @@ const PING: Duration = Duration::from_secs(2);
 
 /// How often the log's server says that it is there while there is nothing to read.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How long nothing may come before it is looked whether there is something: members give a sign of life more often.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// How long to wait before the log is tried again.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -336,15 +339,30 @@ impl Log {
         let messages = consumer.stream().max_messages_per_batch(READ_AHEAD).heartbeat(HEARTBEAT);
         let messages = messages.expires(HEARTBEAT * 10).messages().await;
         let mut messages = messages.map_err(|error| failed("followed")(error.into()))?;
+        let mut heard = Instant::now();
+        // Where the log ended when nothing had come for a while.
+        let mut end = None;
         loop {
             let first = match timeout(HEARTBEAT, messages.next()).await {
                 Ok(Some(message)) => message,
                 Ok(None) => return Ok(()),
-                Err(_elapsed) if self.client.connection_state() == Link::Connected => continue,
+                Err(_elapsed) if self.client.connection_state() == Link::Connected => {
+                    // A consumer may be well, and the copy of the log that it reads from be stuck: another may have
+                    // another copy.
+                    if end.is_some_and(|end| end > place.position) {
+                        let why = format!("nothing comes after {}, and there is more", place.position);
+                        return Err(LogError::Failed { doing: "followed", why });
+                    }
+                    if heard.elapsed() > QUIET {
+                        end = Some(self.extent().await?.last);
+                    }
+                    continue;
+                }
                 Err(_elapsed) => {
                     return Err(LogError::Failed { doing: "followed", why: "disconnected".to_owned() });
                 }
             };
+            (heard, end) = (Instant::now(), None);
             let mut arrived: Vec<Arrived> = Vec::new();
             let mut next = Some(first);
             while let Some(message) = next.take() {

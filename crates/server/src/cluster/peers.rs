@@ -19,7 +19,7 @@ use thiserror::Error;
 use tidewire::protocol::{DecodeError, Epoch, Reader, Writer};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 use super::{
@@ -37,6 +37,13 @@ const GATHERING: Duration = Duration::from_millis(700);
 
 /// How long the other node may take to copy its database before the first piece.
 const COPYING: Duration = Duration::from_secs(600);
+
+/// How long it may take to answer: reading a piece from a busy disk. One that has died, or whose answer was lost, must not hold
+/// up whoever could ask again.
+const ANSWERING: Duration = Duration::from_secs(10);
+
+/// How often it is asked whether its copy is made.
+const LOOKING: Duration = Duration::from_millis(200);
 
 /// Bytes of a piece: well below what NATS takes in one message.
 const PIECE: u64 = 512 * 1024;
@@ -122,8 +129,10 @@ impl Standing {
 /// What is asked of a node that has a copy to give.
 #[derive(Debug, Clone, Copy)]
 enum Wish {
-    /// Make one; the answer is its number and size.
+    /// Make one; the answer is its number.
     Make,
+    /// How far it is; the answer is its size, once it is made.
+    Look { copy: u64 },
     /// The piece at this offset.
     Piece { copy: u64, offset: u64 },
     /// It is not needed any more.
@@ -144,6 +153,10 @@ impl Wish {
                 writer.u64(2);
                 writer.u64(copy);
             }
+            Self::Look { copy } => {
+                writer.u64(3);
+                writer.u64(copy);
+            }
         }
         writer.into_bytes()
     }
@@ -154,6 +167,7 @@ impl Wish {
             0 => Self::Make,
             1 => Self::Piece { copy: reader.u64()?, offset: reader.u64()? },
             2 => Self::Drop { copy: reader.u64()? },
+            3 => Self::Look { copy: reader.u64()? },
             other => return Err(DecodeError::UnknownKind(other)),
         })
     }
@@ -227,7 +241,7 @@ impl Peers {
     }
 
     async fn wish(&self, from: &str, wish: Wish) -> Result<Vec<u8>, PeerError> {
-        let request = Request::new().payload(wish.encode().into()).timeout(Some(COPYING));
+        let request = Request::new().payload(wish.encode().into()).timeout(Some(ANSWERING));
         let answer = self.log.client.send_request(copies(&self.log.prefix, from), request).await;
         let answer = answer.map_err(unanswered)?;
         let reader = &mut Reader::new(&answer.payload);
@@ -240,9 +254,18 @@ impl Peers {
 
     /// Fetches a copy of another node's database. Returns its file, in the data directory.
     pub(super) async fn fetch(&self, from: &str, data: &Path) -> Result<PathBuf, PeerError> {
-        let about = self.wish(from, Wish::Make).await?;
-        let reader = &mut Reader::new(&about);
-        let (copy, size) = (reader.u64()?, reader.u64()?);
+        let copy = Reader::new(&self.wish(from, Wish::Make).await?).u64()?;
+        let end = Instant::now() + COPYING;
+        let size = loop {
+            let about = self.wish(from, Wish::Look { copy }).await?;
+            if let Some(size) = Reader::new(&about).optional(Reader::u64)? {
+                break size;
+            }
+            if Instant::now() > end {
+                return Err(PeerError::Refused("it takes too long".to_owned()));
+            }
+            sleep(LOOKING).await;
+        };
         let path = data.join(FETCHED);
         let mut file = File::create(&path)?;
         let mut offset = 0;
@@ -268,7 +291,8 @@ fn copies(prefix: &str, name: &str) -> String {
 
 /// Answers who asks who is there.
 async fn answer(log: Log, name: String, standing: Arc<Mutex<Standing>>, mut asked: Subscriber) {
-    while let Some(Message { reply: Some(reply), .. }) = asked.next().await {
+    while let Some(Message { reply, .. }) = asked.next().await {
+        let Some(reply) = reply else { continue };
         let answer = standing.lock().unwrap_or_else(PoisonError::into_inner).encode(&name);
         let _ = log.client.publish(reply, answer.into()).await;
     }
@@ -296,9 +320,26 @@ async fn give(log: Log, data: PathBuf, standing: Arc<Mutex<Standing>>, mut wishe
     }
 }
 
-async fn grant(data: &Path, copies: &mut HashMap<u64, PathBuf>, wish: Wish) -> Result<Vec<u8>, String> {
+/// A copy that is given.
+enum Given {
+    /// Exits: made, or refused with the error -> forgotten.
+    Making {
+        path: PathBuf,
+        making: JoinHandle<Result<u64, BackupError>>,
+    },
+    Made {
+        path: PathBuf,
+        size: u64,
+    },
+}
+
+async fn grant(data: &Path, copies: &mut HashMap<u64, Given>, wish: Wish) -> Result<Vec<u8>, String> {
     match wish {
         Wish::Make => {
+            let mut making = copies.iter().filter(|(_, copy)| matches!(copy, Given::Making { .. }));
+            if let Some((number, _)) = making.next() {
+                return Ok(number_of(*number));
+            }
             // Whoever fetched an earlier one has it, or has gone.
             copies.clear();
             sweep(data);
@@ -306,27 +347,54 @@ async fn grant(data: &Path, copies: &mut HashMap<u64, PathBuf>, wish: Wish) -> R
             let number = u64::from(u32::from_be_bytes([seed[0], seed[1], seed[2], seed[3]]));
             let path = data.join(format!("{COPY}{number:08x}"));
             let (from, to) = (data.to_owned(), path.clone());
-            let made = spawn_blocking(move || backup(&from, &to)).await.map_err(|error| error.to_string())?;
-            let size = made.map_err(|error: BackupError| error.to_string())?;
-            copies.insert(number, path);
+            let making = spawn_blocking(move || backup(&from, &to));
+            copies.insert(number, Given::Making { path, making });
+            Ok(number_of(number))
+        }
+        Wish::Look { copy: number } => {
+            let size = match copies.remove(&number).ok_or(NO_COPY)? {
+                Given::Making { path, making } if making.is_finished() => {
+                    let made = making.await.map_err(|error| error.to_string())?;
+                    let size = made.map_err(|error| error.to_string())?;
+                    copies.insert(number, Given::Made { path, size });
+                    Some(size)
+                }
+                copy @ Given::Making { .. } => {
+                    copies.insert(number, copy);
+                    None
+                }
+                Given::Made { path, size } => {
+                    copies.insert(number, Given::Made { path, size });
+                    Some(size)
+                }
+            };
             let mut writer = Writer::new();
-            writer.u64(number);
-            writer.u64(size);
+            writer.optional(size, Writer::u64);
             Ok(writer.into_bytes())
         }
         Wish::Piece { copy, offset } => {
-            let path = copies.get(&copy).cloned().ok_or("there is no such copy")?;
+            let Some(Given::Made { path, .. }) = copies.get(&copy) else { return Err(NO_COPY.to_owned()) };
+            let path = path.clone();
             let read =
                 spawn_blocking(move || piece(&path, offset)).await.map_err(|error| error.to_string())?;
             read.map_err(|error| error.to_string())
         }
         Wish::Drop { copy } => {
-            if let Some(path) = copies.remove(&copy) {
+            if let Some(Given::Made { path, .. }) = copies.remove(&copy) {
                 let _ = fs::remove_file(path);
             }
             Ok(Vec::new())
         }
     }
+}
+
+/// What is said of a copy that is not there, or not made.
+const NO_COPY: &str = "there is no such copy";
+
+fn number_of(copy: u64) -> Vec<u8> {
+    let mut writer = Writer::new();
+    writer.u64(copy);
+    writer.into_bytes()
 }
 
 fn piece(path: &Path, offset: u64) -> io::Result<Vec<u8>> {

@@ -27,6 +27,10 @@ const LONGEST_PAUSE: Duration = BEAT;
 const LEAP: Duration = Duration::from_secs(24 * 60 * 60);
 const SPARE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// Of how many former members it is remembered that they were some: records of theirs may be on their way for as long as a
+/// server of the log is paused.
+const KEPT_FORMER: usize = 64;
+
 /// Of how many records the digests are remembered: more than can be under way at a time.
 const KEPT_DIGESTS: usize = 1_024;
 
@@ -58,6 +62,8 @@ pub(super) struct State {
     spare_until: Timestamp,
     last_origin: u32,
     pub(super) members: Vec<Member>,
+    /// The last who were members and are none any more, the newest last: none of them joins again.
+    former: VecDeque<MemberId>,
     /// The newest digests, up to the present one. Not kept.
     digests: VecDeque<Seen>,
 }
@@ -93,13 +99,15 @@ impl State {
         Tick { before, has_leapt: self.clock < self.spare_until }
     }
 
-    /// Makes a node a member. One of the same name is returned; it is none any more.
+    /// Makes a node a member. One of the same name is returned; it is none any more. A record that comes again, however late,
+    /// changes nothing: it must not take the place of who has followed.
     pub(super) fn join(&mut self, id: MemberId, name: &str) -> Option<Member> {
-        if self.member(id).is_some() {
+        if self.member(id).is_some() || self.former.contains(&id) {
             return None;
         }
         let former = self.members.iter().position(|member| member.name == name);
         let former = former.map(|index| self.members.remove(index));
+        self.retire(former.iter());
         self.last_origin += 1;
         let origin = Origin(self.last_origin);
         self.members.push(Member { id, origin, name: name.to_owned(), number: 0, heard: self.listened });
@@ -121,14 +129,24 @@ impl State {
     /// Takes a member out.
     pub(super) fn remove(&mut self, id: MemberId) -> Option<Member> {
         let index = self.members.iter().position(|member| member.id == id)?;
-        Some(self.members.remove(index))
+        let member = self.members.remove(index);
+        self.retire([&member]);
+        Some(member)
+    }
+
+    fn retire<'a>(&mut self, members: impl IntoIterator<Item = &'a Member>) {
+        self.former.extend(members.into_iter().map(|member| member.id));
+        let over = self.former.len().saturating_sub(KEPT_FORMER);
+        self.former.drain(..over);
     }
 
     /// Takes those out who have been silent for too long.
     pub(super) fn expire(&mut self) -> Vec<Member> {
         let limit = u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX);
         let listened = self.listened;
-        self.members.extract_if(.., |member| listened - member.heard > limit).collect()
+        let silent: Vec<_> = self.members.extract_if(.., |member| listened - member.heard > limit).collect();
+        self.retire(&silent);
+        silent
     }
 
     pub(super) fn member(&self, id: MemberId) -> Option<&Member> {
@@ -176,6 +194,10 @@ impl State {
             writer.u64(*number);
             writer.u64(*heard);
         }
+        writer.array(self.former.len());
+        for id in &self.former {
+            writer.bin(id);
+        }
         writer.into_bytes()
     }
 
@@ -198,6 +220,9 @@ impl State {
             })
         };
         let members = (0..count).map(|_| member()).collect::<Result<_, DecodeError>>()?;
+        // A database of an earlier version has none.
+        let count = if reader.is_empty() { 0 } else { reader.array()? };
+        let former = (0..count).map(|_| array(reader)).collect::<Result<_, DecodeError>>()?;
         Ok(Self {
             generation,
             seen,
@@ -207,6 +232,7 @@ impl State {
             spare_until,
             last_origin,
             members,
+            former,
             digests: VecDeque::new(),
         })
     }
@@ -243,6 +269,23 @@ mod tests {
         assert_eq!((former.id, former.origin), (ONE, Origin(1)));
         assert_eq!(state.admit(ONE, 1), None);
         assert_eq!(state.admit(OTHER, 1), Some(Origin(2)));
+    }
+
+    #[test]
+    fn a_joining_that_comes_again_after_its_member_was_replaced_or_expelled_changes_nothing() {
+        let mut state = State::default();
+        state.join(ONE, "one");
+        state.join(OTHER, "one");
+        assert_eq!(state.join(ONE, "one"), None, "a copy of it was on its way for long");
+        assert_eq!(state.members.iter().map(|member| member.id).collect::<Vec<_>>(), [OTHER]);
+        state.remove(OTHER);
+        let mut state = State::decode(&state.encode()).unwrap();
+        assert_eq!(state.join(OTHER, "one"), None);
+        assert_eq!(state.members, [], "remembered over a restart");
+        for number in 0..100 {
+            state.join([number; 16], "one");
+        }
+        assert_eq!(state.former.len(), KEPT_FORMER);
     }
 
     #[test]
@@ -291,6 +334,8 @@ mod tests {
         state.tick(at(1));
         state.join(ONE, "one");
         state.admit(ONE, 1);
+        state.join(OTHER, "other");
+        state.remove(OTHER);
         state.advance(12, 5, 6);
         state.digests.clear();
         assert_eq!(State::decode(&state.encode()), Ok(state));

@@ -13,7 +13,6 @@ mod schedules;
 mod trouble;
 
 use std::{
-    env,
     fs::File,
     path::Path,
     process::{Command, Stdio},
@@ -28,16 +27,12 @@ pub(crate) fn node(nats: &Nats, data: &Path, name: &str) -> Program {
     Program::start(data, &["--nats", &nats.url(), "--node", name])
 }
 
-/// The same on a disk that [`fill`] fills.
-pub(crate) fn node_with_a_disk(urls: &str, data: &Path, name: &str) -> Program {
+/// The same on a disk that [`fill`] fills; what it says is added to a file.
+pub(crate) fn node_with_a_disk(urls: &str, data: &Path, name: &str, log: Option<&Path>) -> Program {
     let mut shell = Command::new("sh");
     // Without the trap, the signal that comes with the limit would end the server.
     shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_tidewire-server")]);
-    // Where a schedule fails, what its nodes said is worth reading.
-    let log = env::var_os("TIDEWIRE_SCHEDULE_LOGS").and_then(|directory| {
-        let file = Path::new(&directory).join(format!("{name}.log"));
-        File::options().create(true).append(true).open(file).ok()
-    });
+    let log = log.and_then(|path| File::options().create(true).append(true).open(path).ok());
     shell.stderr(log.map_or_else(Stdio::null, Stdio::from));
     Program::run(shell, data, &["--nats", urls, "--node", name])
 }

@@ -2,12 +2,13 @@
 //!
 //! A schedule is what happens to whom and when, made of a seed. `cargo xtask test --cluster` runs ten of them;
 //! `TIDEWIRE_SCHEDULES` and `TIDEWIRE_SCHEDULE_SECONDS` say how many and how long, `TIDEWIRE_SCHEDULE` runs one seed,
-//! and `TIDEWIRE_SCHEDULE_LOGS` names a directory for what the nodes say.
+//! and `TIDEWIRE_SCHEDULE_LOGS` names a directory for what the nodes say. Where a schedule fails, it tells how each node stands:
+//! whether its process lives, what its gauges say, what it lacks of what the others have, and what it said last.
 
 use std::{
     collections::BTreeMap,
     env, fs,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -66,6 +67,9 @@ struct Service {
     data: Vec<TempDir>,
     nodes: Vec<Option<Program>>,
     balancer: Balancer,
+    /// Where what the nodes say is, by name; the directory goes with the service, if it is its own.
+    logs: PathBuf,
+    _own: TempDir,
 }
 
 impl Service {
@@ -73,7 +77,10 @@ impl Service {
         let nats = spawn_blocking(|| Nats::cluster(NODES)).await.unwrap();
         let data: Vec<_> = (0..NODES).map(|_| tempfile::tempdir().unwrap()).collect();
         let balancer = Balancer::start(NODES).await;
-        let mut service = Self { nats, data, nodes: (0..NODES).map(|_| None).collect(), balancer };
+        let own = tempfile::tempdir().unwrap();
+        let logs = told("TIDEWIRE_SCHEDULE_LOGS").unwrap_or_else(|| own.path().to_owned());
+        let nodes = (0..NODES).map(|_| None).collect();
+        let mut service = Self { nats, data, nodes, balancer, logs, _own: own };
         for node in 0..NODES {
             service.start_node(node).await;
         }
@@ -84,10 +91,14 @@ impl Service {
         self.nats.iter().map(Nats::url).collect::<Vec<_>>().join(",")
     }
 
+    fn log(&self, node: usize) -> PathBuf {
+        self.logs.join(format!("node-{node}.log"))
+    }
+
     async fn start_node(&mut self, node: usize) {
         let (data, urls) = (self.data[node].path().to_owned(), self.urls());
-        let name = format!("node-{node}");
-        let program = spawn_blocking(move || node_with_a_disk(&urls, &data, &name));
+        let (name, log) = (format!("node-{node}"), self.log(node));
+        let program = spawn_blocking(move || node_with_a_disk(&urls, &data, &name, Some(&log)));
         let program = timeout(RECOVERY, program).await.expect("a node becomes a member").unwrap();
         self.balancer.place(node, Some(program.address.clone()));
         self.nodes[node] = Some(program);
@@ -243,8 +254,8 @@ async fn play(seed: u64, length: Duration) {
 
     // All nodes come to the same, and so does the replica.
     let Ok(last) = timeout(RECOVERY, settle(&service)).await else {
-        let stand = stand(&service).await;
-        panic!("the nodes do not come to the same: {stand}; seed {seed}, {story:?}");
+        let stand = stand(&mut service).await;
+        panic!("the nodes do not come to the same; seed {seed}, {story:?}\n{stand}");
     };
     for (id, is_acknowledged) in &rows {
         let is_there = last.rows.contains_key(id);
@@ -315,18 +326,68 @@ async fn settle(service: &Service) -> Last {
     }
 }
 
-/// How each node is, for people.
-async fn stand(service: &Service) -> String {
-    let mut told = Vec::new();
-    for address in service.balancer.up() {
-        let ready = crate::balancer::request(&address, "GET", "/readyz", None, "");
-        let ready = timeout(Duration::from_secs(5), ready).await.ok().flatten();
-        let ready = ready.map_or_else(|| "no answer".to_owned(), |answer| answer.body);
-        let seen = timeout(Duration::from_secs(5), look(&address)).await.ok().flatten();
-        let seen = seen.map(|(rows, lists)| (rows.len(), lists.values().map(Vec::len).collect::<Vec<_>>()));
-        told.push(format!("{address} {:?} {seen:?}", ready.lines().next()));
+/// How the log and each node stand, for people.
+async fn stand(service: &mut Service) -> String {
+    let mut told = vec![
+        timeout(Duration::from_secs(10), log(&service.urls()))
+            .await
+            .unwrap_or_else(|_| "the log: no answer".to_owned()),
+    ];
+    let mut seen = Vec::new();
+    for node in 0..NODES {
+        let Some(address) = service.nodes[node].as_ref().map(|program| program.address.clone()) else {
+            continue;
+        };
+        seen.push((node, timeout(RECOVERY / 6, look(&address)).await.ok().flatten()));
     }
-    told.join(", ")
+    let all: BTreeMap<_, _> = seen.iter().flat_map(|(_, seen)| seen).flat_map(|(rows, _)| rows).collect();
+    let longest = |list| seen.iter().flat_map(|(_, seen)| seen).map(|(_, lists)| lists[list].len()).max();
+    for (node, seen) in &seen {
+        let log = service.log(*node);
+        let program = service.nodes[*node].as_mut().expect("it was just looked at");
+        let ended = program.ended();
+        told.push(format!("node-{node} at {}, process {}, ended: {ended:?}", program.address, program.id()));
+        for path in ["/readyz", "/metrics"] {
+            let answer = crate::balancer::request(&program.address, "GET", path, None, "");
+            let answer = timeout(Duration::from_secs(5), answer).await.ok().flatten();
+            let body = answer.map_or_else(|| "no answer".to_owned(), |answer| answer.body);
+            let lines = body.lines().filter(|line| path == "/readyz" || line.starts_with("tidewire_log_"));
+            told.push(format!("  {path}: {}", lines.collect::<Vec<_>>().join("; ")));
+        }
+        match seen {
+            Some((rows, lists)) => {
+                let other = |(id, sequence): &(&&String, &&u64)| rows.get(**id) != Some(**sequence);
+                let differs: Vec<_> = all.iter().filter(other).take(5).collect();
+                told.push(format!("  {} of {} rows; not as elsewhere: {differs:?}", rows.len(), all.len()));
+                let short = lists.iter().filter(|(list, items)| Some(items.len()) != longest(list));
+                told.push(format!(
+                    "  lists that are shorter than elsewhere: {:?}",
+                    short.map(|(list, items)| (list, items.len())).collect::<Vec<_>>()
+                ));
+            }
+            None => told.push("  what it has cannot be read".to_owned()),
+        }
+        let said = fs::read_to_string(log).unwrap_or_default();
+        let said: Vec<_> = said.lines().collect();
+        told.extend(said[said.len().saturating_sub(12)..].iter().map(|line| format!("  | {line}")));
+    }
+    told.join("\n")
+}
+
+/// What the stream has, and how its copies stand.
+async fn log(urls: &str) -> String {
+    let servers: Vec<_> = urls.split(',').collect();
+    let look = async {
+        let client = async_nats::connect(servers.as_slice()).await.map_err(|error| error.to_string())?;
+        let context = async_nats::jetstream::new(client);
+        let stream = context.get_stream("TIDEWIRE_tidewire").await.map_err(|error| error.to_string())?;
+        let about = stream.cached_info();
+        Ok::<_, String>(format!(
+            "the log: {} to {}, {:?}",
+            about.state.first_sequence, about.state.last_sequence, about.cluster
+        ))
+    };
+    look.await.unwrap_or_else(|error| format!("the log: {error}"))
 }
 
 type Seen = (BTreeMap<String, u64>, BTreeMap<u64, Vec<u64>>);

@@ -36,6 +36,35 @@ async fn a_node_that_starts_again_catches_up_and_a_new_one_has_everything() {
     assert_eq!(object(&new.address, "k").unwrap().1, 2);
 }
 
+/// A server of NATS that is paused may hold what it was sent, and store it long after its sender has died.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_former_self_of_a_node_has_sent_changes_nothing_however_late_it_comes() {
+    let nats = Nats::start();
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = node(&nats, one.path(), "one");
+    let second = node(&nats, other.path(), "other");
+    let mut client = Client::connect(&first.address, "c").await;
+    client.put(1, "k", "1").await;
+    let context = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let stream = context.get_stream("TIDEWIRE_tidewire").await.unwrap();
+    let last = stream.cached_info().state.last_sequence;
+    first.kill();
+    let mut first = node(&nats, one.path(), "one");
+    // All but the record that founded the log.
+    for sequence in 2..=last {
+        let record = stream.get_raw_message(sequence).await.unwrap();
+        context.publish(record.subject, record.payload).await.unwrap().await.unwrap();
+    }
+    let mut client = Client::connect(&first.address, "c").await;
+    client.put(2, "k", "2").await;
+    eventually("the other has it", || {
+        object(&second.address, "k").is_some_and(|(_, sequence, _)| sequence == 2)
+    })
+    .await;
+    assert_eq!(first.ended(), None);
+    assert_eq!(object(&first.address, "k"), object(&second.address, "k"));
+}
+
 /// Says that it is a nats-server of some version, to everybody who connects.
 fn impostor(version: &str) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -198,7 +227,7 @@ async fn a_node_that_is_further_behind_than_the_log_reaches_copies_another() {
 async fn a_node_whose_disk_is_full_acknowledges_nothing_and_has_everything_once_there_is_room() {
     let nats = Nats::start();
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let first = node_with_a_disk(&nats.url(), one.path(), "one");
+    let first = node_with_a_disk(&nats.url(), one.path(), "one", None);
     let second = node(&nats, other.path(), "other");
     let mut here = Client::connect(&first.address, "here").await;
     let mut there = Client::connect(&second.address, "there").await;

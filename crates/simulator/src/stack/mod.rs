@@ -2,8 +2,8 @@
 //!
 //! After every step each client is checked against the [`oracle`]: what it shows at a position is what was committed
 //! there, positions do not go back, writes end once and truthfully, nobody is silent for ever. After the faults stop,
-//! and without a further write, all clients are live and show what the server has, within three beacon periods and the
-//! longest backoff; and once they have gone, the server holds nothing for them.
+//! and without a further write, all clients are live and show what the server has, within the longest silence, two beacon
+//! periods and the longest backoff; and once they have gone, the server holds nothing for them.
 
 mod disk;
 mod link;
@@ -37,8 +37,9 @@ use crate::{
 const TICK: Duration = Duration::from_millis(1);
 /// Ticks between two pulses, at which applications act and troubles strike.
 const PULSE: u64 = 200;
-/// Three beacon periods and the longest backoff, with what a restarting server may ask for on top.
-const CONVERGENCE: u64 = 3 * 10_000 + 30_000 + RETRY_AFTER;
+/// The longest silence that a client takes for a slow line, two beacon periods and the longest backoff, with what a
+/// restarting server may ask for on top.
+const CONVERGENCE: u64 = 250_000 + 2 * 10_000 + 30_000 + RETRY_AFTER;
 /// The longest wait that a closing server asks for.
 const RETRY_AFTER: u64 = 2_000;
 /// Steps at one tick after which something is going in circles.
