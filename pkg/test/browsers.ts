@@ -14,25 +14,22 @@ import { NativeServer } from './native.js';
 /** What a page tells: how many checks it made, and what was wrong. */
 export interface PageResult { checks: number; faults: string[] }
 
-/** Browsers, and how each is started so that it opens one page without a window. `cargo xtask test` says where they are. */
-const BROWSERS = {
-  chromium: {
-    program: process.env['TIDEWIRE_CHROMIUM'],
-    arguments: (profile: string) => [
-      '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update',
-      '--disable-sync', '--no-first-run', `--user-data-dir=${profile}`,
-    ],
-  },
-  firefox: {
-    program: process.env['TIDEWIRE_FIREFOX'],
-    arguments: (profile: string) => ['--headless', '--no-remote', '--profile', profile],
-  },
-} as const;
+/** Where the browsers are, as `cargo xtask test` says. */
+export const PROGRAMS = { chromium: process.env['TIDEWIRE_CHROMIUM'], firefox: process.env['TIDEWIRE_FIREFOX'] };
 
-export type Engine = keyof typeof BROWSERS;
+/** How each is started so that it opens one page without a window. */
+const ARGUMENTS = {
+  chromium: (profile: string) => [
+    '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update',
+    '--disable-sync', '--no-first-run', `--user-data-dir=${profile}`,
+  ],
+  firefox: (profile: string) => ['--headless', '--no-remote', '--profile', profile],
+};
+
+export type Engine = keyof typeof PROGRAMS;
 
 /** The browsers that there are. */
-export const ENGINES = (Object.keys(BROWSERS) as Engine[]).filter((engine) => BROWSERS[engine].program !== undefined);
+export const ENGINES = (Object.keys(PROGRAMS) as Engine[]).filter((engine) => PROGRAMS[engine] !== undefined);
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
@@ -57,11 +54,10 @@ export class PageServer {
 
   /** Opens the page in a browser, and resolves with what it tells. */
   async run(engine: Engine): Promise<PageResult> {
-    const { program, arguments: how } = BROWSERS[engine];
     const profile = mkdtempSync(join(tmpdir(), `tidewire-${engine}-`));
     const client = await connect(this.native.url, { WebSocket });
     const result = client.synced<PageResult>(`result:${engine}`);
-    const browser = spawn(program!, [...how(profile), `http://${this.native.address}/?engine=${engine}`], { stdio: 'ignore', detached: true });
+    const browser = spawn(PROGRAMS[engine]!, [...ARGUMENTS[engine](profile), `http://${this.native.address}/?engine=${engine}`], { stdio: 'ignore', detached: true });
     const ended = new Promise((resolve) => browser.once('exit', resolve));
     try {
       await result.ready();

@@ -271,9 +271,7 @@ impl Session {
     #[must_use]
     pub fn may_bring(&self, asked: Timestamp) -> bool {
         match self.state {
-            State::Live { line, .. } => {
-                line.clear.is_none_or(|clear| clear < asked.max(line.useful) + SETTLING)
-            }
+            State::Live { line, .. } => line.may_bring(asked),
             State::Idle
             | State::Fetching { .. }
             | State::Dialing { .. }

@@ -56,6 +56,15 @@ fn kept(lineage: &Lineage) -> Vec<(Epoch, u64)> {
 const DATASTORE: Target<'static> =
     Target::Datastore { id: "d", open: Some(Open { permanent: true, primary: "id" }) };
 
+/// Writes one object five times, and five records.
+async fn write_five(client: &mut Client) {
+    client.rows("d", "id").await;
+    for n in 1..=5 {
+        client.put(n, "k", &n.to_string()).await;
+        client.set(100 + n, "d", &format!(r#"{{"id":"{n}"}}"#)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_backup_of_a_running_server_is_restored_under_new_epochs_that_tell_what_was_kept() {
     let data = tempfile::tempdir().unwrap();
@@ -65,11 +74,7 @@ async fn a_backup_of_a_running_server_is_restored_under_new_epochs_that_tell_wha
     {
         let server = Program::start(&directory, &[]);
         let mut client = Client::connect(&server.address, "c").await;
-        client.rows("d", "id").await;
-        for n in 1..=5 {
-            client.put(n, "k", &n.to_string()).await;
-            client.set(100 + n, "d", &format!(r#"{{"id":"{n}"}}"#)).await;
-        }
+        write_five(&mut client).await;
         client.put(200, "other", "1").await;
         assert!(
             succeeds(&["check", "--data", text(&directory)]).contains("2 objects, 5 records in 1 datastores")
@@ -139,11 +144,7 @@ async fn whoever_saw_an_epoch_between_two_restores_of_one_backup_is_told_what_wa
     {
         let server = Program::start(&directory, &[]);
         let mut client = Client::connect(&server.address, "c").await;
-        client.rows("d", "id").await;
-        for n in 1..=5 {
-            client.put(n, "k", &n.to_string()).await;
-            client.set(100 + n, "d", &format!(r#"{{"id":"{n}"}}"#)).await;
-        }
+        write_five(&mut client).await;
         first = client.put(6, "other", "1").await.epoch;
         succeeds(&["backup", text(&file), "--data", text(&directory)]);
         server.kill();

@@ -3,6 +3,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import puppeteer, { type Browser, type Page } from 'puppeteer-core';
+import { type Engine, PROGRAMS } from '../browsers.js';
 
 /** Longer than any step of these tests takes on a busy machine. */
 const PATIENCE = 10_000;
@@ -14,13 +15,11 @@ export interface Opened {
   readonly complaints: string[];
 }
 
-/** The browsers that there are. `cargo xtask test` says where they lie; Chromium is looked for where Debian has it. */
-export const ENGINES = ['chromium', 'firefox'].filter((engine) => engine === 'chromium' || programOf(engine) !== undefined) as Engine[];
-export type Engine = 'chromium' | 'firefox';
+/** Chromium is looked for where Debian has it, too. */
+const FOUND = { ...PROGRAMS, chromium: PROGRAMS.chromium ?? '/usr/bin/chromium' };
 
-function programOf(engine: string): string | undefined {
-  return process.env[`TIDEWIRE_${engine.toUpperCase()}`] ?? (engine === 'chromium' ? '/usr/bin/chromium' : undefined);
-}
+/** The browsers that there are. */
+export const ENGINES = (Object.keys(FOUND) as Engine[]).filter((engine) => FOUND[engine] !== undefined);
 
 /** A browser with a server of pages. */
 export class TestBrowser {
@@ -30,7 +29,7 @@ export class TestBrowser {
 
   static async start(engine: Engine = 'chromium'): Promise<TestBrowser> {
     const browser = await puppeteer.launch({
-      executablePath: programOf(engine)!,
+      executablePath: FOUND[engine]!,
       ...(engine === 'firefox' ? { browser: 'firefox' } : {
         args: ['--no-sandbox', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'],
       }),
