@@ -132,15 +132,60 @@ export async function checkDocs({ context, url, screenshots, asserting, listen }
   await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' })
   await watchShifts(page)
 
-  await asserting('the docs are there, every page of the sidebar answers, and axe finds nothing in those that differ', async () => {
+  await asserting('every link of every page of the docs leads somewhere, down to its heading', async () => {
     await page.goto(new URL('docs/', url).href)
     assert.equal(await page.locator('h1').innerText(), 'Getting started')
-    const links = await page.locator('.contents a').evaluateAll((all) => all.map((link) => link.href))
-    assert.ok(links.length >= 15, `${links.length} links`)
-    for (const link of links) {
-      const { status } = await fetch(link, { signal: AbortSignal.timeout(5_000) })
-      assert.equal(status, 200, link)
-    }
+    const pages = await crawl(new URL('docs/index.html', url))
+    assert.ok(pages.size >= 40, `${pages.size} pages`)
+    for (const [href, { description }] of pages) assert.ok(description.length > 20, `${href} is described as "${description}"`)
+  })
+
+  await asserting('the docs are searched by keyboard alone', async () => {
+    await page.keyboard.press('/')
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'find')
+    await page.keyboard.type('quarantin')
+    const found = page.getByRole('option')
+    await found.first().waitFor()
+    await axe(page)
+    await page.screenshot({ path: join(screenshots, 'docs-search-1280-light.png') })
+    await page.keyboard.press('ArrowDown')
+    assert.equal(await page.locator('#find').getAttribute('aria-activedescendant'), 'found-0')
+    assert.match(await page.locator('#status').innerText(), /\d found/)
+    await page.keyboard.press('Enter')
+    await page.waitForURL((now) => !now.pathname.endsWith('/docs/'))
+    assert.match(await page.locator('main').innerText(), /quarantin/)
+    await page.keyboard.press('/')
+    await page.keyboard.type('xyzzyq')
+    await page.getByText('Nothing found').first().waitFor()
+    await page.keyboard.press('Escape')
+    assert.equal(await page.locator('#found').isVisible(), false)
+    await page.locator('#find').fill('httpRefetch')
+    assert.match(await found.first().innerText(), /httpRefetch\(\)/)
+  })
+
+  await asserting('code is copied by keyboard, and that is said', async () => {
+    await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: new URL(url).origin })
+    await page.goto(new URL('docs/start.html', url).href)
+    await page.locator('pre').nth(1).focus()
+    await page.keyboard.press('Tab')
+    await page.keyboard.press('Enter')
+    await page.getByRole('status').filter({ hasText: 'Copied' }).waitFor()
+    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^import \{ connect \}[^]*client\.close\(\)\n$/)
+  })
+
+  await asserting('a page says where the reader is, and one that does not exist says so', async () => {
+    await page.setViewportSize({ width: 1440, height: 900 })
+    await page.locator('#a-real-server').scrollIntoViewIfNeeded()
+    await page.locator('#let-nothing-bad-in a').click()
+    await page.locator('.outline-wide [aria-current]', { hasText: 'Let nothing bad in' }).waitFor()
+    assert.equal(new URL(page.url()).hash, '#let-nothing-bad-in')
+    const answer = await fetch(new URL('no/such/page', url))
+    assert.equal(answer.status, 404)
+    assert.match(await answer.text(), /There is nothing here/)
+    await page.setViewportSize({ width: 1280, height: 900 })
+  })
+
+  await asserting('axe finds nothing in those pages of the docs that differ, and nothing moves', async () => {
     for (const name of ['index', 'concepts', 'errors', 'api/index']) {
       await page.goto(new URL(`docs/${name}.html`, url).href)
       await axe(page)
@@ -158,6 +203,33 @@ export async function checkDocs({ context, url, screenshots, asserting, listen }
     }
   })
   await page.close()
+}
+
+/** Reads every page that can be reached from one, in its folder, and fails for a link that leads nowhere. */
+async function crawl(first) {
+  const pages = new Map()
+  const links = []
+  const folder = new URL('.', first).href
+  const queue = [first.href]
+  for (let href; (href = queue.shift()) !== undefined; ) {
+    if (pages.has(href)) continue
+    const answer = await fetch(href, { signal: AbortSignal.timeout(5_000) })
+    assert.equal(answer.status, 200, href)
+    const text = await answer.text()
+    const ids = new Set([...text.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id))
+    pages.set(href, { ids, description: /<meta name="description" content="([^"]*)"/.exec(text)?.[1] ?? '' })
+    for (const [, raw] of text.matchAll(/ (?:href|src)="([^"]+)"/g)) {
+      const link = new URL(raw.replaceAll('&#38;', '&').replaceAll('&amp;', '&'), href)
+      if (link.origin !== first.origin) continue
+      const page = link.href.replace(/#.*/, '')
+      links.push({ from: href, page, id: decodeURIComponent(link.hash.slice(1)) })
+      if (page.startsWith(folder) && page.endsWith('.html')) queue.push(page)
+    }
+  }
+  const others = new Set(links.map(({ page }) => page).filter((page) => !pages.has(page)))
+  await Promise.all([...others].map(async (page) => assert.equal((await fetch(page, { signal: AbortSignal.timeout(5_000) })).status, 200, page)))
+  for (const { from, page, id } of links) if (id !== '' && pages.has(page)) assert.ok(pages.get(page).ids.has(id), `${from} links to ${page}#${id}`)
+  return pages
 }
 
 /** Adds up what a visitor did not cause: shifts within half a second of an input are not counted by the browser's own rule. */
