@@ -4,7 +4,8 @@
  * Test ids of the playground
  *   scene, story            the picture, and the sentence under it        server-sequence, you-sequence, bob-sequence
  *   you-last, bob-last      what became of the last envelope              loss, delay, duplication, reordering
- *   run, restart, spoil     the gauge, the server, a bad value            second, place-page, place-wire
+ *   you-status, bob-status  the replica's status                          second, place-page, place-wire
+ *   write, lose, double, spoil, strand   one of each outcome, for you     run, restart: the gauge, the server
  *   inspector               <tidewire-inspector>, whose shadow tree is open
  */
 import { strict as assert } from 'node:assert'
@@ -33,13 +34,18 @@ export async function checkPlayground({ context, url, screenshots, asserting, un
   await asserting('a network that loses, doubles and overtakes shows as gaps, refetches and ignored ones, each with its reason', async () => {
     for (const [id, value] of [['loss', 40], ['duplication', 40], ['reordering', 30], ['delay', 100]]) await slide(id, value)
     await until('a gap, a refetch and something ignored', async () => (await count('You', 'gap')) > 0 && (await count('You', 'refetch')) > 0 && (await count('You', 'ignored')) > 0, 20_000)
-    const plot = track('You').getByRole('group')
+    await until('an envelope waits in front of a copy', async () => (await page.locator('.chip-held').count()) > 0, 20_000)
+    const plot = track('You').getByRole('slider')
     await plot.focus()
     await page.keyboard.press('ArrowLeft')
     await page.keyboard.press('ArrowLeft')
     const reason = await track('You').locator('.why').innerText()
     assert.match(reason, /^(applied|ignored|gap|refetch|lost|quarantined) \S/)
-    await page.keyboard.press('ArrowLeft')
+    assert.equal(await plot.getAttribute('aria-valuetext'), reason)
+    // What a reader has chosen stays, whatever runs by.
+    await page.waitForTimeout(1_000)
+    assert.equal(await track('You').locator('.why').innerText(), reason)
+    assert.equal(await plot.getAttribute('aria-valuetext'), reason)
     await page.keyboard.press('Home')
     assert.match(await track('You').locator('.why').innerText(), /\S/)
     await page.screenshot({ path: join(screenshots, 'playground-1280-light.png'), fullPage: true })
@@ -54,6 +60,26 @@ export async function checkPlayground({ context, url, screenshots, asserting, un
       const server = await number('server-sequence')
       return (await number('you-sequence')) >= server && (await number('bob-sequence')) >= server
     })
+  })
+
+  await asserting('each thing that can happen to an envelope can be had for a click', async () => {
+    const more = async (outcome, button) => {
+      const before = await count('You', outcome)
+      await page.getByTestId(button).click()
+      await until(`${button} shows as ${outcome}`, async () => (await count('You', outcome)) > before)
+    }
+    const flag = await page.locator('#you-flag').innerText()
+    await more('applied', 'write')
+    // Were its envelope the lost one, the answer to the write would tell of it, and there would be no gap.
+    await until('what was written shows', async () => (await page.locator('#you-flag').innerText()) !== flag)
+    await more('gap', 'lose')
+    await until('it is closed', async () => (await page.getByTestId('you-status').innerText()) === 'ok')
+    await more('ignored', 'double')
+    assert.match(await page.getByRole('status').innerText(), /come twice/, 'one live region, for what a visitor did')
+    await page.getByTestId('strand').click()
+    await until('the copy says that it is stale', async () => (await page.getByTestId('you-status').innerText()) === 'stale')
+    assert.match(await page.locator('#you-level').innerText(), /^\d\.\d\d m$/)
+    await until('and heals', async () => (await page.getByTestId('you-status').innerText()) === 'ok' && (await page.locator('#you-link').innerText()) === 'live', 20_000)
   })
 
   await asserting('a bad value is kept apart, and the copies go on showing a good one', async () => {
