@@ -31,7 +31,7 @@ for (const { source, text, isGenerated } of await sources()) pages.set(source, {
 for (const page of pages.values()) {
   // The docs come before what is generated, and so their code is known.
   if (page.isGenerated) page.text = withExamples(page.text, [...pages.values()].filter(({ source, sections }) => sections && source.startsWith('docs/')).map((each) => ({ ...each, title: nameOf(each) })))
-  Object.assign(page, markdown(page.text, { link: (href) => link(page, href), picture, html: page.isGenerated }))
+  Object.assign(page, markdown(page.text, { link: (href) => link(page, href), name: (href) => named(page, href), picture, html: page.isGenerated }))
 }
 checkAnchors()
 
@@ -110,6 +110,12 @@ function* inOrder() {
   const listed = sections().flatMap(({ pages: found }) => found)
   yield* listed
   for (const page of pages.values()) if (!listed.includes(page)) yield page
+}
+
+/** The name of the page that a link of a source leads to, if it leads to one. */
+function named({ source }, href) {
+  const target = pages.get(posix.normalize(posix.join(posix.dirname(source), href.split('#')[0])))
+  return target && nameOf(target)
 }
 
 /** Where a link of a source leads on the site: to a page, or to the repository. */

@@ -19,7 +19,7 @@ export function slug(text) {
  * Returns the page's HTML, the ids that links may name, and its sections: `{ level, id, heading, text, code }`, the first of them
  * what stands under the title.
  */
-export function markdown(text, { link, picture, html: isTrusted = false }) {
+export function markdown(text, { link, name, picture, html: isTrusted = false }) {
   const it = new MarkdownIt({ html: isTrusted, linkify: false, typographer: false })
   const { rules } = it.renderer
 
@@ -30,7 +30,11 @@ export function markdown(text, { link, picture, html: isTrusted = false }) {
   rules.heading_close = (tokens, index) => `${tokens[index].meta.isLink ? '</a>' : ''}</${tokens[index].tag}>\n`
   rules.link_open = (tokens, index, options, _, self) => {
     const at = tokens[index].attrIndex('href')
-    tokens[index].attrs[at][1] = link(tokens[index].attrs[at][1])
+    const href = tokens[index].attrs[at][1]
+    tokens[index].attrs[at][1] = link(href)
+    // In the repository a page goes by its file, on the site by its name.
+    const words = tokens[index + 1]
+    if (/^[\w./-]+\.md$/.test(words.content)) words.content = name(href) ?? words.content
     return self.renderToken(tokens, index, options)
   }
   const image = rules.image

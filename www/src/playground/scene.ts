@@ -59,7 +59,7 @@ export class Scene {
       paint('server', value)
       setText(byId('server-sequence'), sequence < 0 ? '–' : String(sequence))
       if (sequence === last || value === undefined) return
-      history.unshift(`${sequence} ${change(before, value)}`)
+      history.unshift(`${String(sequence).padStart(3, '\u2007')}\u2002${change(before, value)}`)
       history.length = Math.min(history.length, lines.length)
       // The lines stay and their words go on, so that nothing moves.
       for (const [at, text] of history.entries()) setText(lines[at] as Element, text)
