@@ -96,7 +96,9 @@ function open(place: Place): void {
       return
     }
     Object.assign(window, { world })
-    scene.showServer(world.station, place)
+    const { station } = world
+    const opened = world
+    scene.showServer({ station, line: () => opened.line() }, place)
     await enter('you')
     if (second.checked) await enter('bob')
     pace()

@@ -45,15 +45,23 @@ export class Scene {
     setText(byId('said'), text)
   }
 
-  showServer(station: Replica<Gauge>, place: Place): void {
+  showServer({ station, line }: { station: Replica<Gauge>; line: () => ClientStatus['state'] }, place: Place): void {
     this.#endServer?.()
-    setText(byId('server-note'), place === 'page' ? 'runs in this page' : 'native, over a WebSocket')
+    let wasAway = false
+    const endNote = effect(() => {
+      const state = line()
+      const isAway = state === 'reconnecting' || state === 'offline'
+      setText(byId('server-note'), isAway ? 'cannot be reached' : place === 'page' ? 'runs in this page' : 'native, over a WebSocket')
+      byId('server').classList.toggle('is-away', isAway)
+      if (isAway && !wasAway) this.say('The server cannot be reached. The copies go on showing what they have; the clients come back by themselves.')
+      wasAway = isAway
+    })
     const lines = [...byId('server-history').children]
     const history: string[] = []
     for (const line of lines) setText(line, '')
     let before: Gauge | undefined
     let last = -1
-    this.#endServer = effect(() => {
+    const endValue = effect(() => {
       const value = station.get()
       const { sequence } = station.meta()
       paint('server', value)
@@ -66,6 +74,10 @@ export class Scene {
       before = value
       last = sequence
     })
+    this.#endServer = () => {
+      endNote()
+      endValue()
+    }
   }
 
   person(id: string): PersonView {

@@ -2,7 +2,7 @@
  * Who takes part: a tide gauge that writes over a good line, and two people, each with a client, a replica and a bad network
  * of their own. All of it is the package as it is published; the server is the one in this page or the one behind it.
  */
-import { connect, init, type Client, type Replica } from 'tidewire'
+import { connect, init, type Client, type ClientStatus, type Replica } from 'tidewire'
 import { Tap } from 'tidewire/inspector'
 import { type Fate, Network, type Passage, type Source, type Weather } from './network'
 
@@ -103,6 +103,11 @@ export class World {
   set weather(weather: Weather) {
     this.#weather = weather
     for (const { network } of this.#people.values()) network.weather = weather
+  }
+
+  /** How the gauge's own line to the server is; a tracked read. */
+  line(): ClientStatus['state'] {
+    return this.#client.status().state
   }
 
   get isRunning(): boolean {
