@@ -8,7 +8,7 @@ use crate::{
     autobahn, build, check, cluster, fuzz, server, setup,
     setup::Browser,
     shell::{DEFAULT_LIMIT, Outcome, Shell},
-    soak,
+    size, soak,
 };
 
 /// Above what the tests of the cluster take, and what comes before and after each of ten schedules.
@@ -77,6 +77,7 @@ pub(crate) fn everything(shell: &Shell, all: bool) -> anyhow::Result<()> {
         shell.run(shell.command("npm").args(["run", "smoke", "--workspace", "bench"]))?;
         Ok(Outcome::Done("every contestant ends right".to_owned()))
     })?;
+    size::no_growth(shell)?;
     fixtures(shell, &browser, if all { &[] } else { &QUICK_FIXTURES })?;
     check::run(shell, &browser)?;
     cluster::run_check(shell, &browser)?;
