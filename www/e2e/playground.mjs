@@ -167,6 +167,9 @@ export async function checkDocs({ context, url, screenshots, asserting, listen }
   })
 
   await asserting('the docs are searched by keyboard alone', async () => {
+    await page.keyboard.press('Tab')
+    await page.keyboard.press('Tab')
+    assert.equal(await page.evaluate(() => document.activeElement.closest('.brand') !== null), true, 'the name leads to the first page')
     await page.keyboard.press('/')
     assert.equal(await page.evaluate(() => document.activeElement.id), 'find')
     await page.keyboard.type('quarantin')
