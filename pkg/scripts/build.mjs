@@ -14,7 +14,7 @@ const dist = join(root, 'dist');
 /** Each bundle: its entry point, the loader behind it, and whether programs `require` it, too. */
 const BUNDLES = {
   browser: { entry: 'index', loader: 'browser' },
-  'browser.development': { entry: 'index', loader: 'browser', development: true },
+  'browser.development': { entry: 'index', loader: 'development', development: true },
   workerd: { entry: 'index', loader: 'workerd' },
   inline: { entry: 'index', loader: 'inline', required: true, alone: true },
   slim: { entry: 'slim', loader: 'slim', required: true },
