@@ -158,10 +158,11 @@ module.exports = require('./${file}.cjs');
 `);
 }
 
-// The same declarations for `require`: TypeScript goes by the extension.
+// The same declarations for `require`: TypeScript goes by the extension. Before 5.7 it knew no arrays of one kind of buffer.
 const types = join(dist, 'types');
 for (const file of readdirSync(types, { recursive: true }).filter((name) => name.endsWith('.d.ts'))) {
-  const text = readFileSync(join(types, file), 'utf8');
+  const text = readFileSync(join(types, file), 'utf8').replace(/\b(Uint(?:8|32)Array)<ArrayBuffer>/g, '$1');
+  writeFileSync(join(types, file), text);
   writeFileSync(join(types, file.replace(/\.d\.ts$/, '.d.cts')), text.replace(/(from\s+|import\()(['"])(\.[^'"]*)\.js\2/g, '$1$2$3.cjs$2'));
 }
 

@@ -184,7 +184,7 @@ export class SessionInbox implements Inbox {
     }
   }
 
-  [Symbol.asyncIterator](): AsyncIterableIterator<Notification, undefined> {
+  [Symbol.asyncIterator](): AsyncIterator<Notification, undefined> & AsyncIterable<Notification> {
     interface Item { readonly notification: Notification; take(): void; leave(error: Error): void }
     const queue: Item[] = [];
     /** What the loop has, until it comes back for another. */
