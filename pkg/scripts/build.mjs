@@ -14,7 +14,7 @@ const dist = join(root, 'dist');
 /** Each bundle: its entry point, the loader behind it, and whether programs `require` it, too. */
 const BUNDLES = {
   browser: { entry: 'index', loader: 'browser' },
-  'browser.development': { entry: 'index', loader: 'browser', development: true },
+  'browser.development': { entry: 'index', loader: 'development', development: true },
   workerd: { entry: 'index', loader: 'workerd' },
   inline: { entry: 'index', loader: 'inline', required: true, alone: true },
   slim: { entry: 'slim', loader: 'slim', required: true },
@@ -72,6 +72,7 @@ function resolver({ loader, alone, adapter }, extension) {
       ));
       // All adapters in a page share the replicas of its clients.
       onResolve({ filter: /\/store\/index\.js$/ }, () => (adapter ? { path: `./store.${extension}`, external: true } : undefined));
+      if (extension === 'cjs') onResolve({ filter: /^@preact\/signals-core$/ }, () => ({ path: './cells.cjs', external: true }));
       onResolve({ filter: /\.wasm$/ }, ({ path }) => ({ path, external: true }));
       onResolve({ filter: /\.wasm\?base64$/ }, ({ path }) => ({
         path: join(dist, path.replace('?base64', '')),
@@ -129,10 +130,39 @@ await Promise.all(Object.entries(BUNDLES).flatMap(([name, options]) => [
   ...(options.required ? [bundle(name, options, 'cjs')] : []),
 ]));
 
-// The same declarations for `require`: TypeScript goes by the extension.
+// Where programs `require`, the signals are looked for once: Jest with jsdom finds only a module that it cannot require, and
+// gets a copy.
+await build({
+  stdin: { contents: "try { module.exports = require('@preact/signals-core'); } catch { module.exports = require('copy'); }" },
+  outfile: join(dist, 'cells.cjs'),
+  bundle: true,
+  format: 'cjs',
+  target: 'es2022',
+  minify: true,
+  plugins: [{
+    name: 'copy',
+    setup({ onResolve }) {
+      onResolve({ filter: /^copy$/ }, () => ({ path: createRequire(import.meta.url).resolve('@preact/signals-core') }));
+      onResolve({ filter: /^@preact/ }, () => ({ external: true }));
+    },
+  }],
+}).catch(() => fail('the bundle cells.cjs could not be made; the errors are above'));
+
+// Jest with jsdom asks for what a browser would load, has to have it as CommonJS, and lacks what texts are encoded with.
+for (const [name, file] of Object.entries({ jsdom: 'inline', 'server.jsdom': 'server.inline', 'testing.jsdom': 'testing' })) {
+  writeFileSync(join(dist, `${name}.cjs`), `'use strict';
+const { TextDecoder, TextEncoder } = require('node:util');
+globalThis.TextDecoder ??= TextDecoder;
+globalThis.TextEncoder ??= TextEncoder;
+module.exports = require('./${file}.cjs');
+`);
+}
+
+// The same declarations for `require`: TypeScript goes by the extension. Before 5.7 it knew no arrays of one kind of buffer.
 const types = join(dist, 'types');
 for (const file of readdirSync(types, { recursive: true }).filter((name) => name.endsWith('.d.ts'))) {
-  const text = readFileSync(join(types, file), 'utf8');
+  const text = readFileSync(join(types, file), 'utf8').replace(/\b(Uint(?:8|32)Array)<ArrayBuffer>/g, '$1');
+  writeFileSync(join(types, file), text);
   writeFileSync(join(types, file.replace(/\.d\.ts$/, '.d.cts')), text.replace(/(from\s+|import\()(['"])(\.[^'"]*)\.js\2/g, '$1$2$3.cjs$2'));
 }
 

@@ -148,12 +148,12 @@ function dialerOf(target: ConnectTarget, options: ConnectOptions): Dialer {
   if (typeof target === 'object' && 'link' in target) {
     return { environment: target.environment, address: null, addresses: 1, dial: () => target.link() };
   }
-  const Socket = options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
-  if (Socket === undefined) {
-    throw invalid("connect: there is no WebSocket here; pass one, such as `import { WebSocket } from 'ws'` and `connect(url, { WebSocket })`");
-  }
   const given = (Array.isArray(target) ? target : [target]).map(address);
   if (given.length === 0) throw invalid('connect: there is no address in the list; name one server at least');
+  const Socket = options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
+  if (typeof Socket !== 'function') {
+    throw invalid("connect: there is no WebSocket here; pass one, such as `import { WebSocket } from 'ws'` and `connect(url, { WebSocket })`");
+  }
   // Each client in an order of its own, so that those of a server that dies spread over all others.
   const lots = new Uint32Array(page.randomBytes(4 * given.length).buffer);
   const urls = given.map((_, i) => i).sort((a, b) => lots[a]! - lots[b]!).map((i) => given[i]!);
@@ -174,8 +174,10 @@ function dialerOf(target: ConnectTarget, options: ConnectOptions): Dialer {
 }
 
 function address(target: string | URL): string {
+  // Of a setting that is not there, or a promise, a browser would make an address beside the page's.
+  const text = typeof target === 'string' || target instanceof URL ? String(target) : '';
   try {
-    const url = new URL(target, globalThis.location?.href);
+    const url = new URL(text, text ? globalThis.location?.href : undefined);
     url.protocol = url.protocol.replace(/^http/, 'ws');
     url.hash = '';
     if (/^wss?:$/.test(url.protocol)) return url.href;
@@ -191,7 +193,7 @@ export let runtimeOf: (client: Client) => Runtime;
 class SessionClient implements Client {
   static {
     runtimeOf = (client) => {
-      if (typeof client !== 'object' || client === null || !(#runtime in client)) throw invalid('this is no client; `connect` makes one');
+      if (typeof client !== 'object' || client === null || !(#runtime in client)) throw invalid('this is no client of this copy of the package; `connect` makes one');
       return client.#open();
     };
   }
@@ -207,7 +209,7 @@ class SessionClient implements Client {
   constructor(dialer: Dialer, token: ConnectOptions['token']) {
     this.#dialer = dialer;
     const isAsked = typeof token === 'function';
-    const runtime = (this.#runtime = new Runtime(isAsked ? undefined : token, dialer.environment));
+    const runtime = (this.#runtime = new Runtime(isAsked ? undefined : token ?? undefined, dialer.environment));
     this.#status = new Lazy(signalCell, () => this.#readStatus());
     runtime.watchLink({
       isDue: false,
@@ -247,7 +249,8 @@ class SessionClient implements Client {
   datastore(id: string, schema?: Schema, { kind, primary = 'id', order, createCell }: DatastoreOptions<never> = {}): Collection<never> {
     checkKey(id, 'datastore: the id');
     checkKey(primary, 'datastore: `primary`');
-    const target = kind === undefined ? Target.Datastore : kind === 'permanent' ? Target.Permanent : Target.Temporary;
+    const target = kind === undefined ? Target.Datastore : { permanent: Target.Permanent, temp: Target.Temporary }[kind];
+    if (target === undefined) throw invalid("datastore: `kind` is 'permanent' or 'temp'");
     const collection = this.#replicate(target, id, primary, schema, (slot, gate) => (
       new DatastoreCollection(this.#runtime, slot, gate, id, order, createCell)
     ));

@@ -18,6 +18,8 @@ const BRAND = Symbol.for('tidewire.error');
 /** Every error that this package throws, rejects with or raises. */
 export class TidewireError extends Error {
   override readonly name = 'TidewireError';
+  /** What consoles show, also where names are made short. */
+  static override readonly name = 'TidewireError';
   /** @internal */
   readonly [BRAND] = true;
 
@@ -98,9 +100,19 @@ export function closed(): TidewireError {
   return new TidewireError('closed', 'the client is closed');
 }
 
+/** What becomes of a subscription to `name` that the server denies. */
+export function denied(name: string, reason: string | undefined): TidewireError {
+  return new TidewireError('denied', `${name}: ${reason || 'the server denied the subscription'}`);
+}
+
 /** What to throw for wrong arguments. */
 export function invalid(message: string): TidewireError {
   return new TidewireError('invalid_argument', message);
+}
+
+/** Refuses at the call what would fail at the first change. */
+export function checkListener(listener: unknown): void {
+  if (typeof listener !== 'function') throw invalid('a listener must be a function');
 }
 
 /** What the core says about a key that is too short or too long. */

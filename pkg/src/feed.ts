@@ -1,7 +1,7 @@
 // What has no history: relays, the mailbox, watches. Messages come as the core got them, each told once.
 
 import { Ask, Change, MetaFact, NoGate, type Target, Text } from './core.js';
-import { badKey, closed, TidewireError } from './errors.js';
+import { badKey, closed, denied, type TidewireError } from './errors.js';
 import type { Runtime, Slot } from './runtime.js';
 
 /** A message as it came: its kind, then its fields. */
@@ -52,8 +52,8 @@ export class Feed implements Slot {
       const message = this.runtime.maker.once(a) as Fields;
       this.#due.push(() => this.listener.hear(message));
     } else if (kind === Change.Event && a === 3) {
-      const reason = this.runtime.memory.text(Text.Denial, this.#slot) || 'the server denied the subscription';
-      this.#due.push(() => this.listener.deny(new TidewireError('denied', reason)));
+      const error = denied(this.group || 'inbox', this.runtime.memory.text(Text.Denial, this.#slot));
+      this.#due.push(() => this.listener.deny(error));
     }
   }
 

@@ -1,7 +1,7 @@
 // The mailbox of a client's user, and what becomes of the notifications that the client sent.
 
 import { Ask, Message, Question, Target, Write } from './core.js';
-import { closed, invalid, TidewireError } from './errors.js';
+import { checkListener, closed, invalid, TidewireError } from './errors.js';
 import { Feed, type Fields } from './feed.js';
 import { report, type Runtime } from './runtime.js';
 import { checkKey, encode } from './value/encode.js';
@@ -111,6 +111,7 @@ export class SessionInbox implements Inbox {
   }
 
   subscribe(listener: (notification: Notification) => unknown): () => void {
+    checkListener(listener);
     // An own function per call, so that one listener can be subscribed twice.
     const own = (notification: Notification): unknown => listener(notification);
     this.#open();
@@ -124,6 +125,7 @@ export class SessionInbox implements Inbox {
   }
 
   onReply(listener: (trace: string, reply: unknown) => void): () => void {
+    checkListener(listener);
     const own = (trace: string, reply: unknown): void => listener(trace, reply);
     this.#open();
     this.#replies.add(own);
@@ -184,7 +186,7 @@ export class SessionInbox implements Inbox {
     }
   }
 
-  [Symbol.asyncIterator](): AsyncIterableIterator<Notification, undefined> {
+  [Symbol.asyncIterator](): AsyncIterator<Notification, undefined> & AsyncIterable<Notification> {
     interface Item { readonly notification: Notification; take(): void; leave(error: Error): void }
     const queue: Item[] = [];
     /** What the loop has, until it comes back for another. */

@@ -1,7 +1,7 @@
 // The kv store, seen from a client: nothing is kept here, every answer is the server's.
 
 import { Message, Question, Target, Write } from './core.js';
-import type { TidewireError } from './errors.js';
+import { checkListener, type TidewireError } from './errors.js';
 import { Feed } from './feed.js';
 import { lifetime } from './inbox.js';
 import { report, type Runtime } from './runtime.js';
@@ -145,6 +145,7 @@ export class SessionKv implements KvGroup {
 
   watch<T>(key: string, listener: (event: KvEvent<T>) => void, onError: (error: TidewireError) => void = report): () => void {
     checkKey(key, 'watch: the key');
+    checkListener(listener);
     const feed = new Feed(this.#runtime, Target.Watch, this.group, key, {
       hear: (fields) => {
         try {

@@ -3,6 +3,7 @@
 import type { CreateCell } from './cell.js';
 import { RowsReplica } from './collection.js';
 import { Write } from './core.js';
+import { invalid } from './errors.js';
 import type { Observable } from './replica.js';
 import type { Runtime } from './runtime.js';
 import type { Gate } from './schema.js';
@@ -65,6 +66,7 @@ export class PoolReplica extends RowsReplica<Readonly<Record<string, unknown>>> 
 
   // `async`, so that a value that cannot be sent rejects like one that the server refuses.
   readonly set = async (fields: Readonly<Record<string, unknown>>): Promise<void> => {
+    if (typeof fields !== 'object' || !fields || Array.isArray(fields)) throw invalid('set: the fields must be an object');
     const encoded = Object.entries(fields).filter(([, value]) => value !== undefined).map(([name, value]) => {
       checkKey(name, 'the name of a field');
       return [name, encode(value), value === null] as const;

@@ -3,7 +3,7 @@
 
 import { Ask, Change, type Core, MetaFact, STATS, Text } from './core.js';
 import { type CreateCell, Lazy, signalCell } from './cell.js';
-import { gateFault, TidewireError } from './errors.js';
+import { checkListener, denied, gateFault, TidewireError } from './errors.js';
 import { failure, report, type Runtime, type Slot } from './runtime.js';
 import type { Gate, Verdict } from './schema.js';
 import { type DehydratedState, EMPTY } from './state.js';
@@ -319,6 +319,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   }
 
   subscribe(listener: (value: V) => void): () => void {
+    checkListener(listener);
     // An own function per call, so that one listener can be subscribed twice.
     const subscriber = (value: V): void => listener(value);
     (this.#seldom().subscribers ??= new Set()).add(subscriber);
@@ -327,6 +328,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   }
 
   select(part: Path | ((value: V) => unknown), listener: (part: never) => void): () => void {
+    checkListener(listener);
     const selection = typeof part === 'function'
       ? this.#selectBy(part, listener as (part: unknown) => void)
       : this.#selectAt(this.part(wordsOf(part)), listener as (part: unknown) => void);
@@ -534,7 +536,8 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
       if (text !== undefined) this.refused(gateFault(text));
       this.emit('quarantine', this.#aside?.error ?? new TidewireError('gate_failed', 'the value did not pass the schema'));
     } else {
-      const error = new TidewireError('denied', this.runtime.memory.text(Text.Denial, this.slot) || 'the server denied the subscription');
+      const { key = '', id = key } = this as { readonly key?: string; readonly id?: string };
+      const error = denied(id, this.runtime.memory.text(Text.Denial, this.slot));
       this.refused(error);
       this.emit('error', error);
       const aside = this.#seldom();

@@ -36,6 +36,12 @@ export interface StandardIssue {
 export interface JsonSchema {
   readonly parse?: never;
   readonly '~standard'?: never;
+  // Options of what is synced, which come after its schema.
+  readonly kind?: never;
+  readonly primary?: never;
+  readonly presence?: never;
+  readonly create?: never;
+  readonly createCell?: never;
   readonly [keyword: string]: unknown;
 }
 

@@ -1,10 +1,10 @@
 // nats-server, as a process of its own.
 
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { Program } from './program.js';
 
 /** Debian puts it where only root's search path leads. */
 const PATH = `${process.env['PATH'] ?? ''}:/usr/sbin:/usr/local/sbin`;
@@ -20,7 +20,7 @@ async function freePort(): Promise<number> {
 
 export class NatsServer {
   readonly #directory = mkdtempSync(join(tmpdir(), 'tidewire-nats-'));
-  #process: ChildProcess | undefined;
+  #process: Program | undefined;
 
   private constructor(readonly port: number, readonly webSocketPort: number, readonly settings: string) {}
 
@@ -48,32 +48,16 @@ export class NatsServer {
   async start(): Promise<void> {
     const file = join(this.#directory, 'nats.conf');
     writeFileSync(file, `listen: "127.0.0.1:${this.port}"\nwebsocket { listen: "127.0.0.1:${this.webSocketPort}", no_tls: true }\n${this.settings}\n`);
-    const child = spawn('nats-server', ['-c', file], { cwd: this.#directory, env: { ...process.env, PATH }, stdio: ['ignore', 'pipe', 'pipe'] });
-    this.#process = child;
-    let said = '';
-    await new Promise<void>((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error(`nats-server is not ready after 10 s: ${said}`)), 10_000);
-      const listen = (chunk: Buffer): void => {
-        said += chunk.toString();
-        if (!said.includes('Server is ready')) return;
-        clearTimeout(late);
-        resolve();
-      };
-      child.stdout!.on('data', listen);
-      child.stderr!.on('data', listen);
-      child.once('error', (error) => reject(new Error(`nats-server cannot be started (${error.message}); \`cargo xtask test\` installs it`)));
-      child.once('exit', (code) => reject(new Error(`nats-server ended with ${code}: ${said}`)));
+    this.#process = await Program.start('nats-server', ['-c', file], /Server is ready/, {
+      cwd: this.#directory, env: { ...process.env, PATH }, hint: '`cargo xtask test` installs it',
     });
   }
 
   /** Kills it without a word. */
   async kill(): Promise<void> {
-    const child = this.#process;
+    const program = this.#process;
     this.#process = undefined;
-    if (child === undefined || child.exitCode !== null) return;
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
-    await ended;
+    await program?.kill();
   }
 
   async stop(): Promise<void> {

@@ -15,6 +15,12 @@ const transport = new InProcessTransport();
 declare const client: Client;
 declare const cell: Cell<User | undefined>;
 
+// Options come after the schema.
+// @ts-expect-error
+void (() => client.datastore('users', { kind: 'permanent' }));
+// @ts-expect-error
+void (() => client.pool('cursors', { presence: true }));
+
 expectTypeOf(createClientReplica({ key: 'k', transport, schema: Tagged })).toEqualTypeOf<Replica<User>>();
 expectTypeOf(createClientReplica({ key: 'k', transport, schema: Zod })).toEqualTypeOf<Replica<{ name: string; age: number }>>();
 expectTypeOf(createClientReplica<User>({ key: 'k', transport })).toEqualTypeOf<Replica<User>>();

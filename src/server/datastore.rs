@@ -325,7 +325,7 @@ impl<S: Storage> Server<S> {
         let number = self.live(now, id)?;
         let primary = &self.datastores[number].about.primary;
         let key = value.string_field(primary).filter(|key| !key.is_empty());
-        let key = key.ok_or(WriteError::NoPrimary)?;
+        let key = key.ok_or_else(|| WriteError::NoPrimary { field: primary.clone() })?;
         check_key("primary field", key)?;
         check_value("value", value)?;
         self.pass_rule(self.datastores[number].rule.as_ref(), value)?;

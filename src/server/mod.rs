@@ -132,10 +132,10 @@ pub enum WriteError {
         resource: Box<str>,
     },
     /// The datastore does not exist or has expired.
-    #[error("no such datastore; open it first")]
+    #[error("no such datastore; open it with a `kind` to make it")]
     NoDatastore,
     /// The pool does not exist or has expired.
-    #[error("no such pool; open it first")]
+    #[error("no such pool; open it with `create` to make it")]
     NoPool,
     /// What was merged into a pool is no map.
     #[error("`fields` is no map; merge a map of fields to their values, nil to take one away")]
@@ -167,8 +167,13 @@ pub enum WriteError {
         life: Duration,
     },
     /// The record does not say its name.
-    #[error("the record has no string in its primary field")]
-    NoPrimary,
+    #[error(
+        "the record has no text in its primary field `{field}`; name it there, with a number as text too"
+    )]
+    NoPrimary {
+        /// The field that names records of this datastore.
+        field: Arc<str>,
+    },
     /// A name is empty or too long.
     #[error("`{field}` has {length} bytes; it has 1 to {MAX_KEY_BYTES} bytes of text")]
     BadKey {
@@ -231,7 +236,7 @@ impl WriteError {
         match self {
             Self::Forbidden { .. } => ErrorCode::Forbidden,
             Self::NoDatastore | Self::NoPool | Self::NoNotification => ErrorCode::NotFound,
-            Self::NoPrimary | Self::NoFields | Self::NoReplyWanted => ErrorCode::InvalidRequest,
+            Self::NoPrimary { .. } | Self::NoFields | Self::NoReplyWanted => ErrorCode::InvalidRequest,
             Self::BadKey { .. }
             | Self::TooLarge { .. }
             | Self::TooLong { .. }

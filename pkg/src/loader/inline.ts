@@ -4,9 +4,10 @@
 import base64 from './wasm/client/tidewire_bg.wasm?base64';
 import type { Loaded } from '../core.js';
 import { instance } from './instance.js';
+import { compileNow } from './inside.js';
 
 export function loadSync(): Loaded {
-  return instance(Uint8Array.from(atob(base64), (char) => char.charCodeAt(0)));
+  return instance(compileNow(base64));
 }
 
 export async function load(): Promise<Loaded> {

@@ -5,8 +5,7 @@ import type { Loaded } from '../core.js';
 import { host } from '../patterns.js';
 
 /** @internal An instance of the client's program. Another may be asked for, after a trap. */
-export function instance(program: WebAssembly.Module | BufferSource): Loaded {
-  const module = program instanceof WebAssembly.Module ? program : new WebAssembly.Module(program);
+export function instance(module: WebAssembly.Module): Loaded {
   const { Core, initSync } = glue(host);
   const { memory } = initSync({ module });
   return { Core, memory, again: () => instance(module) };

@@ -3,12 +3,13 @@
 import { TidewireError } from '../errors.js';
 import type { Loaded } from '../core.js';
 import { instance } from './instance.js';
+import { compileNow } from './inside.js';
 
 let given: Loaded | undefined;
 
 /** @internal Takes a compiled module, or the bytes of one. */
 export function give(module: WebAssembly.Module | BufferSource): void {
-  given = instance(module);
+  given = instance(module instanceof WebAssembly.Module ? module : compileNow(module));
 }
 
 export function loadSync(): Loaded | undefined {
