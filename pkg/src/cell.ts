@@ -38,22 +38,33 @@ export class Lazy<T> {
   /** Made by the first tracked read. */
   #changes: Cell<number> | undefined;
   readonly #make: () => T;
+  /** Whether two values say the same: then the first one stays, and nobody is told. Without it a value is not made to be told of. */
+  readonly #isSame: ((one: T, other: T) => boolean) | undefined;
   #value: T | undefined;
   #fresh = false;
+  /** What those who read it have been told of. */
+  #told: T | undefined;
 
-  constructor(createCell: CreateCell, make: () => T) {
+  constructor(createCell: CreateCell, make: () => T, isSame?: (one: T, other: T) => boolean) {
     this.#createCell = createCell;
     this.#make = make;
+    this.#isSame = isSame;
   }
 
   get(): T {
-    (this.#changes ??= this.#createCell(0)).get();
+    if (this.#changes === undefined) {
+      this.#changes = this.#createCell(0);
+      if (this.#isSame) this.#told = this.peek();
+    }
+    this.#changes.get();
     return this.peek();
   }
 
   peek(): T {
     if (!this.#fresh) {
-      this.#value = this.#make();
+      const before = this.#value;
+      const made = this.#make();
+      if (before === undefined || !this.#isSame?.(before, made)) this.#value = made;
       this.#fresh = true;
     }
     return this.#value as T;
@@ -72,6 +83,13 @@ export class Lazy<T> {
 
   /** Tells the readers. */
   announce(): void {
-    this.#changes?.set(this.#changes.peek() + 1);
+    const changes = this.#changes;
+    if (changes === undefined) return;
+    if (this.#isSame) {
+      const now = this.peek();
+      if (now === this.#told) return;
+      this.#told = now;
+    }
+    changes.set(changes.peek() + 1);
   }
 }

@@ -105,6 +105,11 @@ const DISPOSE: typeof Symbol.dispose = Symbol.dispose ?? (Symbol.for('Symbol.dis
 
 const STATUS: readonly ReplicaStatus[] = ['ok', 'stale', 'skew', 'refetching'];
 
+/** A duplicate that is ignored changes the counters alone. */
+function isSameMeta(one: ReplicaMeta, other: ReplicaMeta): boolean {
+  return (Object.keys(one) as (keyof ReplicaMeta)[]).every((name) => one[name] === other[name]);
+}
+
 const READ = Symbol('read');
 
 // The counters are read from the core when somebody looks: as own properties, so that copying and comparing see them.
@@ -546,7 +551,7 @@ export abstract class BaseReplica<V> implements Observable<V, unknown>, Slot {
   }
 
   #lazyMeta(): Lazy<ReplicaMeta> {
-    return (this.#seldom().meta ??= new Lazy(this.createCell, () => this.#readMeta()));
+    return (this.#seldom().meta ??= new Lazy(this.createCell, () => this.#readMeta(), isSameMeta));
   }
 
   #readMeta(): ReplicaMeta {

@@ -53,6 +53,22 @@ test('a seed is shown at once, with its version and sequence', () => {
   expect(replica.stats.applied).toBe(1);
 });
 
+test('an effect that reads meta runs when it says something else, not for what is ignored', () => {
+  const { replica, publish } = setup();
+  publish(envelope(1));
+  const seen: number[] = [];
+  const stop = effect(() => void seen.push(replica.meta().sequence));
+  publish(envelope(1));
+  expect(replica.stats.ignoredStale).toBe(1);
+  expect(seen).toEqual([1]);
+  const before = replica.meta();
+  publish(envelope(1));
+  expect(replica.meta()).toBe(before);
+  publish(envelope(2));
+  expect(seen).toEqual([1, 2]);
+  stop();
+});
+
 test('the next value in order is shown without a look at the clock, and a gap with one: its deadlines need it', () => {
   const { refetch } = controlled();
   const { replica, publish } = setup({ refetch });
