@@ -339,7 +339,7 @@ impl Client {
 
     /// The network or the page came back: reconnects at once, or probes the link.
     pub fn nudge(&mut self, now: Timestamp) {
-        self.session.nudge(now);
+        self.session.nudge(now, self.writes.bytes_on_the_way());
         self.settle_session(now);
     }
 
@@ -487,9 +487,7 @@ impl Client {
                 }
             }
         }
-        for request in self.writes.overdue(now) {
-            self.give_up(request, "there was no connection in time; nothing was sent");
-        }
+        self.give_up_writes(now);
         self.give_up_queries(Some(now));
     }
 
@@ -655,7 +653,7 @@ impl Client {
         if !slots.is_empty() {
             self.send_subscriptions(&slots);
         }
-        self.writes.rewind();
+        self.writes.rewind(now);
         self.send_writes();
         self.send_presence(now);
         self.ask_again();
