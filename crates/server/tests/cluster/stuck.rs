@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     eventually,
@@ -35,13 +35,15 @@ async fn a_node_whose_giver_dies_before_it_answers_takes_the_database_of_another
         }
         Fate::Arrives
     });
-    let joining = tempfile::tempdir().unwrap();
-    let (path, url) = (joining.path().to_owned(), nats.url());
-    let joining = spawn_blocking(move || Program::start(&path, &["--nats", &url, "--node", "joining"]));
-    timeout(PATIENCE, is_asked.recv()).await.expect("it is asked for a copy").unwrap();
-    giver.kill();
-    let giver = node(&nats, data.path(), "giver");
-    let joined = timeout(PATIENCE, joining).await.expect("it does not wait for the dead").unwrap();
+    let (joining, url) = (tempfile::tempdir().unwrap(), nats.url());
+    let arguments = ["--nats", &url, "--node", "joining"];
+    let dying = async {
+        timeout(PATIENCE, is_asked.recv()).await.expect("it is asked for a copy").unwrap();
+        giver.kill();
+        node(&nats, data.path(), "giver")
+    };
+    let (joined, giver) = tokio::join!(Program::start_within(PATIENCE, joining.path(), &arguments), dying);
+    let joined = joined.expect("it does not wait for the dead");
     assert_eq!(object(&joined.address, "k").unwrap().2, "1");
     assert_eq!(object(&joined.address, "k"), object(&giver.address, "k"));
 }
