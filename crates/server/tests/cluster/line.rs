@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
@@ -11,7 +12,12 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
+    sync::mpsc,
+    time::interval,
 };
+
+/// How often a server says that it has nothing to deliver.
+const IDLE: Duration = Duration::from_millis(500);
 
 /// What a server delivers.
 pub(crate) struct Delivery<'a> {
@@ -24,7 +30,7 @@ pub(crate) struct Delivery<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Arrives,
-    /// In its place comes what a server says that has nothing to deliver.
+    /// It does not, and from now on its subscription hears what a server says that has nothing to deliver.
     IsLost,
 }
 
@@ -93,22 +99,49 @@ async fn down(
     subjects: &Subjects,
     judge: &Mutex<Judge>,
 ) -> Option<()> {
-    const IDLE: &str = "NATS/1.0 100 Idle Heartbeat\r\n\r\n";
     let mut from = BufReader::new(from);
-    loop {
-        let (mut line, mut payload) = message(&mut from).await?;
-        let words: Vec<_> = line.split_whitespace().collect();
-        if let ["MSG" | "HMSG", subject, subscription, ..] = *words
-            && judge.lock().unwrap()(Delivery { subject, to: (number, subscription) }) == Fate::IsLost
-        {
-            let inbox = subjects.lock().unwrap()[subscription].clone();
-            let bytes = IDLE.len();
-            line = format!("HMSG {inbox} {subscription} {bytes} {bytes}\r\n");
-            payload = format!("{IDLE}\r\n").into_bytes();
+    let (arrived, mut next) = mpsc::channel(16);
+    let reading = async {
+        while let Some(message) = message(&mut from).await {
+            arrived.send(message).await.ok()?;
         }
-        to.write_all(line.as_bytes()).await.ok()?;
-        to.write_all(&payload).await.ok()?;
+        None::<()>
+    };
+    let writing = async {
+        let mut ticks = interval(IDLE);
+        // The last subscription that has lost something.
+        let mut idle = None;
+        loop {
+            let (line, payload) = tokio::select! {
+                Some(message) = next.recv() => message,
+                _ = ticks.tick() => match &idle {
+                    Some(idle) => says_nothing(idle),
+                    None => continue,
+                },
+            };
+            let words: Vec<_> = line.split_whitespace().collect();
+            if let ["MSG" | "HMSG", subject, subscription, ..] = *words
+                && judge.lock().unwrap()(Delivery { subject, to: (number, subscription) }) == Fate::IsLost
+            {
+                let inbox = subjects.lock().unwrap()[subscription].clone();
+                idle = Some((inbox, subscription.to_owned()));
+                continue;
+            }
+            to.write_all(line.as_bytes()).await.ok()?;
+            to.write_all(&payload).await.ok()?;
+        }
+    };
+    tokio::select! {
+        ended = reading => ended,
+        ended = writing => ended,
     }
+}
+
+/// What a server says to a subscription that it has nothing for.
+fn says_nothing((inbox, subscription): &(String, String)) -> (String, Vec<u8>) {
+    let head = "NATS/1.0 100 Idle Heartbeat\r\n\r\n";
+    let bytes = head.len();
+    (format!("HMSG {inbox} {subscription} {bytes} {bytes}\r\n"), format!("{head}\r\n").into_bytes())
 }
 
 /// A line of the protocol, and the payload that follows it, with what ends it.

@@ -65,7 +65,7 @@ impl Program {
 
     /// The program, once it listens; killed if that takes longer than `patience`.
     pub(crate) async fn start_within(patience: Duration, data: &Path, arguments: &[&str]) -> Option<Self> {
-        let mut program = Self::begin(self::program(), data, arguments);
+        let mut program = Self::begin(program(), data, arguments);
         let mut stdout = program.child.stdout.take().unwrap();
         let listening = spawn_blocking(move || (address(&mut stdout), stdout));
         let (address, stdout) = timeout(patience, listening).await.ok()?.unwrap();
