@@ -1,7 +1,7 @@
 // A replica over a transport of the application's own. Values stay JavaScript objects; only numbers cross to the core.
 
 import { type Cell, type CreateCell, signalCell } from './cell.js';
-import { ASK, Ask, Change, INSTALLED, Judged, KEPT, MetaFact, Own, Source } from './core.js';
+import { ASK, Ask, Change, CLOCK, INSTALLED, Judged, KEPT, MetaFact, Own, Source } from './core.js';
 import { invalid, textOf, TidewireError } from './errors.js';
 import { BaseReplica, bindOnUse, type Position, type Replica } from './replica.js';
 import { type Runtime, sharedRuntime } from './runtime.js';
@@ -135,7 +135,8 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
 
   receive(envelope: Envelope, source: Source): void {
     if (this.disposed) return;
-    this.runtime.input(() => this.#offer(source, envelope, envelope?.prev));
+    // The next value in order is shown without a look at the clock.
+    this.runtime.input(() => this.#offer(source, envelope, envelope?.prev), source !== Source.Receipt);
   }
 
   protected override epoch(): string | null {
@@ -243,13 +244,18 @@ class ClientReplica extends BaseReplica<unknown> implements Replica<unknown> {
     const at = held.sequence;
     const after = prev === undefined || prev === null ? -1 : wire(prev);
     const version = held.version === null ? 0 : this.runtime.internVersion(String(held.version));
-    const isTrusted = this.gate === undefined;
-    let ticket = this.core.offer(this.slot, attempt, token, history, at, after, version, isTrusted ? Judged.Good : Judged.Not);
+    let judged = this.gate === undefined ? Judged.Good : Judged.Not;
+    let ticket = this.core.offer(this.slot, attempt, token, history, at, after, version, judged);
     if (ticket === ASK) {
       const verdict = this.judge(value);
       if (this.disposed) return false;
       if (verdict.ok) held.value = verdict.value;
-      ticket = this.core.offer(this.slot, attempt, token, history, at, after, version, verdict.ok ? Judged.Good : Judged.Bad);
+      judged = verdict.ok ? Judged.Good : Judged.Bad;
+      ticket = this.core.offer(this.slot, attempt, token, history, at, after, version, judged);
+    }
+    if (ticket === CLOCK) {
+      this.runtime.tick();
+      ticket = this.core.offer(this.slot, attempt, token, history, at, after, version, judged + Judged.Timed);
     }
     if (ticket === 0) return false;
     if (ticket === KEPT) {

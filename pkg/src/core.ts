@@ -46,8 +46,11 @@ export const INSTALLED = 0xfffffffe;
 /** @internal What `Core.offer` returns for a value that it wants a verdict on: it is to be offered again with one. */
 export const ASK = 0xfffffffd;
 
-/** @internal What `Core.offer` is told of the gate. */
-export const enum Judged { Not, Good, Bad }
+/** @internal What `Core.offer` returns for a value that is to be offered again when the core has been told what time it is. */
+export const CLOCK = 0xfffffffc;
+
+/** @internal What `Core.offer` is told of the gate and, for a receipt that it wanted again, that it knows what time it is. */
+export const enum Judged { Not, Good, Bad, Timed = 4 }
 
 /** @internal What a replica counts, in the order of `Core.meta`. */
 export const STATS = [

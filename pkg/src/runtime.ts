@@ -359,16 +359,16 @@ export class Runtime implements LinkHost, Revivable {
 
   /**
    * Hands an input to the core now, or after the gate that is running. `run` returns `true` if it knows that nothing came
-   * of it but what it told `due`.
+   * of it but what it told `due`; where `isTimed` is false, it says what time it is itself if the core needs that.
    */
-  input(run: () => unknown): void {
+  input(run: () => unknown, isTimed = true): void {
     if (this.#judging) {
       this.#deferred.push(run);
       return;
     }
     let isKnown: unknown;
     try {
-      this.tick();
+      if (isTimed) this.tick();
       isKnown = run();
     } catch (error) {
       if (!recover(error, this.loaded)) throw error;

@@ -53,6 +53,19 @@ test('a seed is shown at once, with its version and sequence', () => {
   expect(replica.stats.applied).toBe(1);
 });
 
+test('the next value in order is shown without a look at the clock, and a gap with one: its deadlines need it', () => {
+  const { refetch } = controlled();
+  const { replica, publish } = setup({ refetch });
+  publish(envelope(1));
+  const clock = vi.spyOn(Date, 'now');
+  publish(envelope(2));
+  expect(replica.get()).toEqual({ name: 'v2' });
+  expect(clock).not.toHaveBeenCalled();
+  publish(envelope(4));
+  expect(clock).toHaveBeenCalled();
+  clock.mockRestore();
+});
+
 test('a seed that does not parse is not shown; with a refetch it recovers', async () => {
   const { calls, refetch } = controlled();
   const { replica } = setup({ seed: bad(42), refetch });

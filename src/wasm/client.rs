@@ -35,8 +35,13 @@ const BY_HOST: u32 = u32::MAX - 1;
 const KEPT: u32 = u32::MAX;
 /// ... it is to be shown, which no change will say, ...
 const SHOWN: u32 = u32::MAX - 1;
-/// ... or it is to be offered again with the gate's verdict.
+/// ... or it is to be offered again with the gate's verdict, ...
 const ASK: u32 = u32::MAX - 2;
+/// ... or when the facade has said what time it is.
+const CLOCK: u32 = u32::MAX - 3;
+
+/// What is added to what the gate said of a receipt, where the facade has said what time it is.
+const TIMED: u32 = 4;
 
 /// As many wants as fit a small buffer; more are several calls.
 const MAX_WANTS: usize = 512;
@@ -282,11 +287,11 @@ impl Core {
 
     /// Offers a value by its header; `attempt` is that of the refetch that it answers, -1 for a receipt, -2 for a seed.
     /// `verdict` is 0 where the gate was not asked, 1 where it accepted the value or there is none, and 2 where it
-    /// refused it.
+    /// refused it; and 4 more for a receipt that comes after [`tick`](Self::tick), which is left out at first.
     ///
     /// Returns a ticket to judge it under, 0 where nothing more will be said of it, 4294967295 where it is kept until a
-    /// change names it, 4294967294 where it is to be shown and that is all: no change will name it; or 4294967293 where it
-    /// is to be offered again with a verdict.
+    /// change names it, 4294967294 where it is to be shown and that is all: no change will name it; 4294967293 where it
+    /// is to be offered again with a verdict, or 4294967292 where it is to be offered again after `tick`.
     #[expect(
         clippy::too_many_arguments,
         reason = "only numbers cross, so that no object is taken apart per envelope"
@@ -316,10 +321,12 @@ impl Core {
             // The short way: the gate runs while the core is as it was, so that there is nothing to remember.
             match verdict {
                 0 if client.is_next(slot, header) => return ASK,
-                1 if client.show_own(now, slot, header, token) => return SHOWN,
-                _ => {}
+                1 if client.show_own(slot, header, token) => return SHOWN,
+                TIMED.. => {}
+                _ => return CLOCK,
             }
         }
+        let verdict = verdict % TIMED;
         let mut kept = KEPT;
         match client.offer(now, slot, source, header, token) {
             Offered::Dropped => return 0,

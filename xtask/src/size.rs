@@ -27,6 +27,12 @@ const CLIENT_BUDGET: usize = 40 * 1024;
 /// The client with the reference server in the page.
 const WITH_SERVER_BUDGET: usize = 120 * 1024;
 
+/// Where the figures are that no download may grow over.
+const DOCUMENT: &str = "docs/size.md";
+
+/// Another release of the compiler may take a hundredth more.
+const SLACK: usize = 100;
+
 /// Marks of the server module in a wasm file that still has its function names: the path in readable and in both
 /// mangled forms.
 const SERVER_MARKS: [&str; 3] = ["tidewire::server::", "8tidewire6server", "src/server/"];
@@ -49,18 +55,52 @@ pub(crate) fn measure(shell: &Shell) -> anyhow::Result<()> {
             let name = file.strip_prefix(&dist).unwrap_or(file).to_string_lossy();
             table.push(Row::of(&name, &[&read(file)?])?);
         }
-        let wasm = |which: Wasm| read(&shell.root().join(which.shipped()));
-        let (client, server) = (wasm(Wasm::Client)?, wasm(Wasm::Server)?);
-        let facade = bundle(shell, PAGE)?;
-        let both_facades = bundle(shell, &format!("{PAGE}{PAGE_SERVER}"))?;
-        let alone = Row::of("client download", &[&facade, &client])?;
-        let with_server = Row::of("with the server", &[&both_facades, &client, &server])?;
+        let (alone, with_server) = downloads(shell)?;
         let verdict = verdict(&[(&alone, CLIENT_BUDGET), (&with_server, WITH_SERVER_BUDGET)]);
+        let (client, server) = (shipped(shell, Wasm::Client)?, shipped(shell, Wasm::Server)?);
         table.push(Row::of("every export of both", &[&bundle(shell, WHOLE)?, &client, &server])?);
         table.extend([alone, with_server]);
         print_table(shell, &table);
         verdict.map(Outcome::Done)
     })
+}
+
+/// What a page downloads: with the client alone, and with the server in the page.
+fn downloads(shell: &Shell) -> anyhow::Result<(Row, Row)> {
+    let (client, server) = (shipped(shell, Wasm::Client)?, shipped(shell, Wasm::Server)?);
+    let alone = Row::of("client download", &[&bundle(shell, PAGE)?, &client])?;
+    let both_facades = bundle(shell, &format!("{PAGE}{PAGE_SERVER}"))?;
+    let with_server = Row::of("with the server", &[&both_facades, &client, &server])?;
+    Ok((alone, with_server))
+}
+
+/// Fails if a download of a package that is built has grown over what `docs/size.md` says of it: while a budget is missed, no byte
+/// may come unseen.
+pub(crate) fn no_growth(shell: &Shell) -> anyhow::Result<()> {
+    shell.step("size, no growth", "cargo xtask size", || {
+        let document = String::from_utf8(read(&shell.root().join(DOCUMENT))?).context("no text")?;
+        let (alone, with_server) = downloads(shell)?;
+        let mut parts = Vec::new();
+        for row in [alone, with_server] {
+            let [_, _, brotli] = row.sizes;
+            let said = documented(&document, &row.name)
+                .with_context(|| format!("{DOCUMENT} does not say how large \"{}\" is", row.name))?;
+            ensure!(
+                brotli <= said + said / SLACK,
+                "{} has grown to {brotli} bytes after brotli, from {said}; take the bytes back, or say in {DOCUMENT} what they are for and \
+                 write the new figure there",
+                row.name
+            );
+            parts.push(format!("{} {brotli} bytes", row.name));
+        }
+        Ok(Outcome::Done(parts.join(", ")))
+    })
+}
+
+/// The figure that the document has for a download, in its table's first column of figures.
+fn documented(document: &str, name: &str) -> Option<usize> {
+    let cells = document.lines().find_map(|line| line.strip_prefix(&format!("| {name} | ")))?;
+    cells.split(" |").next()?.replace(',', "").parse().ok()
 }
 
 fn verdict(budgets: &[(&Row, usize)]) -> anyhow::Result<String> {
@@ -169,6 +209,10 @@ fn brotli(bytes: &[u8]) -> anyhow::Result<usize> {
     Ok(compressed.len())
 }
 
+fn shipped(shell: &Shell, which: Wasm) -> anyhow::Result<Vec<u8>> {
+    read(&shell.root().join(which.shipped()))
+}
+
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("cannot read {}", file.display()))
 }
@@ -190,6 +234,21 @@ mod tests {
     fn one_byte_over_the_budget_fails_and_says_so() {
         let error = verdict(&[(&row(CLIENT_BUDGET + 1), CLIENT_BUDGET)]).unwrap_err();
         assert!(error.to_string().contains("1 over its budget"), "{error}");
+    }
+
+    #[test]
+    fn the_document_s_own_figure_is_what_a_download_may_not_grow_over() {
+        let document = "| | now | bar |\n|---|---|---|\n| client download | 79,818 | 40,960 |\n";
+        assert_eq!(documented(document, "client download"), Some(79_818));
+        assert_eq!(documented(document, "with the server"), None);
+    }
+
+    #[test]
+    fn the_document_has_a_figure_for_every_download() {
+        let document = include_str!("../../docs/size.md");
+        for name in ["client download", "with the server"] {
+            assert!(documented(document, name).is_some(), "{name}");
+        }
     }
 
     #[test]

@@ -135,7 +135,8 @@ export class Pipe implements Transport {
   }
 
   #hand(key: string, envelope: Envelope): void {
-    deliver(this.#keys.get(key)?.handlers ?? [], envelope);
+    const followed = this.#keys.get(key);
+    if (followed !== undefined) deliver(followed.handlers, envelope);
   }
 
   #follow(entries: readonly (readonly [string, Entry])[]): void {

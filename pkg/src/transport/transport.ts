@@ -50,12 +50,22 @@ export function lose(observers: Iterable<TransportObserver>): void {
 }
 
 /** @internal Calls each handler: who joins during the delivery does not hear this envelope, who leaves still does. */
-export function deliver(handlers: Iterable<EnvelopeHandler>, envelope: Envelope): void {
-  for (const handler of [...handlers]) {
-    try {
-      handler(envelope);
-    } catch (error) {
-      report(error);
-    }
+export function deliver(handlers: ReadonlySet<EnvelopeHandler>, envelope: Envelope): void {
+  // Most keys have one subscriber: a list of it is as long in the making as a publish is otherwise.
+  if (handlers.size > 1) {
+    for (const handler of [...handlers]) hand(handler, envelope);
+    return;
+  }
+  for (const handler of handlers) {
+    hand(handler, envelope);
+    break;
+  }
+}
+
+function hand(handler: EnvelopeHandler, envelope: Envelope): void {
+  try {
+    handler(envelope);
+  } catch (error) {
+    report(error);
   }
 }
