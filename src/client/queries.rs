@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use thiserror::Error;
 
-use super::{Change, Client, cells::Cell, writes::LOOK};
+use super::{Change, Client, cells::Cell};
 use crate::protocol::{EncodedQuery, EncodedValue, Query, QueryId, Timestamp, Writer, limits};
 
 /// Most questions that may wait for an answer: more than a page has fields.
@@ -41,14 +41,12 @@ pub(super) struct Queries {
     asked: Vec<Asked>,
     last: QueryId,
     bytes: usize,
-    /// When to look again at those whose deadline is over, but whose answers a slow line may be bringing.
-    look: Timestamp,
 }
 
 impl Queries {
     /// The earliest deadline: questions are asked in the order of time, so it is the first one's.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.asked.first().map(|asked| self.look.max(asked.at + DEADLINE))
+        self.asked.first().map(|asked| asked.at + DEADLINE)
     }
 
     fn forget(&mut self, query: QueryId) -> bool {
@@ -78,7 +76,7 @@ impl Client {
         if message.len() > limits::MAX_VALUE_BYTES {
             return Err(QueryError::Long(message.len()));
         }
-        let Queries { asked, last, bytes, .. } = &mut self.queries;
+        let Queries { asked, last, bytes } = &mut self.queries;
         if asked.len() >= MAX_WAITING || *bytes + message.len() > MAX_WAITING_BYTES {
             return Err(QueryError::Waiting(asked.len()));
         }
@@ -116,14 +114,8 @@ impl Client {
     /// Gives up the questions whose deadline has come and whose answers cannot be on their way; without a time, all of them.
     pub(super) fn give_up_queries(&mut self, now: Option<Timestamp>) {
         while let Some(Asked { query, at, .. }) = self.queries.asked.first()
-            && now.is_none_or(|now| *at + DEADLINE <= now)
+            && now.is_none_or(|now| *at + DEADLINE <= now && !self.session.may_bring(*at))
         {
-            if let Some(now) = now
-                && self.session.may_bring(*at)
-            {
-                self.queries.look = now + LOOK;
-                return;
-            }
             let query = *query;
             self.queries.forget(query);
             self.changes.push(Change::Answered { query, cell: None });

@@ -23,9 +23,6 @@ const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 /// enough for a person.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How soon what a slow line may still be carrying is looked at again.
-pub(super) const LOOK: Duration = Duration::from_secs(5);
-
 /// How a write ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -96,8 +93,6 @@ pub(super) struct Writes {
     /// When the last answer to a write came, or all that was not answered was sent again: so nothing that is not answered was
     /// sent later, but what was made later.
     moved: Timestamp,
-    /// When to look again at those whose deadline is over, but which the line may be carrying.
-    look: Timestamp,
 }
 
 impl Writes {
@@ -158,10 +153,9 @@ impl Writes {
         self.moved = now;
     }
 
-    /// What was sent and not answered.
-    pub(super) fn bytes_on_the_way(&self) -> usize {
-        let sent = self.writes.iter().filter(|(_, write)| write.stage == Stage::Sent);
-        sent.map(|(_, write)| write.message.len()).sum()
+    /// How much they are.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The message of the next write to send on this link, if there is one and the authority remembers as many replies;
@@ -205,7 +199,7 @@ impl Writes {
 
     /// The earliest deadline: requests are made in order of time, so it is the first one's.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.writes.first().map(|(_, write)| self.look.max(write.made + DEADLINE))
+        self.writes.first().map(|(_, write)| write.made + DEADLINE)
     }
 }
 
@@ -323,9 +317,6 @@ impl Client {
         });
         for request in late {
             self.give_up(request, "there was no connection in time; nothing was sent");
-        }
-        if self.writes.next_deadline().is_some_and(|due| due <= now) {
-            self.writes.look = now + LOOK;
         }
     }
 

@@ -473,9 +473,10 @@ impl Session {
     pub fn nudge(&mut self, now: Timestamp, waits: usize) {
         match self.state {
             State::Waiting { .. } => self.begin(now),
-            State::Live { heartbeat, .. } => {
+            State::Live { .. } => {
+                // However long that is, the next ping is waited for no longer than others.
                 let carrying = Duration::from_secs((waits / SLOWEST_LINE) as u64);
-                self.ping(now, patience(heartbeat).min(PROBE_PATIENCE + carrying));
+                self.ping(now, PROBE_PATIENCE + carrying);
             }
             State::Idle
             | State::Fetching { .. }

@@ -377,3 +377,17 @@ fn a_terminal_code_ends_the_session_and_the_servers_wish_is_kept() {
     assert_eq!(session.phase(), Phase::Closed);
     assert_eq!(session.poll_timeout(), None);
 }
+
+#[test]
+fn a_probe_behind_writes_waits_for_them_and_no_longer_than_the_next_ping() {
+    for (waits, expected) in [(0, 5), (SLOWEST_LINE - 1, 5), (4 * SLOWEST_LINE, 9), (usize::MAX, 25)] {
+        let (mut session, _) = live();
+        session.nudge(at(0), waits);
+        let mut now = at(0);
+        while session.live_link().is_some() {
+            now = session.poll_timeout().unwrap();
+            session.handle_timeout(now);
+        }
+        assert_eq!(now, at(expected * 1_000), "behind {waits} bytes");
+    }
+}
