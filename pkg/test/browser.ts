@@ -32,6 +32,7 @@ export async function openPage(entry: URL, flags: readonly string[] = []): Promi
     define: { 'process.env.NODE_ENV': '"test"' },
     alias: {
       vitest: here('page_vitest.ts'), tidewire: `${DIST}inline.js`, 'tidewire/nats': `${DIST}nats.js`, 'tidewire/testing': `${DIST}testing.js`,
+      'tidewire/server': `${DIST}server.inline.js`, 'tidewire/inspector': `${DIST}inspector.js`,
     },
   });
   const script = bundled.outputFiles[0]!.text;

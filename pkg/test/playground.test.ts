@@ -16,7 +16,8 @@ afterEach(() => {
 async function behind(weather: Weather, seed: number, count: number) {
   const server = await ReferenceServer.create({ seed: 1 });
   const passages: Passage[] = [];
-  const network = new Network(server, { seed, onPassage: (passage) => passages.push(passage) });
+  // Answers have no fate of their own.
+  const network = new Network(server, { seed, onPassage: (passage) => void (passage.fate !== 'answer' && passages.push(passage)) });
   const client = await connect(network);
   clients.push(client);
   const replica = client.synced<number>('k');
@@ -54,6 +55,22 @@ test('what is lost and doubled shows in the replica, which ends where the server
   await until(() => replica.peek() === 41 && replica.peekMeta().status === 'ok', 'the last value');
   expect(replica.stats.gaps).toBeGreaterThan(0);
   expect(replica.stats.ignoredStale).toBeGreaterThan(0);
+});
+
+test('the next envelope can be lost or doubled on purpose, and only that one', async () => {
+  const { server, network, replica, passages } = await behind(CALM, 7, 1);
+  network.doom('lost');
+  server.put('k', 'lost');
+  server.put('k', 'after');
+  await until(() => (replica.peek() as unknown) === 'after' && replica.peekMeta().status === 'ok', 'the gap is closed');
+  expect(replica.stats).toMatchObject({ gaps: 1, refetches: 1 });
+  const { ignoredStale } = replica.stats;
+  network.doom('doubled');
+  server.put('k', 'twice');
+  server.put('k', 'once');
+  await until(() => replica.stats.ignoredStale > ignoredStale && (replica.peek() as unknown) === 'once', 'the copy and what comes after');
+  expect(replica.stats).toMatchObject({ gaps: 1, ignoredStale: ignoredStale + 1 });
+  expect(passages.filter(({ fate }) => fate !== 'arrives').map(({ fate }) => fate)).toEqual(['lost', 'copy']);
 });
 
 test('after a restart the client is back as soon as the server is', async () => {

@@ -590,6 +590,10 @@ impl Client {
     }
 
     fn set_timer(&mut self, slot: SlotId) {
+        // Who could be asked is gone for good: what is tried again is only what has another authority.
+        if self.phase == Phase::Closed && self.slots.get(slot.number()).is_some_and(Slot::is_remote) {
+            return;
+        }
         let due = self.replica(slot).and_then(Compact::poll_timeout);
         self.timer = earlier(self.timer, due);
     }
@@ -638,6 +642,12 @@ impl Client {
         self.changes.push(Change::Link);
         if was_live {
             self.lose_link(now);
+        }
+        if phase == Phase::Closed {
+            self.timer = None;
+            for slot in self.numbers(&|slot| !slot.is_remote()) {
+                self.set_timer(slot);
+            }
         }
     }
 

@@ -150,6 +150,19 @@ fn a_row_refused_in_a_snapshot_of_another_epoch_takes_the_values_that_follow() {
 }
 
 #[test]
+fn a_client_that_was_closed_asks_nobody_any_more_for_what_was_refused() {
+    let (mut client, link) = live();
+    let slot = client.subscribe_datastore("d", None, "id", true).unwrap();
+    client.handle_frame(NOW, link, &frame(&[page(slot, 16, vec![row("a", 16)], None)]));
+    judge(&mut client, Verdict::Accepted);
+    client.handle_frame(NOW, link, &frame(&[envelope(17, "a")]));
+    judge(&mut client, Verdict::Refused);
+    assert!(client.poll_timeout().is_some(), "what was refused is asked for again");
+    client.close(NOW);
+    assert_eq!(client.poll_timeout(), None, "a program that has nothing else to do ends");
+}
+
+#[test]
 fn a_row_refused_in_a_snapshot_and_deleted_before_its_last_page_is_gone() {
     let (mut client, link) = live();
     let slot = client.subscribe_datastore("d", None, "id", true).unwrap();

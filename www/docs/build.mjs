@@ -1,6 +1,6 @@
 /**
- * Builds the docs site: the Markdown of the repository, the API reference from the types, the errors from the sources. Static
- * pages without a script. A link that leads nowhere ends the build.
+ * Builds the docs site: the Markdown of the repository, the API reference from the types, the errors from the sources, the index
+ * of the search. A link that leads nowhere ends the build.
  *
  *   node docs/build.mjs [out]      default: dist/docs
  */
@@ -8,11 +8,13 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync,
 import { createRequire } from 'node:module'
 import { dirname, join, posix } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { apiPages } from './api.mjs'
+import { build } from 'vite'
+import { apiPages, withExamples } from './api.mjs'
 import { errorsPage } from './errors.mjs'
 import { markdown, slug } from './markdown.mjs'
 import { NAMES, SECTIONS } from './pages.mjs'
-import { document } from './template.mjs'
+import { index, shorten } from './search.mjs'
+import { document, missing } from './template.mjs'
 
 const HERE = dirname(fileURLToPath(import.meta.url))
 const ROOT = join(HERE, '../..')
@@ -23,20 +25,28 @@ const FONT = '@fontsource-variable/instrument-sans/files/instrument-sans-latin-w
 rmSync(OUT, { recursive: true, force: true })
 mkdirSync(join(OUT, 'api'), { recursive: true })
 
-/** source -> { file, title, html, ids } */
+/** source -> { file, title, html, ids, sections } */
 const pages = new Map()
 for (const { source, text, isGenerated } of await sources()) pages.set(source, { source, file: fileOf(source), text, isGenerated, title: titleOf(text, source) })
-for (const page of pages.values()) Object.assign(page, markdown(page.text, { link: (href) => link(page, href), picture, html: page.isGenerated }))
+for (const page of pages.values()) {
+  // The docs come before what is generated, and so their code is known.
+  if (page.isGenerated) page.text = withExamples(page.text, [...pages.values()].filter(({ source, sections }) => sections && source.startsWith('docs/')).map((each) => ({ ...each, title: nameOf(each) })))
+  Object.assign(page, markdown(page.text, { link: (href) => link(page, href), name: (href) => named(page, href), picture, html: page.isGenerated }))
+}
 checkAnchors()
 
 const order = [...inOrder()]
 for (const [at, page] of order.entries()) {
-  const html = document({ page, sections: sections(), base: '../'.repeat(page.file.split('/').length - 1), before: order[at - 1], after: order[at + 1], nameOf })
+  const html = document({ page, sections: sections(), base: '../'.repeat(page.file.split('/').length - 1), before: order[at - 1], after: order[at + 1], nameOf, description: describe(page) })
   mkdirSync(dirname(join(OUT, page.file)), { recursive: true })
   writeFileSync(join(OUT, page.file), html)
 }
 const first = order[0]
-writeFileSync(join(OUT, 'index.html'), document({ page: { ...first, file: 'index.html' }, sections: sections(), base: '', after: order[1], nameOf }))
+writeFileSync(join(OUT, 'index.html'), document({ page: { ...first, file: 'index.html' }, sections: sections(), base: '', after: order[1], nameOf, description: describe(first) }))
+// Beside the docs, where a host looks for it.
+if (process.argv[2] === undefined) writeFileSync(join(OUT, '../404.html'), missing({ sections: sections(), nameOf }))
+writeFileSync(join(OUT, 'search.json'), index(order))
+await script()
 const styles = ['tokens', 'base', 'brand', 'top', 'docs'].map((name) => readFileSync(join(HERE, `../src/styles/${name}.css`), 'utf8'))
 writeFileSync(join(OUT, 'docs.css'), styles.join('\n'))
 copyFileSync(createRequire(import.meta.url).resolve(FONT), join(OUT, 'text.woff2'))
@@ -56,6 +66,25 @@ async function sources() {
 function fileOf(source) {
   if (source === 'api') return 'api/index.html'
   return `${source.replace(/^docs\//, '').replace(/\.md$/, '').toLowerCase()}.html`
+}
+
+/** What the page's own beginning says. */
+function describe({ title, sections: [, ...under], sections: [top] }) {
+  const text = [top, ...under].find((section) => section.text.trim() !== '')?.text ?? title
+  return shorten(text.replace(/\[!\w+\]/g, ''), 158)
+}
+
+/** The one script of all pages. */
+async function script() {
+  await build({
+    configFile: false,
+    root: HERE,
+    logLevel: 'warn',
+    build: {
+      target: 'es2022', outDir: OUT, emptyOutDir: false, copyPublicDir: false,
+      lib: { entry: join(HERE, 'client/main.mjs'), formats: ['es'], fileName: () => 'docs.js' },
+    },
+  })
 }
 
 function titleOf(text, source) {
@@ -81,6 +110,12 @@ function* inOrder() {
   const listed = sections().flatMap(({ pages: found }) => found)
   yield* listed
   for (const page of pages.values()) if (!listed.includes(page)) yield page
+}
+
+/** The name of the page that a link of a source leads to, if it leads to one. */
+function named({ source }, href) {
+  const target = pages.get(posix.normalize(posix.join(posix.dirname(source), href.split('#')[0])))
+  return target && nameOf(target)
 }
 
 /** Where a link of a source leads on the site: to a page, or to the repository. */

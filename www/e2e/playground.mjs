@@ -4,7 +4,8 @@
  * Test ids of the playground
  *   scene, story            the picture, and the sentence under it        server-sequence, you-sequence, bob-sequence
  *   you-last, bob-last      what became of the last envelope              loss, delay, duplication, reordering
- *   run, restart, spoil     the gauge, the server, a bad value            second, place-page, place-wire
+ *   you-status, bob-status  the replica's status                          second, place-page, place-wire
+ *   write, lose, double, spoil, strand   one of each outcome, for you     run, restart: the gauge, the server
  *   inspector               <tidewire-inspector>, whose shadow tree is open
  */
 import { strict as assert } from 'node:assert'
@@ -33,13 +34,18 @@ export async function checkPlayground({ context, url, screenshots, asserting, un
   await asserting('a network that loses, doubles and overtakes shows as gaps, refetches and ignored ones, each with its reason', async () => {
     for (const [id, value] of [['loss', 40], ['duplication', 40], ['reordering', 30], ['delay', 100]]) await slide(id, value)
     await until('a gap, a refetch and something ignored', async () => (await count('You', 'gap')) > 0 && (await count('You', 'refetch')) > 0 && (await count('You', 'ignored')) > 0, 20_000)
-    const plot = track('You').getByRole('group')
+    await until('an envelope waits in front of a copy', async () => (await page.locator('.chip-held').count()) > 0, 20_000)
+    const plot = track('You').getByRole('slider')
     await plot.focus()
     await page.keyboard.press('ArrowLeft')
     await page.keyboard.press('ArrowLeft')
     const reason = await track('You').locator('.why').innerText()
     assert.match(reason, /^(applied|ignored|gap|refetch|lost|quarantined) \S/)
-    await page.keyboard.press('ArrowLeft')
+    assert.equal(await plot.getAttribute('aria-valuetext'), reason)
+    // What a reader has chosen stays, whatever runs by.
+    await page.waitForTimeout(1_000)
+    assert.equal(await track('You').locator('.why').innerText(), reason)
+    assert.equal(await plot.getAttribute('aria-valuetext'), reason)
     await page.keyboard.press('Home')
     assert.match(await track('You').locator('.why').innerText(), /\S/)
     await page.screenshot({ path: join(screenshots, 'playground-1280-light.png'), fullPage: true })
@@ -54,6 +60,26 @@ export async function checkPlayground({ context, url, screenshots, asserting, un
       const server = await number('server-sequence')
       return (await number('you-sequence')) >= server && (await number('bob-sequence')) >= server
     })
+  })
+
+  await asserting('each thing that can happen to an envelope can be had for a click', async () => {
+    const more = async (outcome, button) => {
+      const before = await count('You', outcome)
+      await page.getByTestId(button).click()
+      await until(`${button} shows as ${outcome}`, async () => (await count('You', outcome)) > before)
+    }
+    const flag = await page.locator('#you-flag').innerText()
+    await more('applied', 'write')
+    // Were its envelope the lost one, the answer to the write would tell of it, and there would be no gap.
+    await until('what was written shows', async () => (await page.locator('#you-flag').innerText()) !== flag)
+    await more('gap', 'lose')
+    await until('it is closed', async () => (await page.getByTestId('you-status').innerText()) === 'ok')
+    await more('ignored', 'double')
+    assert.match(await page.getByRole('status').innerText(), /come twice/, 'one live region, for what a visitor did')
+    await page.getByTestId('strand').click()
+    await until('the copy says that it is stale', async () => (await page.getByTestId('you-status').innerText()) === 'stale')
+    assert.match(await page.locator('#you-level').innerText(), /^\d\.\d\d m$/)
+    await until('and heals', async () => (await page.getByTestId('you-status').innerText()) === 'ok' && (await page.locator('#you-link').innerText()) === 'live', 20_000)
   })
 
   await asserting('a bad value is kept apart, and the copies go on showing a good one', async () => {
@@ -132,15 +158,63 @@ export async function checkDocs({ context, url, screenshots, asserting, listen }
   await page.emulateMedia({ colorScheme: 'light', reducedMotion: 'reduce' })
   await watchShifts(page)
 
-  await asserting('the docs are there, every page of the sidebar answers, and axe finds nothing in those that differ', async () => {
+  await asserting('every link of every page of the docs leads somewhere, down to its heading', async () => {
     await page.goto(new URL('docs/', url).href)
     assert.equal(await page.locator('h1').innerText(), 'Getting started')
-    const links = await page.locator('.contents a').evaluateAll((all) => all.map((link) => link.href))
-    assert.ok(links.length >= 15, `${links.length} links`)
-    for (const link of links) {
-      const { status } = await fetch(link, { signal: AbortSignal.timeout(5_000) })
-      assert.equal(status, 200, link)
-    }
+    const pages = await crawl(new URL('docs/index.html', url))
+    assert.ok(pages.size >= 40, `${pages.size} pages`)
+    for (const [href, { description }] of pages) assert.ok(description.length > 20, `${href} is described as "${description}"`)
+  })
+
+  await asserting('the docs are searched by keyboard alone', async () => {
+    await page.keyboard.press('Tab')
+    await page.keyboard.press('Tab')
+    assert.equal(await page.evaluate(() => document.activeElement.closest('.brand') !== null), true, 'the name leads to the first page')
+    await page.keyboard.press('/')
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'find')
+    await page.keyboard.type('quarantin')
+    const found = page.getByRole('option')
+    await found.first().waitFor()
+    await axe(page)
+    await page.screenshot({ path: join(screenshots, 'docs-search-1280-light.png') })
+    await page.keyboard.press('ArrowDown')
+    assert.equal(await page.locator('#find').getAttribute('aria-activedescendant'), 'found-0')
+    assert.match(await page.locator('#status').innerText(), /\d found/)
+    await page.keyboard.press('Enter')
+    await page.waitForURL((now) => !now.pathname.endsWith('/docs/'))
+    assert.match(await page.locator('main').innerText(), /quarantin/)
+    await page.keyboard.press('/')
+    await page.keyboard.type('xyzzyq')
+    await page.getByText('Nothing found').first().waitFor()
+    await page.keyboard.press('Escape')
+    assert.equal(await page.locator('#found').isVisible(), false)
+    await page.locator('#find').fill('httpRefetch')
+    assert.match(await found.first().innerText(), /httpRefetch\(\)/)
+  })
+
+  await asserting('code is copied by keyboard, and that is said', async () => {
+    await context.grantPermissions(['clipboard-read', 'clipboard-write'], { origin: new URL(url).origin })
+    await page.goto(new URL('docs/start.html', url).href)
+    await page.locator('pre').nth(1).focus()
+    await page.keyboard.press('Tab')
+    await page.keyboard.press('Enter')
+    await page.getByRole('status').filter({ hasText: 'Copied' }).waitFor()
+    assert.match(await page.evaluate(() => navigator.clipboard.readText()), /^import \{ connect \}[^]*client\.close\(\)\n$/)
+  })
+
+  await asserting('a page says where the reader is, and one that does not exist says so', async () => {
+    await page.setViewportSize({ width: 1440, height: 900 })
+    await page.locator('#a-real-server').scrollIntoViewIfNeeded()
+    await page.locator('#let-nothing-bad-in a').click()
+    await page.locator('.outline-wide [aria-current]', { hasText: 'Let nothing bad in' }).waitFor()
+    assert.equal(new URL(page.url()).hash, '#let-nothing-bad-in')
+    const answer = await fetch(new URL('no/such/page', url))
+    assert.equal(answer.status, 404)
+    assert.match(await answer.text(), /There is nothing here/)
+    await page.setViewportSize({ width: 1280, height: 900 })
+  })
+
+  await asserting('axe finds nothing in those pages of the docs that differ, and nothing moves', async () => {
     for (const name of ['index', 'concepts', 'errors', 'api/index']) {
       await page.goto(new URL(`docs/${name}.html`, url).href)
       await axe(page)
@@ -158,6 +232,33 @@ export async function checkDocs({ context, url, screenshots, asserting, listen }
     }
   })
   await page.close()
+}
+
+/** Reads every page that can be reached from one, in its folder, and fails for a link that leads nowhere. */
+async function crawl(first) {
+  const pages = new Map()
+  const links = []
+  const folder = new URL('.', first).href
+  const queue = [first.href]
+  for (let href; (href = queue.shift()) !== undefined; ) {
+    if (pages.has(href)) continue
+    const answer = await fetch(href, { signal: AbortSignal.timeout(5_000) })
+    assert.equal(answer.status, 200, href)
+    const text = await answer.text()
+    const ids = new Set([...text.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id))
+    pages.set(href, { ids, description: /<meta name="description" content="([^"]*)"/.exec(text)?.[1] ?? '' })
+    for (const [, raw] of text.matchAll(/ (?:href|src)="([^"]+)"/g)) {
+      const link = new URL(raw.replaceAll('&#38;', '&').replaceAll('&amp;', '&'), href)
+      if (link.origin !== first.origin) continue
+      const page = link.href.replace(/#.*/, '')
+      links.push({ from: href, page, id: decodeURIComponent(link.hash.slice(1)) })
+      if (page.startsWith(folder) && page.endsWith('.html')) queue.push(page)
+    }
+  }
+  const others = new Set(links.map(({ page }) => page).filter((page) => !pages.has(page)))
+  await Promise.all([...others].map(async (page) => assert.equal((await fetch(page, { signal: AbortSignal.timeout(5_000) })).status, 200, page)))
+  for (const { from, page, id } of links) if (id !== '' && pages.has(page)) assert.ok(pages.get(page).ids.has(id), `${from} links to ${page}#${id}`)
+  return pages
 }
 
 /** Adds up what a visitor did not cause: shifts within half a second of an input are not counted by the browser's own rule. */

@@ -37,7 +37,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
-use tower_http::services::ServeDir;
+use tower_http::services::{ServeDir, ServeFile};
 use tracing::Instrument;
 
 use crate::{
@@ -107,7 +107,12 @@ impl Web {
             .merge(probes())
             .with_state(self.clone());
         match files {
-            Some(files) => router.fallback_service(ServeDir::new(files)).layer(from_fn(file_headers)),
+            Some(files) => {
+                // Without such a page the answer is as bare as it was.
+                let missing = ServeFile::new(files.join("404.html"));
+                let files = ServeDir::new(files).not_found_service(missing);
+                router.fallback_service(files).layer(from_fn(file_headers))
+            }
             None => router,
         }
     }

@@ -267,5 +267,9 @@ async fn files_are_served_with_their_types_and_a_word_about_how_long_they_last()
         assert!(!head.contains("immutable"), "{path}: {head}");
         assert_ne!(body, "secret");
     }
+    fs::write(page.path().join("404.html"), "<h1>nothing here</h1>").unwrap();
+    let (head, body) = get(&server.address, "/absent");
+    assert!(head.starts_with("http/1.1 404") && head.contains("content-type: text/html"), "{head}");
+    assert_eq!(body, "<h1>nothing here</h1>");
     assert_eq!(get(&server.address, "/healthz").1, "ok\n");
 }

@@ -20,21 +20,36 @@ export interface InspectOptions {
 
 /** Ten times a second is as much as anybody reads. */
 const BEAT = 100;
+/** Who prefers less motion sees the plot move once in a second. */
+const STEP = 10;
+/** Beyond so many tracks new ones begin folded: a list that one can go through. */
+const UNFOLDED = 8;
 
 // Where there are no elements (server-side rendering) the module can still be imported.
 const Base = (globalThis.HTMLElement ?? class {}) as typeof HTMLElement;
 
 /** Shows what replicas hold, where they stand, and what became of every envelope. Register it with {@link defineInspector}. */
 export class TidewireInspector extends Base {
-  readonly #tracks = new Map<Track, () => void>();
+  readonly #tracks = new Map<Track, Tap>();
+  /** Those that are on the screen, or near it: the others are brought up to date when they come there. */
+  readonly #seen = new Set<Track>();
+  readonly #byElement = new WeakMap<Element, Track>();
   readonly #list: HTMLElement;
   readonly #empty: HTMLElement;
+  readonly #watcher: IntersectionObserver;
+  readonly #calm: MediaQueryList;
   #timer: ReturnType<typeof setInterval> | undefined;
   #frame = 0;
+  #beats = 0;
 
   constructor() {
     super();
     const root = this.attachShadow({ mode: 'open' });
+    const body = document.createElement('div');
+    body.className = 'root';
+    // What it says is English, and its plots run with time, whatever the page around it is.
+    body.lang = 'en';
+    body.dir = 'ltr';
     this.#list = document.createElement('div');
     this.#list.className = 'tracks';
     this.#empty = document.createElement('p');
@@ -44,20 +59,37 @@ export class TidewireInspector extends Base {
     const sheet = new CSSStyleSheet();
     sheet.replaceSync(STYLE);
     root.adoptedStyleSheets = [sheet];
-    root.append(this.#list, this.#empty);
+    body.append(this.#list, this.#empty);
+    root.append(body);
+    this.#calm = matchMedia('(prefers-reduced-motion: reduce)');
+    this.#watcher = new IntersectionObserver((entries) => {
+      for (const { target, isIntersecting } of entries) {
+        const track = this.#byElement.get(target);
+        if (track === undefined) continue;
+        if (isIntersecting) this.#seen.add(track);
+        else this.#seen.delete(track);
+        if (isIntersecting) track.show();
+      }
+      this.#glide();
+      // A screen more on each side, so that nobody who scrolls sees an old one.
+    }, { rootMargin: '100% 0px' });
   }
 
   /** Adds a track for a replica. The returned function takes it away. */
   watch({ tap = new Tap(), key, replica, label = key }: InspectOptions): () => void {
-    const track = new Track({ label, replica, lanes: this.#lanes() });
+    const track = new Track({ label, replica, lanes: this.#lanes(), isOpen: this.#tracks.size < UNFOLDED });
     const ends = [tap.watch(key, replica), tap.on((happening) => happening.key === key && track.add(happening))];
-    this.#tracks.set(track, () => tap.look());
+    this.#tracks.set(track, tap);
+    this.#byElement.set(track.element, track);
     this.#list.append(track.element);
+    this.#watcher.observe(track.element);
     this.#empty.hidden = true;
     track.show();
     return () => {
-      for (const end of ends) end();
+      for (const end of ends.splice(0)) end();
       this.#tracks.delete(track);
+      this.#seen.delete(track);
+      this.#watcher.unobserve(track.element);
       track.element.remove();
       this.#empty.hidden = this.#tracks.size > 0;
     };
@@ -65,7 +97,7 @@ export class TidewireInspector extends Base {
 
   connectedCallback(): void {
     this.#timer ??= setInterval(() => this.#beat(), BEAT);
-    if (!matchMedia('(prefers-reduced-motion: reduce)').matches) this.#glide();
+    this.#glide();
   }
 
   disconnectedCallback(): void {
@@ -82,17 +114,25 @@ export class TidewireInspector extends Base {
   }
 
   #beat(): void {
+    // A tap looks at all that it watches: once is enough, however many tracks it has.
+    for (const tap of new Set(this.#tracks.values())) tap.look();
     if (document.hidden) return;
-    for (const [track, look] of this.#tracks) {
-      look();
+    this.#beats++;
+    for (const track of this.#seen) {
       track.show();
-      if (this.#frame === 0) track.scroll();
+      if (this.#calm.matches && this.#beats % STEP === 0) track.scroll();
     }
+    this.#glide();
   }
 
+  /** Moves the plots with every frame, while there are some to be seen. */
   #glide(): void {
-    for (const track of this.#tracks.keys()) track.scroll();
-    this.#frame = requestAnimationFrame(() => this.#glide());
+    if (this.#frame !== 0 || this.#timer === undefined || this.#seen.size === 0 || this.#calm.matches) return;
+    this.#frame = requestAnimationFrame(() => {
+      this.#frame = 0;
+      for (const track of this.#seen) track.scroll();
+      this.#glide();
+    });
   }
 }
 
@@ -100,4 +140,3 @@ export class TidewireInspector extends Base {
 export function defineInspector(name = 'tidewire-inspector'): void {
   if (customElements.get(name) === undefined) customElements.define(name, name === 'tidewire-inspector' ? TidewireInspector : class extends TidewireInspector {});
 }
-

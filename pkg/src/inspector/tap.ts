@@ -146,6 +146,12 @@ export class Tap {
   }
 }
 
+/** Why something happened to an envelope that its number alone does not explain. */
+const AGAINST_ITS_NUMBER: Partial<Record<Outcome, (sequence: number) => string>> = {
+  ignored: (sequence) => `Sequence ${sequence} is here already, and waits for what is missing before it: a second copy changes nothing.`,
+  gap: (sequence) => `Sequence ${sequence} cannot be placed yet: it is held back until the order is whole.`,
+};
+
 type Judged = Pick<Happening, 'outcome' | 'sequence' | 'reason'>;
 
 /** What happened between two looks. The counters say what and how often; the headers say to which envelope. */
@@ -159,6 +165,8 @@ function judge(was: Look, is: Look, items: readonly Item[]): Judged[] {
 
   const each = (outcome: Outcome, count: number, of: Envelopes, why: (envelope: Envelopes[number]) => string): void => {
     if (count === of.length) found.push(...of.map((envelope) => ({ outcome, sequence: envelope.sequence, reason: why(envelope) })));
+    // By its number it is another case, but it is the only one there: a copy of what is held back, for one.
+    else if (count > 0 && count === envelopes.length) found.push(...envelopes.map(({ sequence }) => ({ outcome, sequence, reason: AGAINST_ITS_NUMBER[outcome]?.(sequence) ?? `Sequence ${sequence}: ${outcome}.` })));
     // The headers do not tell which: then none is named.
     else if (count > 0) found.push({ outcome, sequence: null, reason: `${count} of ${Math.max(count, envelopes.length)} envelopes of one frame: ${outcome}.` });
   };

@@ -16,8 +16,7 @@ const said = h('p', { class: 'said', role: 'status' })
 const button = h('button', { class: 'button button-strong', type: 'button', onclick: () => void runHere() }, 'Run in this browser')
 
 root.append(
-  h('header', { class: 'top' },
-    h('nav', { class: 'back', 'aria-label': 'Pages' }, h('a', { href: './' }, 'Playground'), h('a', { href: './countries.html' }, 'Countries'), h('a', { href: './docs/' }, 'Docs')),
+  h('div', { class: 'head' },
     h('h1', {}, 'The client, measured'),
     h('p', { class: 'lead' },
       'Frames in, plain objects out: Tidewire beside the same duty in plain JavaScript, in one page and one run, in turns.',

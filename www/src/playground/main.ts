@@ -51,7 +51,24 @@ byId('restart').addEventListener('click', () => {
 })
 byId('spoil').addEventListener('click', () => {
   world?.spoil()
-  scene.say('The gauge sends words where a number belongs. The gate of each copy decides.')
+  scene.say('The gauge sends words where a number belongs. The gate of each copy puts that aside; the last good value stays.')
+})
+byId('write').addEventListener('click', () => {
+  const shown = inside.get('you')?.person.replica.peek()?.flag
+  hoist('you', FLAGS.find((flag) => flag !== shown) ?? 'green')
+  scene.say('You ask for another flag. It shows once the server has numbered the change and it has come back: nothing is guessed.')
+})
+byId('lose').addEventListener('click', () => {
+  withYou((person) => world?.doom(person, 'lost'))
+  scene.say('The next envelope to you will be lost. Your copy notices with the one after it, which has to wait.')
+})
+byId('double').addEventListener('click', () => {
+  withYou((person) => world?.doom(person, 'doubled'))
+  scene.say('The next envelope to you will come twice. The second one says nothing new.')
+})
+byId('strand').addEventListener('click', () => {
+  withYou((person) => world?.strand(person))
+  scene.say('One envelope to you will be lost, and then the line is cut: your copy knows that something is missing, and cannot ask.')
 })
 for (const button of document.querySelectorAll<HTMLButtonElement>('[data-flag]')) {
   button.addEventListener('click', () => hoist('you', FLAGS.find((flag) => flag === button.dataset['flag']) ?? 'green'))
@@ -79,7 +96,9 @@ function open(place: Place): void {
       return
     }
     Object.assign(window, { world })
-    scene.showServer(world.station, place)
+    const { station } = world
+    const opened = world
+    scene.showServer({ station, line: () => opened.line() }, place)
     await enter('you')
     if (second.checked) await enter('bob')
     pace()
@@ -118,10 +137,14 @@ function hoist(id: Id, flag: (typeof FLAGS)[number]): void {
   world.hoist(there.person, flag).catch((error: unknown) => scene.say(`The flag was not set: ${error instanceof Error ? error.message : String(error)}`))
 }
 
+function withYou(act: (person: Person) => void): void {
+  const there = inside.get('you')
+  if (there) act(there.person)
+}
+
 /** The gauge runs while it is wanted and somebody can see it. */
 function pace(): void {
   if (wantsToRun && !document.hidden) world?.run()
   else world?.pause()
   run.textContent = wantsToRun ? 'Pause the gauge' : 'Start the gauge'
-  run.setAttribute('aria-pressed', String(!wantsToRun))
 }

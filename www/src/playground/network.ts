@@ -3,7 +3,7 @@
  * throws. Only envelopes meet its faults, for it is about them; the answers between them come late, but whole and in order.
  */
 import type { Link } from 'tidewire'
-import { readFrame } from 'tidewire/inspector'
+import { type FrameMessage, readFrame } from 'tidewire/inspector'
 
 /** Shares from 0 to 1; the delay in milliseconds. */
 export interface Weather {
@@ -13,13 +13,16 @@ export interface Weather {
   readonly reordering: number
 }
 
-/** One envelope on its way. */
+/** One envelope on its way, or the answer to what a client asked: that has no sequence of its own. */
 export interface Passage {
   readonly sequence: number
   /** How long it is under way, in milliseconds. */
   readonly takes: number
-  readonly fate: 'arrives' | 'lost' | 'copy'
+  readonly fate: 'arrives' | 'lost' | 'copy' | 'answer'
 }
+
+/** What becomes of the next envelope, whatever the weather. */
+export type Fate = 'lost' | 'doubled'
 
 export interface NetworkOptions {
   readonly seed: number
@@ -31,7 +34,8 @@ export interface Source {
   link(): Link
 }
 
-/** The kind of an envelope in PROTOCOL.md. */
+/** The kinds of an answer and an envelope in PROTOCOL.md. */
+const ANSWER = 65
 const ENVELOPE = 67
 /** Of a link's `readyState`. */
 const CONNECTING = 0
@@ -48,6 +52,7 @@ export class Network implements Source {
   readonly #dice: () => number
   #open: BadLink | undefined
   #isUp = true
+  #next: Fate | undefined
 
   constructor(source: Source, options: NetworkOptions) {
     this.#source = source
@@ -56,7 +61,7 @@ export class Network implements Source {
   }
 
   link(): Link {
-    const link = (this.#open = new BadLink(this.#source, (sequence) => this.#route(sequence)))
+    const link = (this.#open = new BadLink(this.#source, (message) => this.#route(message)))
     if (this.#isUp) link.open()
     return link
   }
@@ -71,17 +76,26 @@ export class Network implements Source {
     }, millis)
   }
 
-  /** When a message arrives: once, never, or twice. What has no sequence is no envelope. */
-  #route(sequence: number | undefined): Route {
+  /** Decides what becomes of the next envelope. */
+  doom(fate: Fate): void {
+    this.#next = fate
+  }
+
+  /** When a message arrives: once, never, or twice. */
+  #route({ kind, fields }: FrameMessage): Route {
     const { loss, delay, duplication, reordering } = this.weather
     const takes = delay * (0.85 + 0.3 * this.#dice())
-    if (sequence === undefined) return { takes, extra: [] }
-    if (this.#dice() < loss) {
+    if (kind === ANSWER) this.#options.onPassage({ sequence: -1, takes, fate: 'answer' })
+    if (kind !== ENVELOPE) return { takes, extra: [] }
+    const sequence = fields[1] as number
+    const doom = this.#next
+    this.#next = undefined
+    if (doom === 'lost' || (this.#dice() < loss && doom === undefined)) {
       this.#options.onPassage({ sequence, takes, fate: 'lost' })
       return { takes: undefined, extra: [] }
     }
     const isOvertaken = this.#dice() < reordering
-    const isDoubled = this.#dice() < duplication
+    const isDoubled = this.#dice() < duplication || doom === 'doubled'
     const extra = [...(isOvertaken ? [takes + OVERTAKEN] : []), ...(isDoubled ? [takes + 350 + 300 * this.#dice()] : [])]
     this.#options.onPassage({ sequence, takes: isOvertaken ? takes + OVERTAKEN : takes, fate: 'arrives' })
     if (isDoubled) this.#options.onPassage({ sequence, takes: extra.at(-1) ?? takes, fate: 'copy' })
@@ -107,14 +121,14 @@ class BadLink implements Link {
   onclose: Link['onclose'] = null
   onerror: Link['onerror'] = null
   readonly #source: Source
-  readonly #route: (sequence: number | undefined) => Route
+  readonly #route: (message: FrameMessage) => Route
   #inner: Link | undefined
   #queue: Due[] = []
   #last = 0
   #timer: ReturnType<typeof setTimeout> | undefined
   #isClosed = false
 
-  constructor(source: Source, route: (sequence: number | undefined) => Route) {
+  constructor(source: Source, route: (message: FrameMessage) => Route) {
     this.#source = source
     this.#route = route
   }
@@ -159,9 +173,9 @@ class BadLink implements Link {
   }
 
   #take(data: ArrayBuffer): void {
-    for (const { kind, fields, start, end } of readFrame(data)) {
-      const { takes, extra } = this.#route(kind === ENVELOPE ? (fields[1] as number) : undefined)
-      const message = data.slice(start, end)
+    for (const each of readFrame(data)) {
+      const { takes, extra } = this.#route(each)
+      const message = data.slice(each.start, each.end)
       const now = performance.now()
       if (takes !== undefined) {
         this.#last = Math.max(this.#last, now + takes)

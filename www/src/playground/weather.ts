@@ -19,14 +19,18 @@ export interface WeatherControls {
 
 export function weatherControls(changed: (weather: Weather) => void): WeatherControls {
   const inputs = new Map(NAMES.map((name) => [name, document.getElementById(name) as HTMLInputElement]))
-  const outputs = new Map(NAMES.map((name) => [name, document.getElementById(`${name}-out`) as HTMLOutputElement]))
+  const outputs = new Map(NAMES.map((name) => [name, document.getElementById(`${name}-out`) as HTMLElement]))
   const buttons = [...document.querySelectorAll<HTMLButtonElement>('[data-preset]')]
   const read = (name: Name): number => Number(inputs.get(name)?.value ?? 0)
   const now = (): Weather => ({
     loss: read('loss') / 100, delay: read('delay'), duplication: read('duplication') / 100, reordering: read('reordering') / 100,
   })
   const show = (): void => {
-    for (const [name, output] of outputs) output.value = `${read(name)} ${name === 'delay' ? 'ms' : '%'}`
+    for (const [name, output] of outputs) {
+      const words = `${read(name)} ${name === 'delay' ? 'ms' : '%'}`
+      output.textContent = words
+      inputs.get(name)?.setAttribute('aria-valuetext', words)
+    }
     for (const button of buttons) {
       const preset = PRESETS[button.dataset['preset'] as Preset]
       button.setAttribute('aria-pressed', String(NAMES.every((name) => read(name) === preset[name])))

@@ -2,9 +2,9 @@
  * Who takes part: a tide gauge that writes over a good line, and two people, each with a client, a replica and a bad network
  * of their own. All of it is the package as it is published; the server is the one in this page or the one behind it.
  */
-import { connect, init, type Client, type Replica } from 'tidewire'
+import { connect, init, type Client, type ClientStatus, type Replica } from 'tidewire'
 import { Tap } from 'tidewire/inspector'
-import { Network, type Passage, type Source, type Weather } from './network'
+import { type Fate, Network, type Passage, type Source, type Weather } from './network'
 
 export const KEY = 'gauge:north-pier'
 
@@ -37,6 +37,8 @@ const PACE = 900
 const TIDE = 45
 /** How long a restart takes. */
 const RESTART = 1_500
+/** How long a line stays cut: long enough to read what the copy says of itself meanwhile. */
+const CUT = 4_500
 
 export type Place = 'page' | 'wire'
 
@@ -103,6 +105,11 @@ export class World {
     for (const { network } of this.#people.values()) network.weather = weather
   }
 
+  /** How the gauge's own line to the server is; a tracked read. */
+  line(): ClientStatus['state'] {
+    return this.#client.status().state
+  }
+
   get isRunning(): boolean {
     return this.#timer !== undefined
   }
@@ -133,6 +140,25 @@ export class World {
   async hoist(person: Person, flag: Flag): Promise<void> {
     const seen = person.replica.peek()
     if (seen) await person.client.put(KEY, { ...seen, flag, by: person.name })
+  }
+
+  /** The next envelope to somebody meets this fate. */
+  doom(person: Person, fate: Fate): void {
+    person.network.doom(fate)
+    if (this.isRunning) return
+    this.tick()
+    // A loss is noticed with what comes after it.
+    if (fate === 'lost') setTimeout(() => this.tick(), PACE)
+  }
+
+  /** Loses one envelope to somebody, and cuts the line as soon as it is missed: now nobody can be asked. */
+  strand(person: Person): void {
+    this.doom(person, 'lost')
+    const end = person.tap.on(({ outcome }) => {
+      if (outcome !== 'refetch') return
+      end()
+      person.network.cut(CUT)
+    })
   }
 
   /** Ends every connection of the people, as a server does that restarts. */
