@@ -200,3 +200,58 @@ fn operations_wait_for_an_earlier_one_up_to_a_limit() {
     offer(&mut replica, 3 + LIMIT);
     assert_eq!(replica.attempt(), Some(2), "then the snapshot begins again");
 }
+
+const DEADLINE: Duration = Duration::from_secs(10);
+const A_MOMENT: Duration = Duration::from_millis(1);
+const A_SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn what_is_past_its_deadline_says_since_when_and_is_given_a_second_more_at_a_time() {
+    let mut asking = Replica::new(Options { trusted: true, ..Options::default() }, 1);
+    assert_eq!(asking.overdue_since(NOW + DEADLINE), None, "nothing was asked for");
+    offer(&mut asking, 1);
+    offer(&mut asking, 5);
+    // The answer to a subscription, page by page: it has a deadline of its own.
+    let options = Options { kind: Kind::Collection, trusted: true, ..Options::default() };
+    let mut filling = Replica::new(options, 1);
+    let page = Page { token: Token(0), number: 0, head: 1, is_last: false };
+    filling.offer_page(NOW, Source::Hydration, Header::new(EpochId(1), 1), page, &[]);
+    for mut replica in [asking, filling] {
+        while replica.poll_effect().is_some() {}
+        let due = NOW + DEADLINE;
+        let before = Timestamp::from_millis(due.as_millis() - 1);
+        assert_eq!(replica.poll_timeout(), Some(due));
+        assert_eq!(replica.overdue_since(before), None);
+        replica.extend(before);
+        assert_eq!(replica.poll_timeout(), Some(due), "what is not overdue needs no more time");
+        assert_eq!(replica.overdue_since(due), Some(NOW));
+        assert_eq!(replica.overdue_since(due + A_MOMENT), Some(NOW));
+        replica.extend(due);
+        assert_eq!((replica.poll_timeout(), replica.overdue_since(due)), (Some(due + A_SECOND), None));
+        replica.handle_timeout(due);
+        assert_eq!(replica.poll_effect(), None);
+        assert_eq!(replica.overdue_since(due + A_SECOND), Some(NOW), "and the beginning is the same");
+        replica.handle_timeout(due + A_SECOND);
+        assert!(replica.poll_effect().is_some(), "it is given up");
+    }
+}
+
+#[test]
+fn an_attempt_whose_pages_came_gives_the_next_one_no_more_time() {
+    for pages in [false, true] {
+        let options = Options { kind: Kind::Collection, trusted: true, ..Options::default() };
+        let mut replica = Replica::new(options, 1);
+        replica.refresh(NOW);
+        if pages {
+            let page = Page { token: Token(0), number: 0, head: 1, is_last: false };
+            let source = Source::Refetch { attempt: 1 };
+            replica.offer_page(NOW, source, Header::new(EpochId(1), 1), page, &[]);
+        }
+        replica.handle_timeout(NOW + DEADLINE);
+        let retry = replica.poll_timeout().unwrap_or_default();
+        replica.handle_timeout(retry);
+        assert_eq!(replica.attempt(), Some(2));
+        let next = if pages { DEADLINE } else { DEADLINE * 2 };
+        assert_eq!(replica.poll_timeout(), Some(retry + next), "with pages: {pages}");
+    }
+}

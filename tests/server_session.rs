@@ -17,7 +17,7 @@ use tidewire::{
     protocol::{
         Answer, ClientMessage, CloseCode, EncodedValue, ErrorCode, Operation, Sequence, ServerMessage,
         Subscription, Target,
-        limits::{MAX_FRAME_BYTES, MAX_SUBSCRIPTIONS},
+        limits::{MAX_FRAME_BYTES, MAX_SUBSCRIPTIONS, SLOWEST_LINE},
     },
     server::Residue,
 };
@@ -136,6 +136,47 @@ fn a_client_that_pings_lives_and_a_silent_one_is_closed_after_two_and_a_half_hea
     assert_eq!(rig.take(silent).closed.unwrap().0, CloseCode::Silent.number());
     assert_eq!(rig.take(live).closed, None);
     assert_eq!(rig.server.residue().connections, 1);
+}
+
+#[test]
+fn a_frame_that_arrives_slowly_is_no_silence_and_one_that_trickles_is() {
+    let mut rig = Rig::new();
+    let (slow, trickling) = (rig.client("slow"), rig.client("trickling"));
+    for second in 1..=600 {
+        rig.advance(Duration::from_secs(1));
+        // The slowest line that is good enough, and one of a third of that.
+        rig.server.handle_arriving(rig.now, slow, SLOWEST_LINE);
+        rig.server.handle_arriving(rig.now, trickling, SLOWEST_LINE / 3);
+        let closed = rig.take(trickling).closed;
+        assert_eq!(closed.is_some(), second == 25, "after {second} s: {closed:?}");
+        assert_eq!(rig.take(slow).closed, None);
+    }
+    // What is left of a frame when it is whole counts for no other.
+    rig.send(slow, &ClientMessage::Ping);
+    rig.server.handle_arriving(rig.now, slow, 10 * SLOWEST_LINE - 1);
+    rig.advance(Duration::from_secs(24));
+    assert_eq!(rig.take(slow).closed, None);
+    rig.send(slow, &ClientMessage::Ping);
+    rig.server.handle_arriving(rig.now, slow, 1);
+    rig.advance(Duration::from_secs(1));
+    rig.server.handle_arriving(rig.now, slow, 10 * SLOWEST_LINE - 2);
+    rig.advance(Duration::from_secs(24));
+    assert_eq!(rig.take(slow).closed.unwrap().0, CloseCode::Silent.number());
+}
+
+#[test]
+fn bytes_that_are_no_hello_hold_no_connection() {
+    let mut rig = Rig::new();
+    let connection = rig.connect();
+    for _ in 0..14 {
+        rig.advance(Duration::from_secs(1));
+        rig.server.handle_arriving(rig.now, connection, 100 * SLOWEST_LINE);
+        assert_eq!(rig.take(connection).closed, None);
+    }
+    rig.advance(Duration::from_secs(1));
+    assert_eq!(rig.take(connection).closed.unwrap().0, CloseCode::Silent.number());
+    // Of one that is gone nothing is known.
+    rig.server.handle_arriving(rig.now, connection, SLOWEST_LINE);
 }
 
 #[test]

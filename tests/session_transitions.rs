@@ -194,7 +194,7 @@ impl Rig {
                 self.now = session.poll_timeout().unwrap_or(now) + HEARTBEAT;
                 session.handle_timeout(self.now);
             }
-            Input::Nudge => session.nudge(now),
+            Input::Nudge => session.nudge(now, 0),
             Input::Reject => session.reject(now, "no protocol"),
             Input::Close => session.close(),
         }

@@ -24,6 +24,7 @@ mod values;
 mod writes;
 
 use alloc::{collections::VecDeque, string::String, vec::Vec};
+use core::time::Duration;
 
 use thiserror::Error;
 
@@ -61,6 +62,9 @@ use crate::{
 
 /// Frames are cut at this size, so that no message waits behind a megabyte.
 const FRAME_TARGET: usize = 64 * 1024;
+
+/// How soon what a slow line may be carrying is looked at again.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Largest write: it fits a frame with whatever else is in that.
 const MAX_WRITE_BYTES: usize = limits::MAX_FRAME_BYTES - FRAME_TARGET;
@@ -134,6 +138,8 @@ pub struct Client {
     pending: Slab<Pending>,
     /// No replica has a deadline before this.
     timer: Option<Timestamp>,
+    /// When to look again at the writes and questions whose deadlines are over, but which a slow line may be carrying.
+    look: Timestamp,
     changes: Vec<Change>,
     /// The number of the present change list.
     list: u32,
@@ -171,6 +177,7 @@ impl Client {
             held: None,
             pending: Slab::new(),
             timer: None,
+            look: Timestamp::default(),
             changes: Vec::new(),
             list: 1,
             outputs: VecDeque::new(),
@@ -339,7 +346,7 @@ impl Client {
 
     /// The network or the page came back: reconnects at once, or probes the link.
     pub fn nudge(&mut self, now: Timestamp) {
-        self.session.nudge(now);
+        self.session.nudge(now, self.writes.bytes());
         self.settle_session(now);
     }
 
@@ -487,10 +494,11 @@ impl Client {
                 }
             }
         }
-        for request in self.writes.overdue(now) {
-            self.give_up(request, "there was no connection in time; nothing was sent");
-        }
+        self.give_up_writes(now);
         self.give_up_queries(Some(now));
+        if self.next_deadline().is_some_and(|due| due <= now) {
+            self.look = now + LOOK;
+        }
     }
 
     // ---- outputs
@@ -515,11 +523,16 @@ impl Client {
     /// When to call [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let writes = earlier(self.writes.next_deadline(), self.queries.next_deadline());
+        let writes = self.next_deadline().map(|due| due.max(self.look));
         earlier(earlier(self.session.poll_timeout(), self.timer), writes)
     }
 
     // ---- inside
+
+    /// Of the writes and questions under way.
+    fn next_deadline(&self) -> Option<Timestamp> {
+        earlier(self.writes.next_deadline(), self.queries.next_deadline())
+    }
 
     fn collection_rows(&self, slot: SlotId) -> Option<&Rows> {
         match &self.slots.get(slot.number())?.about {
@@ -665,7 +678,7 @@ impl Client {
         if !slots.is_empty() {
             self.send_subscriptions(&slots);
         }
-        self.writes.rewind();
+        self.writes.rewind(now);
         self.send_writes();
         self.send_presence(now);
         self.ask_again();

@@ -14,7 +14,7 @@ const MAX_WAITING: usize = 1_000;
 /// Most bytes of them: half of what the authority lets wait.
 const MAX_WAITING_BYTES: usize = limits::MAX_FRAME_BYTES / 2;
 
-/// A question without an answer by then is given up: as long as a write waits.
+/// A question without an answer by then is given up, unless it may still come: as long as a write waits.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A question that cannot be asked.
@@ -32,7 +32,7 @@ pub enum QueryError {
 struct Asked {
     query: QueryId,
     message: Box<[u8]>,
-    deadline: Timestamp,
+    at: Timestamp,
 }
 
 /// All questions under way, in the order of their numbers.
@@ -46,7 +46,7 @@ pub(super) struct Queries {
 impl Queries {
     /// The earliest deadline: questions are asked in the order of time, so it is the first one's.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.asked.first().map(|asked| asked.deadline)
+        self.asked.first().map(|asked| asked.at + DEADLINE)
     }
 
     fn forget(&mut self, query: QueryId) -> bool {
@@ -82,7 +82,7 @@ impl Client {
         }
         *last = query;
         *bytes += message.len();
-        asked.push(Asked { query, message, deadline: now + DEADLINE });
+        asked.push(Asked { query, message, at: now });
         let from = asked.len() - 1;
         self.ask_from(from);
         Ok(query)
@@ -111,12 +111,12 @@ impl Client {
         }
     }
 
-    /// Gives up the questions whose deadline has come; without a time, all of them.
+    /// Gives up the questions whose deadline has come and whose answers cannot be on their way; without a time, all of them.
     pub(super) fn give_up_queries(&mut self, now: Option<Timestamp>) {
-        while let Some(asked) = self.queries.asked.first()
-            && now.is_none_or(|now| asked.deadline <= now)
+        while let Some(Asked { query, at, .. }) = self.queries.asked.first()
+            && now.is_none_or(|now| *at + DEADLINE <= now && !self.session.may_bring(*at))
         {
-            let query = asked.query;
+            let query = *query;
             self.queries.forget(query);
             self.changes.push(Change::Answered { query, cell: None });
         }

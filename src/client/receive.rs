@@ -103,10 +103,11 @@ impl Client {
                 }
             }
             ServerMessage::Ack { request, position, result } => {
-                self.receive_ack(request, position, result);
+                self.receive_ack(now, request, position, result);
             }
             ServerMessage::Refusal { request, code, message } => {
                 self.session.handle_useful();
+                self.writes.note_answer(now);
                 if self.writes.stage(request).is_some() {
                     self.settle(request, Outcome::Refused { code, message: message.to_owned() });
                 }
@@ -253,11 +254,13 @@ impl Client {
 
     fn receive_ack(
         &mut self,
+        now: Timestamp,
         request: RequestId,
         position: Option<Position>,
         result: Option<EncodedValue<'_>>,
     ) {
         self.session.handle_useful();
+        self.writes.note_answer(now);
         if self.writes.stage(request).is_none() {
             return;
         }

@@ -19,7 +19,8 @@ pub(super) const MAX_WRITES: usize = 10_000;
 /// Most bytes of writes under way: sixteen frames.
 const MAX_WAITING_BYTES: usize = 16 * 1024 * 1024;
 
-/// A write without an answer by then is given up: long enough for a reconnect, short enough for a person.
+/// A write without an answer by then is given up, unless a slow line is still carrying it: long enough for a reconnect, short
+/// enough for a person.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How a write ended.
@@ -59,14 +60,14 @@ impl Subject {
     }
 }
 
-/// One write. Ends by an answer, by local application, or by the deadline.
+/// One write. Ends by an answer, by local application, or by the deadline and the line.
 #[derive(Debug)]
 pub(super) struct Write {
     subject: Subject,
     /// The encoded message: the same bytes however often it is sent.
     message: Box<[u8]>,
     stage: Stage,
-    deadline: Timestamp,
+    made: Timestamp,
 }
 
 /// How far a write has come.
@@ -89,6 +90,9 @@ pub(super) struct Writes {
     sent: RequestId,
     bytes: usize,
     acknowledged: usize,
+    /// When the last answer to a write came, or all that was not answered was sent again: so nothing that is not answered was
+    /// sent later, but what was made later.
+    moved: Timestamp,
 }
 
 impl Writes {
@@ -109,7 +113,7 @@ impl Writes {
         }
         self.last = request;
         self.bytes += message.len();
-        let write = Write { subject, message, stage: Stage::Queued, deadline: now + DEADLINE };
+        let write = Write { subject, message, stage: Stage::Queued, made: now };
         self.writes.push((request, write));
         Ok(request)
     }
@@ -139,8 +143,19 @@ impl Writes {
     }
 
     /// There is another link: everything unanswered is to be sent again.
-    pub(super) const fn rewind(&mut self) {
+    pub(super) const fn rewind(&mut self, now: Timestamp) {
         self.sent = 0;
+        self.moved = now;
+    }
+
+    /// A write was answered, so that others may be sent.
+    pub(super) const fn note_answer(&mut self, now: Timestamp) {
+        self.moved = now;
+    }
+
+    /// How much they are.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The message of the next write to send on this link, if there is one and the authority remembers as many replies;
@@ -167,11 +182,6 @@ impl Writes {
         })
     }
 
-    /// The requests whose deadline has come.
-    pub(super) fn overdue(&self, now: Timestamp) -> Vec<RequestId> {
-        self.requests(&|write| write.deadline <= now)
-    }
-
     /// The requests of the writes that `pick` picks.
     pub(super) fn requests(&self, pick: &dyn Fn(&Write) -> bool) -> Vec<RequestId> {
         let mut picked = Vec::new();
@@ -189,7 +199,7 @@ impl Writes {
 
     /// The earliest deadline: requests are made in order of time, so it is the first one's.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.writes.first().map(|(_, write)| write.deadline)
+        self.writes.first().map(|(_, write)| write.made + DEADLINE)
     }
 }
 
@@ -296,6 +306,18 @@ impl Client {
             }
         };
         self.changes.push(Change::Settled { request, code });
+    }
+
+    /// Gives up the writes whose deadline has come, but for those that a slow line may still be carrying.
+    pub(super) fn give_up_writes(&mut self, now: Timestamp) {
+        let (session, moved) = (&self.session, self.writes.moved);
+        let late = self.writes.requests(&|write| {
+            write.made + DEADLINE <= now
+                && (write.is_acknowledged() || !session.may_carry(write.made.max(moved)))
+        });
+        for request in late {
+            self.give_up(request, "there was no connection in time; nothing was sent");
+        }
     }
 
     pub(super) fn give_up(&mut self, request: RequestId, reason: &str) {

@@ -38,5 +38,9 @@ pub const MAX_REPLY_BYTES: usize = MAX_VALUE_BYTES - 4 * 1024;
 /// Most fields of a merge pool, and of one merge: a pool is what the people at one document share; more is a datastore.
 pub const MAX_POOL_FIELDS: usize = 1_024;
 
+/// Bytes a second that the slowest line carries over which everything arrives in the end, in either direction. What comes
+/// slower than that may be held for dead.
+pub const SLOWEST_LINE: usize = 2 * 1024;
+
 /// Bytes of rows after which a snapshot page is closed: a quarter of a frame, so that live changes pass between pages.
 pub const PAGE_BYTES: usize = 256 * 1024;

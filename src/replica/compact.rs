@@ -465,6 +465,8 @@ mod tests {
         *,
     };
 
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+
     /// One machine that stays awake, and one that rests whenever it can.
     struct Pair {
         plain: Replica,
@@ -624,8 +626,29 @@ mod tests {
     }
 
     #[test]
+    fn replicas_that_have_rested_wait_for_times_of_their_own() {
+        let wait = |seed| {
+            let mut replica = Compact::new(Options { trusted: true, ..Options::default() }, seed);
+            for sequence in [1, 2] {
+                replica.offer(NOW, Source::Receipt, Header::new(EpochId(1), sequence), Token(0), 0, &[]);
+                while replica.poll_effect().is_some() {}
+                replica.rest();
+                assert!(matches!(replica, Compact::Resting(_)));
+            }
+            let gapped = Header::new(EpochId(1), 9);
+            replica.offer(NOW, Source::Receipt, gapped, Token(0), 0, &[]);
+            replica.wake().handle_failure(NOW, 1);
+            replica.poll_timeout().map(|due| due.since(NOW).as_millis())
+        };
+        let waits: alloc::collections::BTreeSet<_> = (0..100).map(wait).collect();
+        // Of a thousand times that there are.
+        assert!(waits.len() > 80, "{waits:?}");
+    }
+
+    #[test]
     fn a_replica_rests_before_it_has_a_value() {
-        assert!(matches!(Compact::new(Options::default(), 1), Compact::Resting(_)));
+        let Compact::Resting(resting) = Compact::new(Options::default(), 1) else { panic!("it is awake") };
+        assert!(resting.more.is_none(), "what few replicas have takes no memory of the others");
     }
 
     #[test]

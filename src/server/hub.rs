@@ -77,6 +77,8 @@ pub(super) struct Connection {
     pub(super) phase: Phase,
     /// When it last sent anything.
     pub(super) heard: Timestamp,
+    /// Bytes that have come since of a frame that is not whole yet.
+    pub(super) arrived: usize,
     due: Timestamp,
 }
 
@@ -258,7 +260,7 @@ impl Hub {
 
     pub(super) fn connect(&mut self, now: Timestamp, id: ConnectionId, due: Timestamp) {
         self.disconnect(id);
-        self.connections.insert(id, Connection { phase: Phase::Greeting, heard: now, due });
+        self.connections.insert(id, Connection { phase: Phase::Greeting, heard: now, arrived: 0, due });
         self.timers.insert((due, id));
     }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::protocol::{
     ClientMessage, CloseCode, EncodedValue, ErrorCode, Operation, Position, Reader, RequestId, ServerMessage,
     Subscription, SubscriptionId, Target, Timestamp, Writer,
-    limits::{MAX_FRAME_BYTES, MAX_SEQUENCE, MAX_SUBSCRIPTIONS},
+    limits::{MAX_FRAME_BYTES, MAX_SEQUENCE, MAX_SUBSCRIPTIONS, SLOWEST_LINE},
 };
 
 /// Answers under way to one connection, in bytes, above which the next ones wait: enough to fill a fast line between
@@ -90,7 +90,7 @@ impl<S: Storage> Server<S> {
         let Some(about) = self.hub.connection(connection) else {
             return;
         };
-        about.heard = now;
+        (about.heard, about.arrived) = (now, 0);
         if self.close_expired(now, connection) {
             return;
         }
@@ -106,6 +106,22 @@ impl<S: Storage> Server<S> {
                 Ok(message) => self.message(now, connection, message),
                 Err(error) => self.close(connection, CloseCode::Malformed, &error.to_string(), None),
             }
+        }
+    }
+
+    /// So many more bytes of a frame that is not whole yet have arrived from a connection: a host that can tell says so every
+    /// few KiB, for a large frame takes long over a slow line, and is no silence.
+    ///
+    /// As many as the slowest line carries in a heartbeat are a sign of life; fewer hold nothing up.
+    pub fn handle_arriving(&mut self, now: Timestamp, connection: ConnectionId, bytes: usize) {
+        self.observe(now);
+        let millis = usize::try_from(self.options.heartbeat.as_millis()).unwrap_or(usize::MAX);
+        let sign_of_life = SLOWEST_LINE.saturating_mul(millis) / 1_000;
+        let Some(about) = self.hub.connection(connection) else { return };
+        about.arrived = about.arrived.saturating_add(bytes);
+        // Whoever has not said hello has nothing large to say.
+        if about.arrived >= sign_of_life && matches!(about.phase, Phase::Live(_)) {
+            (about.heard, about.arrived) = (now, 0);
         }
     }
 

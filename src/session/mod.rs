@@ -9,12 +9,13 @@
 //!
 //! A frame is heard only once it is whole, so on a slow line a large one looks like silence. Therefore a link that goes
 //! silent while an answer may be on its way makes the session wait longer before it gives the next one up, and whoever waits
-//! for an answer asks [`Session::may_bring`] whether it can still come.
+//! for an answer asks [`Session::may_bring`] whether it can still come. Towards the server it is the same: a write takes as
+//! long as its bytes, and the pong of a ping that was sent after it says that it has arrived ([`Session::may_carry`]).
 
 use alloc::{borrow::ToOwned, string::String, vec::Vec};
 use core::time::Duration;
 
-use crate::protocol::{ClientMessage, CloseCode, Timestamp, Writer};
+use crate::protocol::{ClientMessage, CloseCode, Timestamp, Writer, limits::SLOWEST_LINE};
 
 /// A token that has not come by then is given up: an attempt that failed, like a link that does not open.
 const TOKEN_DEADLINE: Duration = Duration::from_secs(10);
@@ -152,7 +153,12 @@ struct Line {
 impl Line {
     /// As [`Session::may_bring`].
     fn may_bring(&self, asked: Timestamp) -> bool {
-        self.clear.is_none_or(|clear| clear < asked.max(self.useful) + SETTLING)
+        self.may_carry(asked.max(self.useful))
+    }
+
+    /// As [`Session::may_carry`].
+    fn may_carry(&self, sent: Timestamp) -> bool {
+        self.clear.is_none_or(|clear| clear < sent + SETTLING)
     }
 }
 
@@ -270,14 +276,26 @@ impl Session {
     /// its pong, however slow the line. Nor is a question lost while others are answered, because they wait their turns.
     #[must_use]
     pub fn may_bring(&self, asked: Timestamp) -> bool {
-        match self.state {
-            State::Live { line, .. } => line.may_bring(asked),
+        self.line().is_some_and(|line| line.may_bring(asked))
+    }
+
+    /// Whether what was sent at `sent` may still be on its way to the server, or its answer just begun.
+    ///
+    /// A line keeps the order, so a ping that was sent later is answered later.
+    #[must_use]
+    pub fn may_carry(&self, sent: Timestamp) -> bool {
+        self.line().is_some_and(|line| line.may_carry(sent))
+    }
+
+    const fn line(&self) -> Option<&Line> {
+        match &self.state {
+            State::Live { line, .. } => Some(line),
             State::Idle
             | State::Fetching { .. }
             | State::Dialing { .. }
             | State::Greeting { .. }
             | State::Waiting { .. }
-            | State::Closed => false,
+            | State::Closed => None,
         }
     }
 
@@ -450,11 +468,16 @@ impl Session {
         }
     }
 
-    /// The world may have changed (network back, page visible again): waits no longer, probes a live link.
-    pub fn nudge(&mut self, now: Timestamp) {
+    /// The world may have changed (network back, page visible again): waits no longer, probes a live link. What `waits` to be
+    /// answered, in bytes, goes before the ping and may take its time.
+    pub fn nudge(&mut self, now: Timestamp, waits: usize) {
         match self.state {
             State::Waiting { .. } => self.begin(now),
-            State::Live { .. } => self.ping(now, PROBE_PATIENCE),
+            State::Live { .. } => {
+                // However long that is, the next ping is waited for no longer than others.
+                let carrying = Duration::from_secs((waits / SLOWEST_LINE) as u64);
+                self.ping(now, PROBE_PATIENCE + carrying);
+            }
             State::Idle
             | State::Fetching { .. }
             | State::Dialing { .. }

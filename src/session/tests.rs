@@ -82,7 +82,7 @@ fn a_timer_that_comes_an_hour_late_pings_before_it_gives_the_link_up() {
 #[test]
 fn a_link_that_answers_the_ping_after_a_nudge_stays() {
     let (mut session, link) = live();
-    session.nudge(at(1_000));
+    session.nudge(at(1_000), 0);
     assert!(matches!(actions(&mut session)[..], [Action::Send(..)]), "a ping");
     assert_eq!(session.poll_timeout(), Some(at(1_000) + PROBE_PATIENCE));
     session.handle_heard(at(1_500));
@@ -95,7 +95,7 @@ fn nudges_in_a_row_put_nothing_off() {
     let (mut session, _) = live();
     let mut now = at(0);
     while session.live_link().is_some() {
-        session.nudge(now);
+        session.nudge(now, 0);
         now = now + Duration::from_secs(1);
         session.handle_timeout(now);
     }
@@ -106,7 +106,7 @@ fn nudges_in_a_row_put_nothing_off() {
 fn late_events_of_an_abandoned_link_change_nothing() {
     let (mut session, old) = live();
     session.handle_closed(at(5), old, 1006, "");
-    session.nudge(at(6));
+    session.nudge(at(6), 0);
     let [Action::Dial(new)] = actions(&mut session)[..] else { panic!("expected a dial") };
     session.handle_closed(at(7), old, 1006, "");
     session.handle_opened(at(7), old);
@@ -155,7 +155,7 @@ fn longest_waits(addresses: u32, times: usize) -> Vec<u128> {
             session.handle_closed(at(0), link, 1006, "");
             let until = session.poll_timeout().expect("a time to dial again");
             *longest = until.since(at(0)).as_millis().max(*longest);
-            session.nudge(at(0));
+            session.nudge(at(0), 0);
         }
     }
     longest.into_iter().map(ceiling).collect()
@@ -184,7 +184,7 @@ fn a_server_that_is_there_and_drops_its_clients_doubles_the_backoff_each_time() 
             session.handle_closed(at(0), link, 1006, "");
             actions(&mut session);
             *longest = session.poll_timeout().expect("a wait").as_millis().max(*longest);
-            session.nudge(at(0));
+            session.nudge(at(0), 0);
         }
     }
     assert_eq!(longest.map(|longest| ceiling(longest.into())), [100, 200, 400, 800]);
@@ -262,7 +262,7 @@ fn answer_a_ping(session: &mut Session) {
 #[test]
 fn an_answer_may_be_on_its_way_until_a_ping_is_answered_that_was_sent_well_after_the_question() {
     let (mut session, _) = live();
-    let ping = |session: &mut Session, seconds: u64| session.nudge(at(seconds * 1_000));
+    let ping = |session: &mut Session, seconds: u64| session.nudge(at(seconds * 1_000), 0);
     let pong = |session: &mut Session, seconds: u64| {
         session.handle_heard(at(seconds * 1_000));
         session.handle_pong();
@@ -315,7 +315,7 @@ fn a_refused_token_is_asked_for_once_more_and_then_ends_the_session() {
     assert_eq!(reason, TokenReason::Connect);
     session.handle_closed(at(1), link, refused, "no");
     assert!(matches!(session.phase(), Phase::Reconnecting { .. }));
-    session.nudge(at(2));
+    session.nudge(at(2), 0);
     let (link, reason) = fetched(&mut session, at(2));
     assert_eq!(reason, TokenReason::Refused);
     session.handle_closed(at(3), link, refused, "no");
@@ -332,7 +332,7 @@ fn a_token_that_was_taken_makes_the_next_refusal_a_first_one() {
         assert!(session.handle_welcome(at(round), HEARTBEAT));
         session.handle_closed(at(round), link, refused, "the token has expired");
         assert!(matches!(session.phase(), Phase::Reconnecting { .. }));
-        session.nudge(at(round));
+        session.nudge(at(round), 0);
     }
 }
 
@@ -376,4 +376,18 @@ fn a_terminal_code_ends_the_session_and_the_servers_wish_is_kept() {
     session.handle_closed(at(10), link, CloseCode::Unauthorized.number(), "no");
     assert_eq!(session.phase(), Phase::Closed);
     assert_eq!(session.poll_timeout(), None);
+}
+
+#[test]
+fn a_probe_behind_writes_waits_for_them_and_no_longer_than_the_next_ping() {
+    for (waits, expected) in [(0, 5), (SLOWEST_LINE - 1, 5), (4 * SLOWEST_LINE, 9), (usize::MAX, 25)] {
+        let (mut session, _) = live();
+        session.nudge(at(0), waits);
+        let mut now = at(0);
+        while session.live_link().is_some() {
+            now = session.poll_timeout().unwrap();
+            session.handle_timeout(now);
+        }
+        assert_eq!(now, at(expected * 1_000), "behind {waits} bytes");
+    }
 }

@@ -1,11 +1,16 @@
 //! One WebSocket after the other: each is a task that only moves bytes.
 
-use futures_util::{SinkExt, StreamExt};
+use std::time::Duration;
+
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tidewire::{
     protocol::{SUBPROTOCOL_MSGPACK, limits::MAX_FRAME_BYTES},
     session::Generation,
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
 use tokio_tungstenite::{
     connect_async_with_config,
     tungstenite::{
@@ -24,6 +29,9 @@ const WAITING_FRAMES: usize = 1_024;
 
 /// What is read at once. The library's 128 KiB would be fetched from the system for every link, and given back after it.
 const READ_BUFFER_BYTES: usize = 16 * 1024;
+
+/// How long what is queued may take to leave once a link is ended: a line that is stuck is not waited for.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where to connect.
 #[derive(Debug, Clone)]
@@ -94,6 +102,8 @@ pub(crate) enum Outgoing {
 pub(crate) struct Link {
     pub(crate) generation: Generation,
     queue: mpsc::Sender<Outgoing>,
+    /// Dropped with the link, which its task may not see in a queue that it cannot empty.
+    _held: oneshot::Sender<()>,
 }
 
 impl Link {
@@ -104,15 +114,24 @@ impl Link {
         events: mpsc::Sender<(Generation, Event)>,
     ) -> Self {
         let (queue, frames) = mpsc::channel(WAITING_FRAMES);
+        let (held, dropped) = oneshot::channel::<()>();
         tokio::spawn(async move {
-            let closed = match run(address, generation, &events, frames).await {
+            let ended = tokio::select! {
+                ended = run(address, generation, &events, frames) => ended,
+                () = async {
+                    // It is dropped and says nothing.
+                    let _ = dropped.await;
+                    sleep(CLOSE_PATIENCE).await;
+                } => Ok((ABNORMAL, String::new())),
+            };
+            let closed = match ended {
                 Ok((code, reason)) => Event::Closed { code, reason },
                 Err(error) => Event::Closed { code: ABNORMAL, reason: error.to_string() },
             };
             // The driver is gone with everything that a link could be for.
             let _ = events.send((generation, closed)).await;
         });
-        Self { generation, queue }
+        Self { generation, queue, _held: held }
     }
 
     /// Queues a frame; `false` if the link cannot take it.
@@ -142,40 +161,61 @@ async fn run(
         .max_message_size(Some(MAX_FRAME_BYTES))
         .max_frame_size(Some(MAX_FRAME_BYTES));
     let connecting = connect_async_with_config(request, Some(config), true);
-    let (mut socket, _) = tokio::select! {
+    let (socket, _) = tokio::select! {
         connected = connecting => connected?,
         // Given up before it was open.
         () = given_up(&mut queue) => return Ok((ABNORMAL, String::new())),
     };
-    let heard = async |event| events.send((generation, event)).await.is_ok();
-    if !heard(Event::Opened).await {
+    if events.send((generation, Event::Opened)).await.is_err() {
         return Ok((ABNORMAL, String::new()));
     }
+    // Each on its own: a large frame may take minutes to leave, and what comes meanwhile says that the server is there.
+    let (sink, stream) = socket.split();
+    tokio::select! {
+        ended = receive(stream, generation, events) => ended,
+        ended = transmit(sink, queue) => ended,
+    }
+}
+
+/// Hands on what comes, until the link ends.
+async fn receive(
+    mut stream: impl Stream<Item = Result<Message, Failure>> + Unpin,
+    generation: Generation,
+    events: &mpsc::Sender<(Generation, Event)>,
+) -> Result<(u16, String), Failure> {
     loop {
-        tokio::select! {
-            message = socket.next() => match message {
-                Some(Ok(Message::Binary(frame))) => {
-                    // Waits for the driver; meanwhile the socket fills, and the server sees that this side is slow.
-                    if !heard(Event::Frame(frame.into())).await {
-                        return Ok((ABNORMAL, String::new()));
-                    }
+        match stream.next().await {
+            Some(Ok(Message::Binary(frame))) => {
+                // Waits for the driver; meanwhile the socket fills, and the server sees that this side is slow.
+                if events.send((generation, Event::Frame(frame.into()))).await.is_err() {
+                    return Ok((ABNORMAL, String::new()));
                 }
-                Some(Ok(Message::Close(frame))) => {
-                    let how = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
-                    return Ok(how.unwrap_or((ABNORMAL, String::new())));
-                }
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error),
-                None => return Ok((ABNORMAL, "the connection was lost".to_owned())),
-            },
-            outgoing = queue.recv() => match outgoing {
-                Some(Outgoing::Frame(frame)) => socket.send(Message::binary(frame)).await?,
-                Some(Outgoing::Close(code)) => {
-                    socket.close(Some(CloseFrame { code: code.into(), reason: "".into() })).await?;
-                    return Ok((code, String::new()));
-                }
-                None => return Ok((ABNORMAL, String::new())),
-            },
+            }
+            Some(Ok(Message::Close(frame))) => {
+                let how = frame.map(|frame| (frame.code.into(), frame.reason.to_string()));
+                return Ok(how.unwrap_or((ABNORMAL, String::new())));
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(error),
+            None => return Ok((ABNORMAL, "the connection was lost".to_owned())),
+        }
+    }
+}
+
+/// Sends what the driver queues, until it ends the link.
+async fn transmit(
+    mut sink: impl Sink<Message, Error = Failure> + Unpin,
+    mut queue: mpsc::Receiver<Outgoing>,
+) -> Result<(u16, String), Failure> {
+    loop {
+        match queue.recv().await {
+            Some(Outgoing::Frame(frame)) => sink.send(Message::binary(frame)).await?,
+            Some(Outgoing::Close(code)) => {
+                let close = CloseFrame { code: code.into(), reason: "".into() };
+                sink.send(Message::Close(Some(close))).await?;
+                return Ok((code, String::new()));
+            }
+            None => return Ok((ABNORMAL, String::new())),
         }
     }
 }

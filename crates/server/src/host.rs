@@ -60,6 +60,8 @@ const NEXT_LENIENCE: Duration = Duration::from_secs(30);
 pub enum Input {
     /// A connection was made; this is its outgoing queue.
     Connect(ConnectionId, Outlet),
+    /// So many more bytes of a frame arrived, which is not whole yet.
+    Arriving(ConnectionId, usize),
     /// Its frame arrived.
     Frame(ConnectionId, Vec<u8>),
     /// A frame that was to be reported has left.
@@ -535,6 +537,7 @@ impl<S: Storage> Thread<S> {
                 self.server.handle_connect(now, connection);
             }
             Input::Frame(connection, frame) => self.server.handle_frame(now, connection, &frame),
+            Input::Arriving(connection, bytes) => self.server.handle_arriving(now, connection, bytes),
             Input::Drained(connection) => self.server.handle_drained(now, connection),
             Input::Refuse(connection, code, reason) => self.server.close(connection, code, &reason, None),
             Input::Disconnect(connection) => {

@@ -9,20 +9,22 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Path, Request, State},
+    body::Body,
+    extract::{Path, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::get,
 };
+use futures_util::StreamExt;
 use tidewire::{
     protocol::{
         EncodedValue, ErrorCode, Lineage, Position, Writer, frame_value_from_json, frame_value_to_json,
-        limits::MAX_VALUE_BYTES,
+        limits::{MAX_VALUE_BYTES, SLOWEST_LINE},
     },
     server::{Object, Record},
 };
+use tokio::time::{Instant, timeout, timeout_at};
 use tower_http::{
     cors::{AllowOrigin, CorsLayer},
     timeout::TimeoutLayer,
@@ -36,7 +38,7 @@ use crate::{
 const MSGPACK: &str = "application/msgpack";
 const JSON: &str = "application/json";
 
-/// How long a request may take, with its body: the largest one over a line of 80 KiB a second.
+/// How long a request may take; one with a body has as long again as the slowest line takes for what has come of it.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// JSON takes up to six bytes for one of a value, where every character is an escape.
@@ -60,12 +62,37 @@ pub(crate) fn router(web: &Arc<Web>) -> Router<Arc<Web>> {
         ])
         .expose_headers([header::ETAG]);
     Router::new()
-        .route("/v1/objects/{*key}", get(object).put(put).delete(delete))
-        .route("/v1/datastores/{*id}", get(datastore))
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, PATIENCE))
+        .route("/v1/objects/{*key}", get(object).delete(delete).layer(in_time()).put(put))
+        .route("/v1/datastores/{*id}", get(datastore).layer(in_time()))
         .layer(cors)
         .layer(from_fn_with_state(web.clone(), door))
+}
+
+fn in_time() -> TimeoutLayer {
+    TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, PATIENCE)
+}
+
+/// The body of a request, as slowly as the slowest line brings it. It may not come more slowly, nor be larger than any
+/// value.
+async fn whole(body: Body) -> Result<Vec<u8>, Response> {
+    let began = Instant::now();
+    let mut pieces = body.into_data_stream();
+    let mut whole = Vec::new();
+    loop {
+        let carrying = Duration::from_secs((whole.len() / SLOWEST_LINE) as u64);
+        match timeout_at(began + PATIENCE + carrying, pieces.next()).await {
+            Ok(Some(Ok(piece))) if whole.len() + piece.len() <= BODY_BYTES => whole.extend_from_slice(&piece),
+            Ok(Some(Ok(_))) => return Err(too_large()),
+            Ok(Some(Err(error))) => return Err(Failure::invalid(error.to_string()).into_response()),
+            Ok(None) => return Ok(whole),
+            Err(_elapsed) => return Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+        }
+    }
+}
+
+fn too_large() -> Response {
+    let message = format!("a value is at most {MAX_VALUE_BYTES} bytes");
+    Failure::new(ErrorCode::LimitExceeded, message).into_response()
 }
 
 /// Turns pages away whose origin may not connect, names that a foreign page has pointed here, and bodies that say
@@ -79,8 +106,7 @@ async fn door(State(web): State<Arc<Web>>, request: Request, next: Next) -> Resp
     }
     let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if length.is_some_and(|length: u64| length > BODY_BYTES as u64) {
-        let message = format!("a value is at most {MAX_VALUE_BYTES} bytes");
-        return Failure::new(ErrorCode::LimitExceeded, message).into_response();
+        return too_large();
     }
     next.run(request).await
 }
@@ -209,20 +235,27 @@ async fn put(
     State(web): State<Arc<Web>>,
     Path(key): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, Failure> {
-    let value = match text(&headers, header::CONTENT_TYPE).map(|kind| kind.split(';').next().unwrap_or(kind))
-    {
-        Some(MSGPACK) => EncodedValue::check(&body)
+    body: Body,
+) -> Result<Response, Response> {
+    let body = whole(body).await?;
+    let writing = put_whole(&web, &headers, key, &body);
+    let written =
+        timeout(PATIENCE, writing).await.map_err(|_elapsed| StatusCode::REQUEST_TIMEOUT.into_response())?;
+    written.map_err(Failure::into_response)
+}
+
+async fn put_whole(web: &Web, headers: &HeaderMap, key: String, body: &[u8]) -> Result<Response, Failure> {
+    let value = match text(headers, header::CONTENT_TYPE).map(|kind| kind.split(';').next().unwrap_or(kind)) {
+        Some(MSGPACK) => EncodedValue::check(body)
             .map(|value| value.as_bytes().to_vec())
             .map_err(|error| Failure::invalid(error.to_string()))?,
         Some(JSON) => {
-            let text = str::from_utf8(&body).map_err(|_| Failure::invalid("the body is not UTF-8"))?;
+            let text = str::from_utf8(body).map_err(|_| Failure::invalid("the body is not UTF-8"))?;
             frame_value_from_json(text).map_err(|error| Failure::invalid(error.to_string()))?
         }
         _ => return Err(Failure::invalid(format!("the Content-Type of a value is {JSON} or {MSGPACK}"))),
     };
-    write(&web, &headers, key, Some(value)).await
+    write(web, headers, key, Some(value)).await
 }
 
 async fn delete(

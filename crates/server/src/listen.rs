@@ -4,7 +4,17 @@
 //! and a size, and an answer that nobody reads has an end; what lies between is the business of the routes. axum's own
 //! loop sets none of them.
 
-use std::{io, net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::{Router, extract::ConnectInfo};
 use hyper::{
@@ -18,6 +28,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::watch,
     time::sleep,
@@ -41,9 +52,70 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(90);
 /// How long to wait when the system has no socket left, for some to be closed.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// How many bytes a connection has brought, whatever they mean: a WebSocket says nothing of a frame that is not whole yet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Arrived(Arc<AtomicU64>);
+
+impl Arrived {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A stream that counts what is read of it.
+#[derive(Debug)]
+struct Counted<S> {
+    stream: S,
+    arrived: Arrived,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let more = buffer.filled().len().saturating_sub(before);
+        self.arrived.0.fetch_add(more as u64, Ordering::Relaxed);
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
 /// Serves `router` until `stop` yields, then lets what has been asked be answered.
 ///
-/// Handlers find the peer's address in [`ConnectInfo`].
+/// Handlers find the peer's address in [`ConnectInfo`], and how much has come of it in [`Arrived`].
 ///
 /// # Errors
 /// Never: a connection that cannot be accepted is the next one's chance.
@@ -97,13 +169,16 @@ async fn connection(
     // A small change must not wait for a larger packet.
     let _ = stream.set_nodelay(true);
     let router = TowerToHyperService::new(router);
+    let arrived = Arrived::default();
+    let counted = arrived.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(arrived.clone());
         router.call(request)
     });
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(write_patience));
-    let stream = TokioIo::new(Box::pin(stream));
+    let stream = TokioIo::new(Counted { stream: Box::pin(stream), arrived: counted });
     let mut connection = pin!(http.serve_connection(stream, service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

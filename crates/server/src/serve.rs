@@ -32,6 +32,9 @@ use crate::{
     web::{Origins, Web},
 };
 
+/// How often servers and clients hear from each other, unless configured.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
 /// How long the last words to clients may take at the end.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -67,6 +70,7 @@ pub struct Builder {
     open: bool,
     keys: Sources,
     limits: Limits,
+    heartbeat: Duration,
     rules: Rules,
     cluster: Option<Cluster>,
 }
@@ -85,6 +89,7 @@ impl Builder {
             open: false,
             keys: Sources::default(),
             limits: Limits::default(),
+            heartbeat: HEARTBEAT,
             rules: Rules::new(),
             cluster: None,
         }
@@ -144,6 +149,14 @@ impl Builder {
     #[must_use]
     pub const fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How often each client hears from the server and the server from it; who is silent for two and a half of them is gone.
+    /// Default: 10 s. A shorter one notices sooner what is gone, and takes a slow line for a dead one sooner.
+    #[must_use]
+    pub const fn heartbeat(mut self, heartbeat: Duration) -> Self {
+        self.heartbeat = heartbeat;
         self
     }
 
@@ -214,6 +227,7 @@ impl Builder {
         let mut options = Options::new(seed().map_err(ServeError::System)?);
         options.admission = keys.map_or(Admission::Open, Keys::into_admission);
         options.limits = connection;
+        options.heartbeat = self.heartbeat;
         options.rules = self.rules;
         let data = self.data;
         let mut stop = pin!(stop);

@@ -1,18 +1,21 @@
 //! What the server says over HTTP: the WebSocket at `/v1/sync`, how it is, and files.
 
 use std::{
+    future::poll_fn,
     iter::chain,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{
         ConnectInfo, Request, State, WebSocketUpgrade,
         ws::{CloseFrame, Message, WebSocket},
@@ -23,7 +26,7 @@ use axum::{
     routing::get,
 };
 use futures_util::{
-    SinkExt, StreamExt,
+    SinkExt, Stream, StreamExt,
     stream::{SplitSink, SplitStream},
 };
 use tidewire::{
@@ -42,11 +45,15 @@ use crate::{
     health::{Condition, Health},
     host::{Codec, Host, Inlet, Input, Outgoing, queue},
     http,
+    listen::Arrived,
     metrics::{Metrics, Observation},
 };
 
 /// The library's 128 KiB for each connection would be more than a gigabyte for ten thousand idle ones.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Of a frame that is not whole yet the host is told whenever so much more of it has come.
+const ARRIVING_BYTES: usize = READ_BUFFER_BYTES;
 
 /// How long a close may take: a peer that does not answer it is not waited for.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
@@ -268,6 +275,7 @@ pub fn tuned(upgrade: WebSocketUpgrade, frame_bytes: usize, waiting_bytes: usize
 async fn sync(
     State(web): State<Arc<Web>>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Extension(arrived): Extension<Arrived>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
@@ -306,7 +314,7 @@ async fn sync(
     let span = tracing::info_span!("connection", id = id.0, %address, user = tracing::field::Empty);
     let run = async move |socket| {
         match codec {
-            Some(codec) => connection(&web, id, socket, codec).await,
+            Some(codec) => connection(&web, id, socket, arrived, codec).await,
             None => turn_away(socket).await,
         }
         drop(pass);
@@ -354,7 +362,7 @@ enum End {
 }
 
 /// Moves the bytes of one connection until either side ends it.
-async fn connection(web: &Web, id: ConnectionId, socket: WebSocket, codec: Codec) {
+async fn connection(web: &Web, id: ConnectionId, socket: WebSocket, arrived: Arrived, codec: Codec) {
     let _alive = web.alive.clone();
     let (outlet, inlet) = queue(codec);
     if !web.host.send(Input::Connect(id, outlet)).await {
@@ -363,8 +371,9 @@ async fn connection(web: &Web, id: ConnectionId, socket: WebSocket, codec: Codec
     web.metrics.opened();
     tracing::debug!("opened");
     let (mut sink, mut stream) = socket.split();
+    let mut arriving = Arriving { heard: arrived.bytes(), arrived };
     let end = tokio::select! {
-        () = receive(web, id, &mut stream, codec) => End::Gone,
+        () = receive(web, id, &mut stream, &mut arriving, codec) => End::Gone,
         end = transmit(web, id, &mut sink, inlet, codec) => end,
     };
     web.host.send(Input::Disconnect(id)).await;
@@ -384,10 +393,62 @@ async fn connection(web: &Web, id: ConnectionId, socket: WebSocket, codec: Codec
     }
 }
 
+/// What a connection has brought.
+enum Brought {
+    /// The next message, or its end.
+    Message(Option<Result<Message, axum::Error>>),
+    /// So many bytes of a message that is not whole yet.
+    Part(usize),
+}
+
+/// Tells of a message before it is whole.
+struct Arriving {
+    arrived: Arrived,
+    /// Bytes of the connection that the host knows of.
+    heard: u64,
+}
+
+impl Arriving {
+    async fn next(&mut self, stream: &mut SplitStream<WebSocket>) -> Brought {
+        poll_fn(|context| {
+            let polled = Pin::new(&mut *stream).poll_next(context);
+            let arrived = self.arrived.bytes();
+            let more = usize::try_from(arrived - self.heard).unwrap_or(usize::MAX);
+            match polled {
+                Poll::Ready(message) => {
+                    self.heard = arrived;
+                    Poll::Ready(Brought::Message(message))
+                }
+                // The stream reads as much as there is, and is asked again after this.
+                Poll::Pending if more >= ARRIVING_BYTES => {
+                    self.heard = arrived;
+                    Poll::Ready(Brought::Part(more))
+                }
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+}
+
 /// Hands frames to the host until the peer is gone. After a refusal it only waits for the host's close.
-async fn receive(web: &Web, id: ConnectionId, stream: &mut SplitStream<WebSocket>, codec: Codec) {
+async fn receive(
+    web: &Web,
+    id: ConnectionId,
+    stream: &mut SplitStream<WebSocket>,
+    arriving: &mut Arriving,
+    codec: Codec,
+) {
     loop {
-        let received = stream.next().await;
+        let received = match arriving.next(stream).await {
+            Brought::Message(received) => received,
+            Brought::Part(bytes) => {
+                if !web.host.send(Input::Arriving(id, bytes)).await {
+                    return std::future::pending().await;
+                }
+                continue;
+            }
+        };
         if let Some(Ok(message @ (Message::Binary(_) | Message::Text(_)))) = &received {
             web.metrics.received(message_bytes(message));
         }

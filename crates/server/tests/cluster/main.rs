@@ -7,9 +7,11 @@ mod rig;
 
 mod appends;
 mod balancer;
+mod line;
 mod nats;
 mod one_history;
 mod schedules;
+mod stuck;
 mod trouble;
 
 use std::{

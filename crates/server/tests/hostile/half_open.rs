@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tidewire::protocol::{ClientMessage, CloseCode, SUBPROTOCOL_MSGPACK, Subscription, Target};
+use tidewire::protocol::{
+    ClientMessage, CloseCode, EncodedValue, Operation, SUBPROTOCOL_MSGPACK, Subscription, Target, Writer,
+};
 use tidewire_native::{Client as Native, Connection};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,7 +16,7 @@ use tokio::{
 use tokio_tungstenite::{MaybeTlsStream, tungstenite::Message};
 
 use crate::rig::{
-    Client, Program,
+    Client, Program, get,
     proxy::{Lets, Proxy},
 };
 
@@ -168,4 +170,74 @@ async fn a_server_gives_up_a_peer_that_falls_silent_at_any_point_and_one_that_sa
         assert_eq!(&answer, b"HTTP/1.1 408", "after {:?}", began.elapsed());
     };
     tokio::join!(silent, slow, body);
+}
+
+/// The bytes of a WebSocket frame, masked with zeros.
+fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x82, 0x80 | 127];
+    frame.extend((payload.len() as u64).to_be_bytes());
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    frame
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_as_slowly_as_is_promised_arrives_and_what_trickles_is_cut_off() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Program::start(data.path(), &[]);
+    // Both take longer than a server waits for a sign of life, and for a body of which nothing comes.
+    let value = "~".repeat(62 * 1024);
+    let pace = Duration::from_millis(900);
+    let greeted = async |name: &str| {
+        let client = Client::connect(&server.address, name).await;
+        let MaybeTlsStream::Plain(stream) = client.socket.into_inner() else { unreachable!() };
+        stream
+    };
+    let mut bytes = Writer::new();
+    bytes.str(&value);
+    let bytes = bytes.into_bytes();
+    let mut put = Writer::new();
+    let operation = Operation::Put { key: "frame", value: EncodedValue::check(&bytes).unwrap() };
+    ClientMessage::Write { request: 1, operation }.encode(&mut put);
+    let put = frame(&put.into_bytes());
+    let slowly = async {
+        let mut stream = greeted("slow").await;
+        for part in put.chunks(2 * 1024) {
+            stream.write_all(part).await.unwrap();
+            sleep(pace).await;
+        }
+    };
+    let trickling = async {
+        let mut stream = greeted("trickling").await;
+        let began = Instant::now();
+        for part in put.chunks(512) {
+            if stream.write_all(part).await.is_err() {
+                break;
+            }
+            sleep(pace).await;
+        }
+        assert!(began.elapsed() < SILENCE + SLACK, "the server still listens after {:?}", began.elapsed());
+    };
+    let body = async {
+        let mut stream = TcpStream::connect(&server.address).await.unwrap();
+        let body = format!("\"{value}\"");
+        let head = format!(
+            "PUT /v1/objects/body HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            server.address,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for part in body.as_bytes().chunks(2 * 1024) {
+            stream.write_all(part).await.unwrap();
+            sleep(pace).await;
+        }
+        let mut answer = [0; 12];
+        timeout(SLACK, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    };
+    tokio::join!(slowly, trickling, body);
+    for key in ["frame", "body"] {
+        let (head, shown) = get(&server.address, &format!("/v1/objects/{key}"));
+        assert!(head.starts_with("http/1.1 200") && shown.contains(&value), "{key}: {head}");
+    }
 }

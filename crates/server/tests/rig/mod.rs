@@ -9,7 +9,7 @@ pub(crate) mod tap;
 use std::{
     io::{BufRead, BufReader, Read},
     path::Path,
-    process::{Child, ChildStderr, Command, Output, Stdio},
+    process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use tidewire::protocol::{
     Answer, ClientMessage, EncodedValue, Open, Operation, Position, Reader, RequestId, SUBPROTOCOL_MSGPACK,
     ServerMessage, Subscription, Target, Writer, from_json,
 };
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message, client::IntoClientRequest, http::HeaderValue},
@@ -55,19 +55,33 @@ impl Program {
     }
 
     /// The program, with an environment or under another one.
-    pub(crate) fn run(mut command: Command, data: &Path, arguments: &[&str]) -> Self {
-        let mut child = command
+    pub(crate) fn run(command: Command, data: &Path, arguments: &[&str]) -> Self {
+        let mut program = Self::begin(command, data, arguments);
+        let mut stdout = program.child.stdout.take().unwrap();
+        program.address = address(&mut stdout);
+        program.child.stdout = Some(stdout);
+        program
+    }
+
+    /// The program, once it listens; killed if that takes longer than `patience`.
+    pub(crate) async fn start_within(patience: Duration, data: &Path, arguments: &[&str]) -> Option<Self> {
+        let mut program = Self::begin(program(), data, arguments);
+        let mut stdout = program.child.stdout.take().unwrap();
+        let listening = spawn_blocking(move || (address(&mut stdout), stdout));
+        let (address, stdout) = timeout(patience, listening).await.ok()?.unwrap();
+        program.address = address;
+        program.child.stdout = Some(stdout);
+        Some(program)
+    }
+
+    fn begin(mut command: Command, data: &Path, arguments: &[&str]) -> Self {
+        let child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()])
             .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let address =
-            line.trim().strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix('/'));
-        let address = address.unwrap_or_else(|| panic!("not the line that says where: {line:?}")).to_owned();
-        Self { child, address }
+        Self { child, address: String::new() }
     }
 
     /// Its process.
@@ -108,6 +122,14 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Where a program says that it listens.
+fn address(stdout: &mut ChildStdout) -> String {
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on http://").and_then(|rest| rest.strip_suffix('/'));
+    address.unwrap_or_else(|| panic!("not the line that says where: {line:?}")).to_owned()
 }
 
 /// A GET by hand: status line with headers, and body.
