@@ -103,7 +103,8 @@ fn every_command_refuses_bad_names_and_values_by_field_and_limit_and_changes_not
     for text in
         [r#"{"n":1}"#, r#"{"id":7}"#, r#"{"id":null}"#, r#"{"id":""}"#, r#"{"id":["a"]}"#, "[]", "1", "null"]
     {
-        assert_eq!(set(&mut rig.server, rig.now, "d", &json(text)), Err(WriteError::NoPrimary), "{text}");
+        let no_primary = WriteError::NoPrimary { field: "id".into() };
+        assert_eq!(set(&mut rig.server, rig.now, "d", &json(text)), Err(no_primary), "{text}");
     }
     assert_eq!(set(&mut rig.server, rig.now, "absent", &record("a", 1)), Err(WriteError::NoDatastore));
     assert_eq!(rig.server.remove(rig.now, "absent", "a"), Err(WriteError::NoDatastore));

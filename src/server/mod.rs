@@ -168,7 +168,7 @@ pub enum WriteError {
     },
     /// The record does not say its name.
     #[error(
-        "the record has no text in its primary field `{field}`; name it there, with a number as text too"
+        "the record has no text in its primary field `{field}`; put its name there, as text even if it is a number"
     )]
     NoPrimary {
         /// The field that names records of this datastore.
