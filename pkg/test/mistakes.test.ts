@@ -76,7 +76,7 @@ test('a record that does not say its name is told which field has it', async () 
   const codes = client.datastore('codes', undefined, { kind: 'permanent', primary: 'code' });
   const { code, message } = await saidOf(() => codes.set({ id: 'a', code: 7 }));
   expect([code, message]).toEqual([
-    'invalid_request', 'the record has no text in its primary field `code`; name it there, with a number as text too',
+    'invalid_request', 'the record has no text in its primary field `code`; put its name there, as text even if it is a number',
   ]);
 });
 

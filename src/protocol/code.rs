@@ -19,7 +19,7 @@ pub enum ErrorCode {
     LimitExceeded = 5,
     /// The request's id is too old to know whether it ran; it was not run again.
     RequestExpired = 6,
-    /// The datastore exists with another kind or primary field.
+    /// The authority owns the key: nothing is relayed on it.
     Conflict = 7,
     /// A namespace of the kv store holds all that its quota allows.
     QuotaExceeded = 8,
