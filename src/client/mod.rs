@@ -670,6 +670,10 @@ impl Client {
                 self.with_replica(now, slot, |replica| replica.handle_failure(now, attempt));
             }
         }
+        // What only this link could still have been carrying.
+        self.look = now;
+        self.give_up_writes(now);
+        self.give_up_queries(Some(now));
     }
 
     /// The session is live: resubscribes everything with its position and sends what is unanswered, in one go.

@@ -150,6 +150,23 @@ fn a_row_refused_in_a_snapshot_of_another_epoch_takes_the_values_that_follow() {
 }
 
 #[test]
+fn a_write_beyond_its_time_that_only_its_link_could_have_carried_ends_with_the_link() {
+    let (mut client, link) = live();
+    let request = client.put(NOW, "k", EncodedValue::trusted(&[0x02])).unwrap();
+    while client.poll_output().is_some() {}
+    let late = Timestamp::from_millis(31_000);
+    // A beacon is heard, and no ping answered: the line may be slow towards the server.
+    client.handle_frame(late, link, &frame(&[ServerMessage::Beacon { number: 1, heads: Vec::new() }]));
+    client.handle_timeout(late);
+    assert!(!changes(&mut client).iter().any(|change| matches!(change, Change::Settled { .. })));
+    client.handle_closed(late, link, 1006, "");
+    assert!(
+        changes(&mut client).contains(&Change::Settled { request, code: u16::MAX }),
+        "nobody knows whether it ran"
+    );
+}
+
+#[test]
 fn a_client_that_was_closed_asks_nobody_any_more_for_what_was_refused() {
     let (mut client, link) = live();
     let slot = client.subscribe_datastore("d", None, "id", true).unwrap();

@@ -23,8 +23,11 @@ use crate::{
 
 /// How long a refetch may be unanswered before the next one, in milliseconds: the replica's deadline.
 const ATTEMPT_MILLIS: u64 = 10_000;
-/// How long a write may be under way, in milliseconds: the client's deadline.
+/// How long a write may be under way, in milliseconds: the client's deadline, ...
 const WRITE_MILLIS: u64 = 30_000;
+/// ... and how much longer while a link lives that may be carrying it (H5): the longest silence after which a link is none (H1), and a
+/// look at it.
+const CARRIED_MILLIS: u64 = WRITE_MILLIS + 250_000 + 5_000;
 /// More than the longest way there and back over a link that nothing happens to.
 const ROUND_TRIP_MILLIS: u64 = 6_000;
 /// The longest that a client may wait for anything: a backoff, and what a closing server asked for.
@@ -372,7 +375,8 @@ impl Peer {
         if phase != SessionPhase::Idle && is_silent {
             return Err(format!("silent for ever: {phase:?}, until {due:?}"));
         }
-        let is_overdue = |made: &Timestamp| now.since(*made).as_millis() > u128::from(WRITE_MILLIS);
+        let limit = if phase == SessionPhase::Live { CARRIED_MILLIS } else { WRITE_MILLIS };
+        let is_overdue = |made: &Timestamp| now.since(*made).as_millis() > u128::from(limit);
         match self.writes.iter().find(|(_, made)| is_overdue(made)) {
             // Its timer is due right now, if the client has slept.
             Some((request, _)) if due.is_none_or(|due| due > now) => {
